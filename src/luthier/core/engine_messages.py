@@ -1,0 +1,228 @@
+"""Messages between the engine host and its callers (api, worker): one JSON object per line over a Unix socket.
+
+One connection carries one request and its replies; a closed connection aborts what runs for it. The first line is an
+``Envelope``-shaped request with the socket's secret; the last reply is ``Finished``, ``Failed`` or the request's own reply.
+What this module does not do: open sockets. Called by ``api/engine_client.py``, ``worker/engine_link.py`` and
+``deployment/host.py``.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from luthier.core.generation import FinishReason, ModelTarget, SamplingParams, TokenLogprob, TopToken
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generate:
+    """Generate one answer. Exactly one of ``messages``, ``prompt`` and ``token_ids`` is given."""
+
+    target: ModelTarget
+    sampling: SamplingParams
+    messages: tuple[dict[str, Any], ...] | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    prompt: str | None = None
+    """For ``/completions``: rendered as the target's ``row_format`` says."""
+    token_ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Load a model and generate one token, so that the first caller finds it warm."""
+
+    target: ModelTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unload:
+    """Forget a deleted model."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Render:
+    """Show how a conversation becomes tokens."""
+
+    target: ModelTarget
+    messages: tuple[dict[str, Any], ...]
+    add_generation_prompt: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Measure loss and token accuracy of the assistant tokens of each conversation."""
+
+    target: ModelTarget
+    conversations: tuple[tuple[dict[str, Any], ...], ...]
+    max_length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Ask how the host is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The prompt is rendered and admitted."""
+
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenChunk:
+    """A piece of the answer. ``text`` may be empty while a character or a stop string is incomplete."""
+
+    text: str
+    tokens: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The answer is complete."""
+
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    """Generated tokens, the end token counted."""
+    first_token_seconds: float
+    total_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The request was refused or broke. ``kind`` is the name of a class in ``core/errors.py``."""
+
+    kind: str
+    message: str
+    code: str | None = None
+    param: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """The model answers."""
+
+    bytes: int
+    """Size of what was read: the adapter's files, or the whole model's."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedTokens:
+    """One entry per token: ``id``, ``text``, ``bytes``, ``kind`` (core.tokens.TokenKind), ``role``, ``message``."""
+
+    tokens: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """One entry per conversation: ``loss_sum`` (nats), ``num_tokens`` (trained), ``num_correct`` (greedy hits)."""
+
+    entries: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostStatus:
+    """The host is up."""
+
+    loaded: tuple[str, ...]
+    """Names of loaded models."""
+    active: int
+    """Generations under way."""
+    resident_bytes: int
+    num_threads: int
+    uptime_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The request was carried out."""
+
+
+EngineRequest = Generate | Load | Unload | Render | Score | Status
+EngineReply = Started | TokenChunk | Finished | Failed | Loaded | RenderedTokens | Scores | HostStatus | Done
+_TERMINAL = (Finished, Failed, Loaded, RenderedTokens, Scores, HostStatus, Done)
+
+
+def is_last(reply: EngineReply) -> bool:
+    """True when no further reply follows on the connection."""
+    return isinstance(reply, _TERMINAL)
+
+
+def _tuples(plain: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {k: tuple(v) if k in names and v is not None else v for k, v in plain.items()}
+
+
+def _target(plain: dict[str, Any]) -> dict[str, Any]:
+    return {**plain, "target": ModelTarget(**plain["target"])}
+
+
+def _generate(plain: dict[str, Any]) -> Generate:
+    sampling = SamplingParams(**_tuples(plain["sampling"], "stop"))
+    return Generate(**{**_target(_tuples(plain, "messages", "tools", "token_ids")), "sampling": sampling})
+
+
+def _token(plain: dict[str, Any]) -> TokenLogprob:
+    top = tuple(TopToken(**_tuples(t, "bytes")) for t in plain["top"])
+    return TokenLogprob(**{**_tuples(plain, "bytes"), "top": top})
+
+
+_BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "Generate": _generate,
+    "Load": lambda p: Load(**_target(p)),
+    "Unload": lambda p: Unload(**p),
+    "Render": lambda p: Render(**_target(_tuples(p, "messages"))),
+    "Score": lambda p: Score(**{**_target(p), "conversations": tuple(tuple(c) for c in p["conversations"])}),
+    "Status": lambda p: Status(**p),
+    "Started": lambda p: Started(**p),
+    "TokenChunk": lambda p: TokenChunk(text=p["text"], tokens=tuple(_token(t) for t in p["tokens"])),
+    "Finished": lambda p: Finished(**{**p, "finish_reason": FinishReason(p["finish_reason"])}),
+    "Failed": lambda p: Failed(**p),
+    "Loaded": lambda p: Loaded(**p),
+    "RenderedTokens": lambda p: RenderedTokens(tokens=tuple(p["tokens"])),
+    "Scores": lambda p: Scores(entries=tuple(p["entries"])),
+    "HostStatus": lambda p: HostStatus(**_tuples(p, "loaded")),
+    "Done": lambda p: Done(**p),
+}
+
+
+def encode(message: EngineRequest | EngineReply, *, secret: str | None = None) -> bytes:
+    """One line of JSON, newline included. Requests carry the socket's secret."""
+    plain: dict[str, Any] = {"type": type(message).__name__, "body": asdict(message)}
+    if secret is not None:
+        plain["secret"] = secret
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def decode(line: bytes) -> Any:
+    """The message of one line (an ``EngineRequest`` or an ``EngineReply``)."""
+    plain = json.loads(line)
+    return _BUILDERS[plain["type"]](plain["body"])
+
+
+def decode_request(line: bytes, secret: str) -> EngineRequest | None:
+    """The request of one line, or None when its secret is wrong."""
+    plain = json.loads(line)
+    if plain.get("secret") != secret:
+        return None
+    return _BUILDERS[plain["type"]](plain["body"])
+
+
+class EnginePort(Protocol):
+    """What a stage needs of the engine host; ``worker/engine_link.py`` is the real one, tests bring scripted ones.
+
+    Both calls block, may be made from several threads at once, and raise the ``core.errors`` class that a ``Failed`` names.
+    """
+
+    def request(self, message: EngineRequest, *, timeout_seconds: float = 600.0) -> EngineReply:
+        """Send one message that has a single reply, and return it."""
+        ...
+
+    def generate(self, message: Generate) -> tuple[str, list[TokenLogprob], Finished]:
+        """Generate one answer: its text, its tokens (when log-probabilities were asked for) and how it ended."""
+        ...

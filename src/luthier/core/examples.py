@@ -1,0 +1,56 @@
+"""Training examples and where each came from. Made by ``data``, read by ``preprocessing`` and ``evaluation``."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from luthier.core.conversation import Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """The thread through the house: the user's file and the 1-based line in it."""
+
+    file_id: str
+    line: int
+
+
+class RowFormat(StrEnum):
+    """The shape of a file's rows."""
+
+    CHAT = "chat"
+    """``{"messages": [...]}``"""
+    PROMPT_COMPLETION = "prompt_completion"
+    """``{"prompt": "...", "completion": "..."}``"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SftExample:
+    """One supervised example. A prompt/completion row is one user and one assistant message."""
+
+    source: SourceLine
+    conversation: Conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineError:
+    """A fault in one line, as a value: it is counted and shown, not raised."""
+
+    source: SourceLine
+    code: str
+    """OpenAI's error code for the job, such as ``invalid_file_format``."""
+    message: str
+    """The fault in the API's own wording, without the leading sentence about the job."""
+    path: str = ""
+    """JSON path of the faulty value, such as ``messages[1].role``; empty for the whole line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """All examples of one file."""
+
+    file_id: str
+    row_format: RowFormat
+    examples: tuple[SftExample, ...]
+    num_lines: int
+    fingerprint: str
+    """SHA-256 of the file's bytes."""

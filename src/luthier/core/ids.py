@@ -1,0 +1,63 @@
+"""Identifiers in the shapes that OpenAI's clients expect (users match them with regular expressions).
+
+What it does: makes random ids. What it does not: look anything up. Called by api, jobs, storage and worker.
+"""
+
+import secrets
+import string
+
+_BASE62 = string.digits + string.ascii_letters
+
+
+def _random_base62(length: int) -> str:
+    return "".join(secrets.choice(_BASE62) for _ in range(length))
+
+
+def new_file_id() -> str:
+    """``file-`` and 22 base-62 characters."""
+    return "file-" + _random_base62(22)
+
+
+def new_job_id() -> str:
+    """``ftjob-`` and 24 base-62 characters."""
+    return "ftjob-" + _random_base62(24)
+
+
+def new_event_id() -> str:
+    """``ftevent-`` and 24 base-62 characters."""
+    return "ftevent-" + _random_base62(24)
+
+
+def new_checkpoint_id() -> str:
+    """``ftckpt_`` and 24 base-62 characters."""
+    return "ftckpt_" + _random_base62(24)
+
+
+def new_chat_completion_id() -> str:
+    """``chatcmpl-`` and 29 base-62 characters."""
+    return "chatcmpl-" + _random_base62(29)
+
+
+def new_completion_id() -> str:
+    """``cmpl-`` and 29 base-62 characters."""
+    return "cmpl-" + _random_base62(29)
+
+
+def new_request_id() -> str:
+    """``req_`` and 32 hexadecimal characters."""
+    return "req_" + secrets.token_hex(16)
+
+
+def new_model_suffix_id() -> str:
+    """The eight base-62 characters that end a fine-tuned model's name."""
+    return _random_base62(8)
+
+
+def new_api_key() -> str:
+    """``sk-luthier-`` and 40 base-62 characters (238 bits)."""
+    return "sk-luthier-" + _random_base62(40)
+
+
+def new_owner_id() -> str:
+    """Names one running process as the holder of leases."""
+    return "owner-" + secrets.token_hex(8)

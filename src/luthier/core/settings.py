@@ -1,0 +1,163 @@
+"""Every setting, read once from the environment by each process and passed down.
+
+What it does: names, bounds and defaults of all ``LUTHIER_*`` variables; the layout of the data directory.
+What it does not: read files, parse the command line. Called by the three processes' entry points and by the CLI.
+``docs/reference/settings.md`` must name each field (a test compares).
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from luthier.core.errors import InvalidRequest
+
+PACKAGE_DIR = Path(__file__).resolve().parent.parent
+
+# OpenAI's tunable base names (reference, sections 2.1 and 8). Each resolves to the configured default base, so that one
+# changed line in a client is enough; ``job.model`` and the ``ft:`` name keep the name that was asked for.
+OPENAI_BASE_NAMES = (
+    "gpt-4o-2024-08-06",
+    "gpt-4o-2024-11-20",
+    "gpt-4o",
+    "gpt-4o-mini-2024-07-18",
+    "gpt-4o-mini",
+    "gpt-4.1-2025-04-14",
+    "gpt-4.1",
+    "gpt-4.1-mini-2025-04-14",
+    "gpt-4.1-mini",
+    "gpt-4.1-nano-2025-04-14",
+    "gpt-4.1-nano",
+    "gpt-4-0613",
+    "gpt-4",
+    "gpt-3.5-turbo-0125",
+    "gpt-3.5-turbo-1106",
+    "gpt-3.5-turbo-0613",
+    "gpt-3.5-turbo",
+    "gpt-3.5-turbo-instruct",
+    "o4-mini-2025-04-16",
+    "o4-mini",
+    "babbage-002",
+    "davinci-002",
+)
+
+# The undated names resolve upstream, and ``job.model`` shows the dated snapshot (reference, section 2.1).
+OPENAI_SNAPSHOTS = {
+    "gpt-3.5-turbo": "gpt-3.5-turbo-0125",
+    "gpt-4o": "gpt-4o-2024-08-06",
+    "gpt-4o-mini": "gpt-4o-mini-2024-07-18",
+    "gpt-4.1": "gpt-4.1-2025-04-14",
+    "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14",
+    "gpt-4.1-nano": "gpt-4.1-nano-2025-04-14",
+    "gpt-4": "gpt-4-0613",
+    "o4-mini": "o4-mini-2025-04-16",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one server. Each field says what it is, with its unit."""
+
+    data_dir: Path = field(default_factory=lambda: Path("luthier-data"))
+    """Directory that holds everything: database, files, models, runs. Movable while stopped."""
+    host: str = "127.0.0.1"
+    """Address the API listens on."""
+    port: int = 8000
+    """TCP port the API listens on; 0 takes a free one."""
+    organization: str = "luthier"
+    """Organisation slug: the third part of ``ft:`` names and ``owned_by`` of tuned models."""
+    default_base: str = "luthier-mini"
+    """Open base model that OpenAI's base names resolve to."""
+    spec_strict: bool = False
+    """True: a healthy job's ``error`` is null (schema), not an object of nulls (real traffic)."""
+    train_threads: int = 0
+    """CPU threads of a training process; 0 means one per core. Decides the bits of a run."""
+    engine_threads: int = 0
+    """CPU threads of the engine host; 0 means one per core, at most 4."""
+    resume_seconds: float = 60.0
+    """Longest time between two resume states of a running job, seconds."""
+    resume_share: float = 0.05
+    """Largest share of a run's steps between two resume states."""
+    max_line_bytes: int = 8 * 1024 * 1024
+    """Longest accepted line of a JSONL file, bytes."""
+    max_file_bytes: int = 512 * 1024 * 1024
+    """Largest accepted file upload, bytes."""
+    max_context_tokens: int = 4096
+    """Longest prompt plus answer that is served, tokens (a base model's own limit may be lower)."""
+
+    @property
+    def state_database(self) -> Path:
+        """SQLite file with all state."""
+        return self.data_dir / "state.db"
+
+    @property
+    def api_key_file(self) -> Path:
+        """File that holds the API key alone, mode 0600."""
+        return self.data_dir / "api_key"
+
+    @property
+    def blobs_dir(self) -> Path:
+        """Uploaded and result files by SHA-256."""
+        return self.data_dir / "blobs"
+
+    @property
+    def models_dir(self) -> Path:
+        """Published adapters and full models, one folder each."""
+        return self.data_dir / "models"
+
+    @property
+    def bases_dir(self) -> Path:
+        """Base models that an operator added, one folder each."""
+        return self.data_dir / "bases"
+
+    @property
+    def runs_dir(self) -> Path:
+        """One folder per job: spec, trace log, resume states, child's output."""
+        return self.data_dir / "runs"
+
+    def run_dir(self, job_id: str) -> Path:
+        """The folder of one job's run."""
+        return self.runs_dir / job_id
+
+    def resolve_model_path(self, path: str) -> Path:
+        """The absolute folder of a ``ModelRecord.path``: ``builtin:NAME`` lies in the package, the rest in the data directory."""
+        if path.startswith("builtin:"):
+            return PACKAGE_DIR / "models" / "builtin" / path.removeprefix("builtin:")
+        return (self.data_dir / path).resolve()
+
+    def environment(self) -> dict[str, str]:
+        """The settings as environment variables, for a child process; ``from_environment`` reads them back."""
+        return {_variable(f.name): str(getattr(self, f.name)) for f in fields(self)}
+
+
+def _variable(name: str) -> str:
+    return "LUTHIER_" + name.upper()
+
+
+def _parse(name: str, kind: object, text: str) -> object:
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}[text.lower()]
+        if kind is int:
+            return int(text)
+        if kind is float:
+            return float(text)
+    except (ValueError, KeyError) as error:
+        raise InvalidRequest(f"{_variable(name)} has the value {text!r}, which is not a {getattr(kind, '__name__', kind)}.") from error
+    return Path(text) if kind is Path else text
+
+
+def from_environment(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """Read the settings from ``LUTHIER_*`` variables; keyword arguments that are not None win.
+
+    Raises:
+        InvalidRequest: a variable's text does not fit its type.
+    """
+    source = os.environ if environ is None else environ
+    values: dict[str, object] = {}
+    for f in fields(Settings):
+        text = source.get(_variable(f.name))
+        if text is not None:
+            values[f.name] = _parse(f.name, f.type, text)
+    values.update({k: v for k, v in overrides.items() if v is not None})
+    return replace(Settings(), **values)  # type: ignore[arg-type]

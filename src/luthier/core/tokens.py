@@ -1,0 +1,78 @@
+"""Tokens of an example: ids, loss weights and which message each token came from. Made by ``chat``, used by all stages.
+
+Axis letters: T tokens of one row, B rows of a batch.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from luthier.core.examples import SourceLine
+
+
+class TokenKind(StrEnum):
+    """What training does with a token."""
+
+    TRAINED = "trained"
+    """Its prediction counts in the loss."""
+    CONTEXT = "context"
+    """Read, not learned."""
+    SPECIAL = "special"
+    """A mark of the template that is not learned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSpan:
+    """A run of tokens of one kind from one message; ``end`` is exclusive."""
+
+    start: int
+    end: int
+    kind: TokenKind
+    message: int
+    """Index of the message, -1 for marks outside messages."""
+    role: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rendered:
+    """A conversation as tokens."""
+
+    ids_T: np.ndarray
+    """int64 token ids."""
+    weights_T: np.ndarray
+    """float32; weight of predicting the token at the same position from those before it; position 0 is always 0."""
+    spans: tuple[TokenSpan, ...] = ()
+
+    @property
+    def num_trained(self) -> int:
+        """How many tokens count in the loss."""
+        return int(np.count_nonzero(self.weights_T))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenizedExample:
+    """A rendered example with its source line."""
+
+    source: SourceLine
+    rendered: Rendered
+    truncated: int = 0
+    """Tokens cut off at the end."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Length in tokens after truncation."""
+        return int(self.rendered.ids_T.shape[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenBatch:
+    """Rows padded on the right to one length."""
+
+    ids_BT: np.ndarray
+    """int64 token ids; padding is 0."""
+    lengths_B: np.ndarray
+    """int64 true length of each row."""
+    weights_BT: np.ndarray
+    """float32 loss weights; padding is 0."""
+    sources: tuple[SourceLine, ...]

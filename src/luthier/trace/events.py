@@ -1,0 +1,246 @@
+"""Every event that a run can emit: one union of small payloads inside a common envelope.
+
+Schema version 1. OpenAI's job events, the metrics CSV, the terminal trace and the dashboard are projections of these.
+What this module does not do: write or read the log (``writer.py``, ``reader.py``). Called by every stage.
+A new event needs a payload here, its line in ``docs/reference/trace-events.md``, and its place in ``view.py``.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from luthier.core.stage import Stage
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """A trainer took the job."""
+
+    model: str
+    """The name that was asked for."""
+    base: str
+    """The open model that trains."""
+    attempt: int
+    resumed_from_step: int
+    """0 for a fresh start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStarted:
+    """A stage begins."""
+
+    shape_in: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageFinished:
+    """A stage is done: what came in, what was done, what went out, one real sample, what was dropped or changed."""
+
+    shape_in: str
+    did: str
+    shape_out: str
+    seconds: float
+    changes: tuple[str, ...] = ()
+    sample: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecResolved:
+    """Every "auto" became a number."""
+
+    spec: dict[str, Any]
+    decisions: tuple[dict[str, Any], ...]
+    """``name``, ``value``, ``reason`` of each decided number."""
+    trainable_parameters: int
+    total_parameters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDone:
+    """One optimiser step."""
+
+    step: int
+    total_steps: int
+    epoch: int
+    loss: float
+    """Mean over the step's trained tokens, nats."""
+    token_accuracy: float
+    num_tokens: int
+    """Trained tokens in the step."""
+    learning_rate: float
+    grad_norm: float
+    seconds: float
+    valid_loss: float | None = None
+    valid_accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochDone:
+    """One pass over the training file. Means are weighted by trained tokens over all steps of the epoch."""
+
+    epoch: int
+    n_epochs: int
+    step: int
+    train_loss: float
+    train_accuracy: float
+    valid_loss: float | None
+    valid_accuracy: float | None
+    sample_loss: float | None
+    """Loss of the sample example of the data stages, after this epoch."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseMeasured:
+    """The base's own loss on the validation file (or, without one, on the training file) before the first step."""
+
+    loss: float
+    accuracy: float
+    held_out: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeSaved:
+    """A resume state is complete on disk."""
+
+    step: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSaved:
+    """A callable checkpoint is complete on disk and registered."""
+
+    step: int
+    epoch: int
+    model_name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """Base beside tuned on the validation file."""
+
+    report: dict[str, Any]
+    """See ``evaluation/report.py``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionTraced:
+    """Tier A of the prediction trace for one unseen prompt."""
+
+    prediction: dict[str, Any]
+    """``prompt``, ``tokens``, ``base`` and ``tuned`` (each ``answer`` and ``path`` of token, probability, top)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPublished:
+    """The final model is on disk, checksummed, loaded and warm."""
+
+    model_name: str
+    bytes: int
+    load_seconds: float
+    first_token_seconds: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A plain sentence for the reader of the log."""
+
+    level: str
+    """info, warn or error."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """The job reached a final status."""
+
+    status: str
+    error: dict[str, Any] | None = None
+
+
+Payload = (
+    RunStarted
+    | StageStarted
+    | StageFinished
+    | SpecResolved
+    | StepDone
+    | EpochDone
+    | BaseMeasured
+    | ResumeSaved
+    | CheckpointSaved
+    | Evaluated
+    | PredictionTraced
+    | ModelPublished
+    | Notice
+    | RunFinished
+)
+
+PAYLOADS: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (
+        RunStarted,
+        StageStarted,
+        StageFinished,
+        SpecResolved,
+        StepDone,
+        EpochDone,
+        BaseMeasured,
+        ResumeSaved,
+        CheckpointSaved,
+        Evaluated,
+        PredictionTraced,
+        ModelPublished,
+        Notice,
+        RunFinished,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceEvent:
+    """The envelope. ``id`` grows by one within a run, across attempts."""
+
+    id: int
+    run: str
+    attempt: int
+    time: float
+    """Unix seconds."""
+    stage: Stage
+    payload: Payload
+    schema: int = SCHEMA_VERSION
+
+
+def event_to_dict(event: TraceEvent) -> dict[str, Any]:
+    """Plain values, as one line of the log holds them."""
+    return {
+        "schema": event.schema,
+        "id": event.id,
+        "run": event.run,
+        "attempt": event.attempt,
+        "time": event.time,
+        "stage": event.stage.value,
+        "type": type(event.payload).__name__,
+        "data": dataclasses.asdict(event.payload),
+    }
+
+
+def event_from_dict(plain: dict[str, Any]) -> TraceEvent:
+    """The inverse of ``event_to_dict``; fields of a newer schema that are unknown here are ignored."""
+    cls = PAYLOADS[plain["type"]]
+    known = {f.name for f in dataclasses.fields(cls)}
+    data = {k: tuple(v) if isinstance(v, list) else v for k, v in plain["data"].items() if k in known}
+    return TraceEvent(
+        id=plain["id"],
+        run=plain["run"],
+        attempt=plain["attempt"],
+        time=plain["time"],
+        stage=Stage(plain["stage"]),
+        payload=cls(**data),
+        schema=plain["schema"],
+    )
