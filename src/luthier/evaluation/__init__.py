@@ -1,0 +1,1 @@
+"""Stage 4: base beside tuned on held-out examples, through the engine that serves them."""
