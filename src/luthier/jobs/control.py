@@ -1,0 +1,36 @@
+"""What a caller may do to a job that exists.
+
+What it does: cancels. What it does not: talk to the runner, which learns of it when its next write or renewal is
+refused. Called by ``api``.
+"""
+
+import time
+from collections.abc import Callable
+
+from luthier.core.jobs import Job
+from luthier.jobs import lifecycle
+from luthier.storage.database import Database
+from luthier.storage.jobs import JobStore
+
+
+class JobControl:
+    """A caller's wishes.
+
+    Args:
+        database: migrated.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._jobs = JobStore(database, clock)
+        self._clock = clock
+
+    def cancel(self, job_id: str) -> Job:
+        """The job is cancelled at once, with its event, in one transaction.
+
+        Raises:
+            NotFound: no such job.
+            InvalidRequest: the job is finished.
+        """
+        now = self._clock()
+        return self._jobs.decide(job_id, lambda job: lifecycle.cancelled(job, now))

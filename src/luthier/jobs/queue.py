@@ -1,0 +1,86 @@
+"""The queue: jobs go in once, and come out under a lease with a number that guards every write.
+
+What it does: submits, leases, renews, releases, and records runners' deaths. What it does not: run jobs, or obey
+callers (``control.py``). ``submit`` is called by ``api``, the rest by ``worker``.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from luthier.core.jobs import Job, JobStatus
+from luthier.jobs import lifecycle
+from luthier.storage.database import Database
+from luthier.storage.jobs import JobStore
+from luthier.storage.leases import LeaseStore
+from luthier.storage.retries import RetryMark
+
+__all__ = ["JobQueue", "RetryMark"]
+
+LEASE_SECONDS = 15.0
+"""How long a lease lives without renewal, seconds."""
+
+
+class JobQueue:
+    """The jobs of one database, as a queue.
+
+    Args:
+        database: migrated.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._jobs = JobStore(database, clock)
+        self._leases = LeaseStore(database)
+        self._clock = clock
+
+    def submit(self, job: Job, *, retry: RetryMark | None = None) -> Job:
+        """Store a new job with its first events, durably.
+
+        Returns:
+            The job; or the earlier one when the request repeats it (same idempotency key, or a client's retry of an
+            attempt whose answer was lost).
+
+        Raises:
+            InvalidRequest: code ``idempotency_key_reused``: the key came with another body before.
+        """
+        return self._jobs.insert(job, lifecycle.creation_events(job), retry)
+
+    def lease(self, owner: str, statuses: Sequence[JobStatus], seconds: float = LEASE_SECONDS) -> Job | None:
+        """The next job for ``owner``, or None: statuses in the order given, then the oldest, without a living lease.
+
+        The job's ``fence`` is the number of this lease; every write quotes it.
+        """
+        now = self._clock()
+        return self._leases.acquire(owner, statuses, now, now + seconds)
+
+    def renew(self, job_id: str, fence: int, seconds: float = LEASE_SECONDS) -> Job:
+        """The lease lives ``seconds`` from now; returns the job as it stands.
+
+        Raises:
+            NotFound: no such job.
+            StaleLease: the number is no longer the job's (cancelled, abandoned, leased to another), or the job is finished.
+        """
+        return self._leases.renew(job_id, fence, self._clock() + seconds)
+
+    def release(self, job_id: str, fence: int) -> None:
+        """Give the lease up; its number is void. Does nothing when the lease is over already."""
+        self._leases.release(job_id, fence)
+
+    def abandon_leases(self) -> int:
+        """End all leases, as a worker does at its start with those of processes before it; returns how many there were."""
+        return self._leases.void_all()
+
+    def record_crash(self, job_id: str, fence: int, *, progressed: bool, max_attempts: int = 3) -> Job:
+        """The runner died under this lease: the lease ends, and after ``max_attempts`` in a row without progress the job fails.
+
+        Args:
+            progressed: a new resume state was completed since the lease began.
+
+        Raises:
+            NotFound: no such job.
+            StaleLease: the number is no longer the job's, or the job is finished: there is nothing to record.
+        """
+        now = self._clock()
+        return self._jobs.decide(
+            job_id, lambda job: lifecycle.crashed(job, now, progressed=progressed, max_attempts=max_attempts), fence=fence
+        )

@@ -1,0 +1,87 @@
+"""Creations of jobs that may be sent twice: the client's key, or a retry whose first answer was lost.
+
+What it does: remembers each creation and finds the job that a repeated one means. What it does not: create jobs. Called
+by ``storage/jobs.py`` inside its transaction.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from luthier.core.errors import InvalidRequest
+from luthier.storage import schema
+
+KEY_SECONDS = 24 * 3600.0
+"""How long an ``Idempotency-Key`` is remembered, seconds."""
+RETRY_SECONDS = 12 * 60.0
+"""A retry comes at most this much later than the attempt it repeats: the client's 10-minute time-out and 2 more."""
+
+_ROWS = schema.creations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryMark:
+    """What a creation's request told about being a repetition."""
+
+    api_key_id: str
+    body_sha256: str
+    """Hash over method, path and body."""
+    retry_count: int
+    """The client's ``x-stainless-retry-count``; 0 for a first attempt."""
+    received_at: float
+    """Unix seconds."""
+    idempotency_key: str | None = None
+
+
+def find_twin(connection: Connection, mark: RetryMark) -> str | None:
+    """The id of the job that this creation repeats, or None for a new one.
+
+    With an idempotency key: the job made with that key within 24 hours. Without: for a retry, the job made from the same
+    key and body by an attempt with a lower count, which is then consumed, so that each chain of retries finds its own.
+
+    Raises:
+        InvalidRequest: the idempotency key was used with another body (code ``idempotency_key_reused``).
+    """
+    own = _ROWS.c.api_key_id == mark.api_key_id
+    if mark.idempotency_key is not None:
+        query = select(_ROWS.c.job_id, _ROWS.c.body_sha256).where(own, _ROWS.c.idempotency_key == mark.idempotency_key)
+        row = connection.execute(
+            query.where(_ROWS.c.received_at > mark.received_at - KEY_SECONDS).order_by(_ROWS.c.seq).limit(1)
+        ).one_or_none()
+        if row is None:
+            return None
+        if row.body_sha256 != mark.body_sha256:
+            raise InvalidRequest("The Idempotency-Key was already used with another request body.", code="idempotency_key_reused")
+        return row.job_id
+    if mark.retry_count < 1:
+        return None
+    query = (
+        select(_ROWS.c.seq, _ROWS.c.job_id)
+        .where(own, _ROWS.c.body_sha256 == mark.body_sha256, _ROWS.c.idempotency_key.is_(None))
+        .where(_ROWS.c.retry_count < mark.retry_count, _ROWS.c.consumed.is_(False))
+        .where(_ROWS.c.received_at > mark.received_at - RETRY_SECONDS)
+        # The attempt just before this one in the chain if it arrived; among equals the newest, whose answer is the likeliest lost.
+        .order_by(_ROWS.c.retry_count.desc(), _ROWS.c.seq.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    connection.execute(update(_ROWS).where(_ROWS.c.seq == row.seq).values(consumed=True))
+    return row.job_id
+
+
+def remember(connection: Connection, mark: RetryMark, job_id: str) -> None:
+    """Note that this creation was answered with that job; forgets creations older than a day."""
+    connection.execute(delete(_ROWS).where(_ROWS.c.received_at < mark.received_at - KEY_SECONDS))
+    connection.execute(
+        insert(_ROWS).values(
+            job_id=job_id,
+            api_key_id=mark.api_key_id,
+            body_sha256=mark.body_sha256,
+            retry_count=mark.retry_count,
+            received_at=mark.received_at,
+            idempotency_key=mark.idempotency_key,
+            consumed=False,
+        )
+    )

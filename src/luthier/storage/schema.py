@@ -1,0 +1,151 @@
+"""The tables, as SQLAlchemy sees them. The migrations make them; a test compares the two.
+
+What it does: names columns and indexes. What it does not: create anything. Called by the stores and by the migrations'
+environment. ``seq`` columns count insertions and are never reused: lists are ordered by them, not by clocks.
+"""
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+HEAD = "0001"
+"""Revision that this code works with: the newest migration."""
+
+metadata = MetaData()
+
+files = Table(
+    "files",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("filename", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("expires_at", Integer),
+    Column("deleted_at", Float),
+    sqlite_autoincrement=True,
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("base", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("owned_by", Text, nullable=False),
+    Column("job_id", Text),
+    Column("step", Integer),
+    Column("row_format", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("deleted_at", Float),
+    sqlite_autoincrement=True,
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("created_at", Integer, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("base", Text, nullable=False),
+    Column("parent_model", Text),
+    Column("status", Text, nullable=False),
+    Column("training_file", Text, nullable=False),
+    Column("validation_file", Text),
+    Column("training_sha256", Text, nullable=False),
+    Column("validation_sha256", Text),
+    Column("method", Text, nullable=False),
+    Column("legacy_hyperparameters", Boolean, nullable=False),
+    Column("hyperparameters", JSON, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("suffix", Text),
+    Column("metadata", JSON(none_as_null=True)),
+    Column("integrations", JSON(none_as_null=True)),
+    Column("fine_tuned_model", Text),
+    Column("finished_at", Integer),
+    Column("estimated_finish", Integer),
+    Column("trained_tokens", Integer),
+    Column("result_files", JSON, nullable=False),
+    Column("error", JSON(none_as_null=True)),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("lease_owner", Text),
+    Column("lease_expires_at", Float),
+    Column("attempts", Integer, nullable=False),
+    Column("progress_step", Integer, nullable=False),
+    Index("ix_jobs_status_seq", "status", "seq"),
+    sqlite_autoincrement=True,
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", JSON(none_as_null=True)),
+    # Its index also answers "newest events of a job" and "largest sequence of a job" without reading the events.
+    UniqueConstraint("job_id", "sequence", name="uq_job_events_job_id_sequence"),
+    sqlite_autoincrement=True,
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("step_number", Integer, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    UniqueConstraint("job_id", "step_number", name="uq_checkpoints_job_id_step_number"),
+    sqlite_autoincrement=True,
+)
+
+creations = Table(
+    "creations",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("api_key_id", Text, nullable=False),
+    Column("body_sha256", Text, nullable=False),
+    Column("retry_count", Integer, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("idempotency_key", Text),
+    Column("consumed", Boolean, nullable=False),
+    Index("ix_creations_api_key_id_body_sha256", "api_key_id", "body_sha256"),
+    Index("ix_creations_received_at", "received_at"),
+    sqlite_autoincrement=True,
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("role", Text, primary_key=True),
+    Column("beat_at", Float, nullable=False),
+)
