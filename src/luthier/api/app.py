@@ -1,0 +1,42 @@
+"""The application: a list of routers and handlers, and nothing else.
+
+What it does: puts every route but the two health checks behind the key, and the edge around all. What it does not: hold
+routes. Called by ``cli/serve.py`` and by tests.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from luthier.api.auth import require_key
+from luthier.api.deps import Services
+from luthier.api.edge import Edge
+from luthier.api.errors import HANDLED, handle
+from luthier.api.routes import chat, completions, files, fine_tuning, health, luthier, models
+from luthier.core.settings import Settings
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+"""The only paths that need no key."""
+
+
+def create_app(settings: Settings, services: Services) -> FastAPI:
+    """The ASGI application over ``services``, whose database it closes at its end."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        services.database.close()
+
+    # No generated pages: they would be routes without a key. No redirects: they would repeat a body to another address.
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
+    app.state.services = services
+    app.add_middleware(Edge, settings=settings)
+    for error in HANDLED:
+        app.add_exception_handler(error, handle)
+    guarded = APIRouter(prefix="/v1", dependencies=[Depends(require_key)])
+    for room in (files, fine_tuning, models, chat, completions, luthier):
+        guarded.include_router(room.router)
+    app.include_router(guarded)
+    app.include_router(health.router)
+    return app

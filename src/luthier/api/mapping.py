@@ -1,0 +1,210 @@
+"""Between the office's records and OpenAI's objects. Pure.
+
+What it does: files, jobs, events, checkpoints and models as JSON (reference, sections 1.1, 2.2, 2.5, 2.6, 4.1), and a job's
+request as a ``Job``. What it does not: look anything up. Called by the routes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.api.model_names import TrainableModel
+from luthier.api.schemas.fine_tuning import Hyperparameters, JobCreateRequest, LuthierOptions
+from luthier.core.errors import InvalidRequest
+from luthier.core.jobs import CheckpointRecord, FileRecord, Job, JobEvent, JobStatus, ModelKind, ModelRecord
+
+_NO_ERROR = {"code": None, "message": None, "param": None}
+HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+
+
+def file_object(record: FileRecord) -> dict[str, Any]:
+    """The ``file`` object."""
+    return {
+        "id": record.id,
+        "object": "file",
+        "bytes": record.bytes,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "filename": record.filename,
+        "purpose": record.purpose,
+        "status": record.status,
+        "status_details": None,
+    }
+
+
+def _integrations(job: Job) -> list[dict[str, Any]] | None:
+    if job.integrations is None:
+        return None
+    return [{**item, "wandb": {**item["wandb"], "run_id": job.id}} for item in job.integrations]
+
+
+def _status_reason(job: Job) -> str | None:
+    """Why a job is where it is, when its status alone does not tell."""
+    if job.status.is_final:
+        return None
+    if job.attempts:
+        return f"Its training process ended unexpectedly; attempts so far without progress: {job.attempts}."
+    if job.lease_owner is None and job.status is JobStatus.RUNNING:
+        return f"Waiting for a trainer, to go on after step {job.progress_step}."
+    if job.lease_owner is None and job.status in (JobStatus.QUEUED, JobStatus.VALIDATING_FILES):
+        return "Waiting for a worker."
+    return None
+
+
+def _own_fields(job: Job) -> dict[str, Any]:
+    fields = {"base": job.base, "parent_model": job.parent_model, "options": job.options or None, "status_reason": _status_reason(job)}
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def job_object(job: Job, *, organization: str, spec_strict: bool) -> dict[str, Any]:
+    """The ``fine_tuning.job`` object; hyperparameters stand in both places where clients look."""
+    hyperparameters = {name: job.hyperparameters.get(name, "auto") for name in HYPERPARAMETERS}
+    return {
+        "id": job.id,
+        "object": "fine_tuning.job",
+        "created_at": job.created_at,
+        "finished_at": job.finished_at,
+        "model": job.model,
+        "fine_tuned_model": job.fine_tuned_model,
+        "organization_id": f"org-{organization}",
+        "status": job.status.value,
+        "hyperparameters": hyperparameters,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": dict(hyperparameters)}},
+        "training_file": job.training_file,
+        "validation_file": job.validation_file,
+        "result_files": list(job.result_files),
+        "trained_tokens": job.trained_tokens,
+        "error": job.error or (None if spec_strict else dict(_NO_ERROR)),
+        "integrations": _integrations(job),
+        "seed": job.seed,
+        "estimated_finish": job.estimated_finish,
+        "metadata": job.metadata,
+        "user_provided_suffix": job.suffix,
+        "usage_metrics": None,
+        "shared_with_openai": False,
+        "eval_id": None,
+        "luthier": _own_fields(job),
+    }
+
+
+def event_object(event: JobEvent) -> dict[str, Any]:
+    """The ``fine_tuning.job.event`` object."""
+    return {
+        "object": "fine_tuning.job.event",
+        "id": event.id,
+        "created_at": event.created_at,
+        "level": event.level,
+        "message": event.message,
+        "type": event.type,
+        "data": event.data if event.data is not None else {},
+    }
+
+
+def checkpoint_object(checkpoint: CheckpointRecord) -> dict[str, Any]:
+    """The ``fine_tuning.job.checkpoint`` object."""
+    return {
+        "id": checkpoint.id,
+        "object": "fine_tuning.job.checkpoint",
+        "created_at": checkpoint.created_at,
+        "fine_tuned_model_checkpoint": checkpoint.model_name,
+        "fine_tuning_job_id": checkpoint.job_id,
+        "step_number": checkpoint.step_number,
+        "metrics": checkpoint.metrics,
+    }
+
+
+def model_object(record: ModelRecord, *, name: str | None = None) -> dict[str, Any]:
+    """The ``model`` object; ``name`` is the one asked for where it only stands for the record's."""
+    own = {"base": record.base, "kind": record.kind.value, "job_id": record.job_id, "step": record.step}
+    return {
+        "id": name or record.name,
+        "object": "model",
+        "created": record.created_at,
+        "owned_by": record.owned_by,
+        "luthier": {key: value for key, value in own.items() if value is not None},
+    }
+
+
+def is_deletable(record: ModelRecord) -> bool:
+    """Base models stay."""
+    return record.kind is not ModelKind.BASE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobParts:
+    """What a new job needs besides its request."""
+
+    id: str
+    created_at: int
+    seed: int
+    """Used when the request names none."""
+    trainable: TrainableModel
+    training: FileRecord
+    validation: FileRecord | None
+
+
+def _given(hyperparameters: Hyperparameters | None) -> dict[str, Any]:
+    return {} if hyperparameters is None else hyperparameters.model_dump(exclude_none=True)
+
+
+def _hyperparameters(body: JobCreateRequest) -> dict[str, Any]:
+    supervised = body.method.supervised if body.method is not None else None
+    modern, legacy = _given(supervised.hyperparameters if supervised is not None else None), _given(body.hyperparameters)
+    if modern and legacy and modern != legacy:
+        message = "Give hyperparameters in 'method' or in the deprecated 'hyperparameters', not different ones in both."
+        raise InvalidRequest(message, code="invalid_value", param="hyperparameters")
+    return {name: {**legacy, **modern}.get(name, "auto") for name in HYPERPARAMETERS}
+
+
+def _options(options: LuthierOptions | None) -> dict[str, Any]:
+    if options is None:
+        return {}
+    given = options.model_dump(exclude_none=True)
+    misplaced = next((name for name in ("rank", "alpha") if name in given), None)
+    if given.get("adapter") == "full" and misplaced is not None:
+        message = f"'luthier.{misplaced}' belongs to adapters and has no meaning with 'adapter': 'full'."
+        raise InvalidRequest(message, code="invalid_parameter_combination", param=f"luthier.{misplaced}")
+    return given
+
+
+def check_method(body: JobCreateRequest) -> None:
+    """Supervised fine-tuning only.
+
+    Raises:
+        InvalidRequest: another method, or its part beside a supervised one.
+    """
+    if body.method is None:
+        return
+    if body.method.type != "supervised":
+        message = f"Unsupported value: 'method.type' does not support '{body.method.type}'. Supported values are: 'supervised'."
+        raise InvalidRequest(message, code="unsupported_value", param="method.type")
+    for name in ("dpo", "reinforcement"):
+        if getattr(body.method, name) is not None:
+            message = f"Unsupported parameter: 'method.{name}' does not belong to the method 'supervised'."
+            raise InvalidRequest(message, code="unsupported_parameter", param=f"method.{name}")
+
+
+def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
+    """The job that a checked request asks for.
+
+    Raises:
+        InvalidRequest: fields contradict each other.
+    """
+    integrations = [item.model_dump(exclude_none=True) for item in body.integrations] if body.integrations else None
+    return Job(
+        id=parts.id,
+        created_at=parts.created_at,
+        model=parts.trainable.model,
+        base=parts.trainable.base,
+        parent_model=parts.trainable.parent_model,
+        training_file=parts.training.id,
+        validation_file=parts.validation.id if parts.validation is not None else None,
+        training_sha256=parts.training.sha256,
+        validation_sha256=parts.validation.sha256 if parts.validation is not None else None,
+        legacy_hyperparameters=body.hyperparameters is not None,
+        hyperparameters=_hyperparameters(body),
+        options=_options(body.luthier),
+        seed=parts.seed if body.seed is None else body.seed,
+        suffix=body.suffix,
+        metadata=body.metadata,
+        integrations=integrations,
+    )

@@ -1,0 +1,207 @@
+"""From checked chat and completion bodies to what the engine is asked. Pure.
+
+What it does: cross-field rules, the messages as plain dicts, sampling parameters, one ``Generate`` per choice; refuses what
+would change the answer and is not offered. What it does not: resolve model names or generate. Called by
+``routes/chat.py``, ``routes/completions.py`` and ``routes/luthier.py``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from luthier.api.schemas.chat import ChatMessage, ChatRequest
+from luthier.api.schemas.completions import CompletionRequest
+from luthier.api.schemas.fields import MAX_CHOICES, MAX_SEED
+from luthier.api.validation import type_name
+from luthier.core.engine_messages import Generate
+from luthier.core.errors import InvalidRequest
+from luthier.core.generation import ModelTarget, SamplingParams
+
+DEFAULT_COMPLETION_TOKENS = 16
+_TEXT_PARTS = {"text": "text", "refusal": "refusal"}
+
+
+def _unsupported_value(param: str, message: str) -> InvalidRequest:
+    return InvalidRequest(message, code="unsupported_value", param=param)
+
+
+def _unsupported_parameter(param: str, advice: str = "") -> InvalidRequest:
+    message = f"Unsupported parameter: '{param}' is not supported with this model.{advice}"
+    return InvalidRequest(message, code="unsupported_parameter", param=param)
+
+
+def _refuse_neutral_only(body: ChatRequest | CompletionRequest) -> None:
+    for name in ("frequency_penalty", "presence_penalty"):
+        if getattr(body, name):
+            message = (
+                f"Unsupported value: '{name}' does not support {getattr(body, name)} with this model. Only the default (0) is supported."
+            )
+            raise _unsupported_value(name, message)
+    if body.logit_bias and any(body.logit_bias.values()):
+        raise _unsupported_parameter("logit_bias")
+    if body.stream_options is not None and not body.stream:
+        message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        raise InvalidRequest(message, code="invalid_parameter_combination", param="stream_options")
+
+
+def _refuse_chat_features(body: ChatRequest) -> None:
+    kind = (body.response_format or {"type": "text"}).get("type")
+    if kind != "text":
+        message = f"Unsupported value: 'response_format.type' does not support {kind!r} with this model. Supported values are: 'text'."
+        raise _unsupported_value("response_format.type", message)
+    if body.tool_choice not in (None, "auto", "none"):
+        message = "Unsupported value: 'tool_choice' cannot force a call with this model. Supported values are: 'auto' and 'none'."
+        raise _unsupported_value("tool_choice", message)
+    if body.functions:
+        raise _unsupported_parameter("functions", " Use 'tools' instead.")
+    if body.function_call not in (None, "auto", "none"):
+        raise _unsupported_parameter("function_call", " Use 'tools' and 'tool_choice' instead.")
+    if body.modalities and body.modalities != ["text"]:
+        raise _unsupported_value("modalities", "Unsupported value: 'modalities' only supports ['text'] with this model.")
+    for name in ("audio", "web_search_options", "moderation"):
+        if getattr(body, name) is not None:
+            raise _unsupported_parameter(name)
+
+
+def _max_tokens(body: ChatRequest) -> int | None:
+    if body.max_tokens is not None and body.max_completion_tokens is not None:
+        message = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
+        raise InvalidRequest(message, code="invalid_parameter_combination", param="max_tokens")
+    return body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+
+
+def _chat_logprobs(body: ChatRequest) -> int | None:
+    if body.top_logprobs is not None and not body.logprobs:
+        message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
+        raise InvalidRequest(message, code="invalid_parameter_combination", param="top_logprobs")
+    return (body.top_logprobs or 0) if body.logprobs else None
+
+
+def _sampling(body: ChatRequest | CompletionRequest, *, max_tokens: int | None, top_logprobs: int | None) -> SamplingParams:
+    return SamplingParams(
+        temperature=1.0 if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        max_tokens=max_tokens,
+        stop=tuple(body.stop or ()),
+        seed=body.seed,
+        top_logprobs=top_logprobs,
+    )
+
+
+def _choices(request: Generate, n: int) -> list[Generate]:
+    """``n`` requests that differ in their seeds only."""
+    seed = request.sampling.seed
+    if seed is None:
+        return [request] * n
+    span = 2 * (MAX_SEED + 1)
+    seeds = [(seed + i + MAX_SEED + 1) % span - MAX_SEED - 1 for i in range(n)]
+    return [replace(request, sampling=replace(request.sampling, seed=s)) for s in seeds]
+
+
+def chat_requests(body: ChatRequest, target: ModelTarget) -> list[Generate]:
+    """One request per choice.
+
+    Raises:
+        InvalidRequest: a field asks for what is not offered, or fields contradict each other.
+    """
+    _refuse_neutral_only(body)
+    _refuse_chat_features(body)
+    sampling = _sampling(body, max_tokens=_max_tokens(body), top_logprobs=_chat_logprobs(body))
+    tools = () if body.tool_choice == "none" else tuple(t.model_dump(exclude_unset=True) for t in body.tools or ())
+    request = Generate(target=target, sampling=sampling, messages=plain_messages(body.messages), tools=tools)
+    return _choices(request, body.n or 1)
+
+
+def _part_text(part: object, param: str) -> str:
+    if not isinstance(part, dict):
+        raise InvalidRequest(
+            f"Invalid type for '{param}': expected an object, but got {type_name(part)} instead.", code="invalid_type", param=param
+        )
+    kind = part.get("type")
+    if kind not in _TEXT_PARTS:
+        shown = str(kind)[:64]
+        raise _unsupported_value(f"{param}.type", f"Invalid content type. {shown} is not supported by this model, only text is.")
+    text = part.get(_TEXT_PARTS[kind])
+    if not isinstance(text, str):
+        name = f"{param}.{_TEXT_PARTS[kind]}"
+        raise InvalidRequest(
+            f"Invalid type for '{name}': expected a string, but got {type_name(text)} instead.", code="invalid_type", param=name
+        )
+    return text
+
+
+def _content_text(message: ChatMessage, param: str) -> str:
+    content = message.content
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(_part_text(part, f"{param}.content[{i}]") for i, part in enumerate(content))
+    may_be_null = message.role == "assistant" and (message.tool_calls or message.function_call or message.refusal is not None)
+    if content is None and (may_be_null or message.role == "function"):
+        return message.refusal or ""
+    name = f"{param}.content"
+    text = f"Invalid type for '{name}': expected a string or an array of objects, but got {type_name(content)} instead."
+    raise InvalidRequest(text, code="invalid_type", param=name)
+
+
+def _plain_message(message: ChatMessage, index: int) -> dict[str, Any]:
+    param = f"messages[{index}]"
+    plain: dict[str, Any] = {"role": message.role, "content": _content_text(message, param)}
+    needed = {"tool": "tool_call_id", "function": "name"}.get(message.role)
+    if needed is not None and not getattr(message, needed):
+        name = f"{param}.{needed}"
+        raise InvalidRequest(f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
+    if message.name is not None:
+        plain["name"] = message.name
+    if message.tool_call_id is not None:
+        plain["tool_call_id"] = message.tool_call_id
+    calls = [call.model_dump() for call in message.tool_calls or ()]
+    if message.function_call is not None and not calls:
+        calls = [{"id": "call_0", "type": "function", "function": message.function_call.model_dump()}]
+    if calls:
+        plain["tool_calls"] = calls
+    return plain
+
+
+def plain_messages(messages: Sequence[ChatMessage]) -> tuple[dict[str, Any], ...]:
+    """Messages as ``core.conversation`` knows them: text parts joined, a deprecated function call as a tool call.
+
+    Raises:
+        InvalidRequest: a message lacks what its role needs, or holds anything but text.
+    """
+    return tuple(_plain_message(message, index) for index, message in enumerate(messages))
+
+
+def _refuse_completion_features(body: CompletionRequest) -> None:
+    n = body.n or 1
+    if len(body.prompt) * n > MAX_CHOICES:
+        raise InvalidRequest(
+            f"Too many answers: prompts times 'n' must not exceed {MAX_CHOICES}.", code="integer_above_max_value", param="n"
+        )
+    if body.best_of is not None and body.best_of not in (0, n):
+        raise _unsupported_value("best_of", "Unsupported value: 'best_of' must equal 'n' with this model.")
+    if body.suffix:
+        raise _unsupported_parameter("suffix")
+    if body.echo and body.logprobs is not None:
+        raise _unsupported_value("logprobs", "Unsupported value: 'logprobs' cannot be combined with 'echo' with this model.")
+    if body.echo and any(not isinstance(prompt, str) for prompt in body.prompt):
+        raise _unsupported_value("echo", "Unsupported value: 'echo' needs prompts given as text with this model.")
+
+
+def completion_requests(body: CompletionRequest, target: ModelTarget) -> list[Generate]:
+    """One request per prompt and choice; index = prompt * n + choice.
+
+    Raises:
+        InvalidRequest: a field asks for what is not offered, or fields contradict each other.
+    """
+    _refuse_neutral_only(body)
+    _refuse_completion_features(body)
+    sampling = _sampling(body, max_tokens=body.max_tokens or DEFAULT_COMPLETION_TOKENS, top_logprobs=body.logprobs)
+    requests: list[Generate] = []
+    for prompt in body.prompt:
+        if isinstance(prompt, str):
+            request = Generate(target=target, sampling=sampling, prompt=prompt)
+        else:
+            request = Generate(target=target, sampling=sampling, token_ids=prompt)
+        requests += _choices(request, body.n or 1)
+    return requests

@@ -1,0 +1,1 @@
+"""One file per resource; each holds a router that ``app.py`` lists."""

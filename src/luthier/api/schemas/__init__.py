@@ -1,0 +1,1 @@
+"""What request bodies may hold: pydantic models with a bound on every number, string and list."""

@@ -1,0 +1,118 @@
+"""The body of ``POST /chat/completions`` (reference, section 4.2).
+
+What it does: shapes and bounds of every field OpenAI has. Fields that cannot change a text answer are accepted and left
+alone; what would change it and is not offered is refused by ``prompts.py``.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from luthier.api.schemas.fields import (
+    AnyObject,
+    Choices,
+    LogitBias,
+    MaxTokens,
+    Metadata,
+    ModelName,
+    OpenModel,
+    Penalty,
+    Seed,
+    Stop,
+    StreamOptions,
+    Temperature,
+    TopP,
+    WireModel,
+)
+
+FunctionName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
+ShortText = Annotated[str, Field(max_length=512)]
+
+
+class FunctionCall(OpenModel):
+    """A function with the arguments the model gave it, as JSON text."""
+
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    arguments: str
+
+
+class ToolCall(OpenModel):
+    """One call of an assistant message."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class ChatMessage(OpenModel):
+    """One message; what each role needs is checked in ``prompts.py``."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Any = None
+    name: Annotated[str, Field(max_length=256)] | None = None
+    refusal: str | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=128)] | None = None
+    tool_call_id: Annotated[str, Field(max_length=256)] | None = None
+    function_call: FunctionCall | None = None
+
+
+Messages = Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]
+
+
+class FunctionDefinition(WireModel):
+    """A function that is offered to the model."""
+
+    name: FunctionName
+    description: str | None = None
+    parameters: AnyObject | None = None
+    strict: bool | None = None
+
+
+class Tool(WireModel):
+    """One of ``tools``."""
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class ChatRequest(WireModel):
+    """A chat completion request."""
+
+    model: ModelName
+    messages: Messages
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    n: Choices | None = None
+    max_tokens: MaxTokens | None = None
+    max_completion_tokens: MaxTokens | None = None
+    stop: Stop | None = None
+    seed: Seed | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: LogitBias | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    response_format: AnyObject | None = None
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    tool_choice: Any = None
+    functions: list[AnyObject] | None = None
+    function_call: Any = None
+    modalities: list[str] | None = None
+    audio: AnyObject | None = None
+    web_search_options: AnyObject | None = None
+    moderation: AnyObject | None = None
+    # Accepted and without effect on the text.
+    parallel_tool_calls: bool | None = None
+    store: bool | None = None
+    metadata: Metadata | None = None
+    user: ShortText | None = None
+    safety_identifier: ShortText | None = None
+    prompt_cache_key: ShortText | None = None
+    prompt_cache_retention: ShortText | None = None
+    prompt_cache_options: AnyObject | None = None
+    service_tier: ShortText | None = None
+    verbosity: ShortText | None = None
+    reasoning_effort: ShortText | None = None
+    prediction: AnyObject | None = None

@@ -1,0 +1,80 @@
+"""Parts that several request bodies share.
+
+What it does: the strict base class, metadata, sampling bounds, stop strings, "auto". What it does not: cross-field rules
+(``mapping.py`` and ``prompts.py`` hold those). Called by the other schemas.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
+from pydantic_core import PydanticCustomError
+
+MAX_SEED = 2**63 - 1
+MAX_CHOICES = 128
+
+
+class WireModel(BaseModel):
+    """A body or a part of one: JSON types are not converted, unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class OpenModel(BaseModel):
+    """A part that clients fill with fields of their own, such as a message of an earlier answer: unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+def refusal(code: str, message: str) -> PydanticCustomError:
+    """An error with OpenAI's code, for validators; braces in ``message`` are safe."""
+    return PydanticCustomError("refused", "{text}", {"code": code, "text": message})  # type: ignore[misc]
+
+
+def _auto_is_none(value: object, check: Callable[[object], object]) -> object:
+    return None if value == "auto" else check(value)
+
+
+AUTO = WrapValidator(_auto_is_none)
+"""Makes a field accept "auto", which is kept as None."""
+
+
+def _check_metadata(metadata: dict[str, str]) -> dict[str, str]:
+    if len(metadata) > 16:
+        message = (
+            f"Invalid 'metadata': too many properties. Expected an object with at most 16 properties, but got {len(metadata)} instead."
+        )
+        raise refusal("object_above_max_properties", message)
+    if any(len(key) > 64 for key in metadata):
+        raise refusal("string_above_max_length", "Invalid 'metadata': keys must have at most 64 characters.")
+    return metadata
+
+
+Metadata = Annotated[dict[str, Annotated[str, Field(max_length=512)]], AfterValidator(_check_metadata)]
+
+
+def _one_is_a_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Stop = Annotated[list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(max_length=4), BeforeValidator(_one_is_a_list)]
+"""One string or up to four."""
+
+ModelName = Annotated[str, Field(min_length=1, max_length=256)]
+Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
+TopP = Annotated[float, Field(ge=0.0, le=1.0)]
+Penalty = Annotated[float, Field(ge=-2.0, le=2.0)]
+Choices = Annotated[int, Field(ge=1, le=MAX_CHOICES)]
+MaxTokens = Annotated[int, Field(ge=1, le=10_000_000)]
+Seed = Annotated[int, Field(ge=-MAX_SEED - 1, le=MAX_SEED)]
+LogitBias = dict[str, float]
+
+
+class StreamOptions(WireModel):
+    """``stream_options``."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+AnyObject = dict[str, Any]

@@ -1,0 +1,72 @@
+"""The body of ``POST /fine_tuning/jobs`` (reference, section 2.1). Checked here: shapes and bounds; the rest in ``mapping.py``."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from luthier.api.schemas.fields import AUTO, AnyObject, Metadata, ModelName, WireModel
+
+FileId = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Hyperparameters(WireModel):
+    """None stands for "auto"."""
+
+    n_epochs: Annotated[Annotated[int, Field(ge=1, le=50)] | None, AUTO] = None
+    batch_size: Annotated[Annotated[int, Field(ge=1, le=256)] | None, AUTO] = None
+    learning_rate_multiplier: Annotated[Annotated[float, Field(gt=0.0, le=1000.0)] | None, AUTO] = None
+
+
+class Supervised(WireModel):
+    """``method.supervised``."""
+
+    hyperparameters: Hyperparameters | None = None
+
+
+class Method(WireModel):
+    """``method``."""
+
+    type: Literal["supervised", "dpo", "reinforcement"]
+    supervised: Supervised | None = None
+    dpo: AnyObject | None = None
+    reinforcement: AnyObject | None = None
+
+
+class Wandb(WireModel):
+    """Where upstream sends metrics to; kept and shown."""
+
+    project: Annotated[str, Field(min_length=1, max_length=256)]
+    name: Annotated[str, Field(max_length=256)] | None = None
+    entity: Annotated[str, Field(max_length=256)] | None = None
+    tags: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=50)] | None = None
+
+
+class Integration(WireModel):
+    """One of ``integrations``."""
+
+    type: Literal["wandb"]
+    wandb: Wandb
+
+
+class LuthierOptions(WireModel):
+    """Our own options: ``extra_body={"luthier": {...}}``."""
+
+    adapter: Literal["lora", "full"] | None = None
+    rank: Annotated[int, Field(ge=1, le=512)] | None = None
+    alpha: Annotated[float, Field(gt=0.0, le=4096.0)] | None = None
+    max_length: Annotated[int, Field(ge=8, le=1_048_576)] | None = None
+
+
+class JobCreateRequest(WireModel):
+    """A new fine-tuning job."""
+
+    model: ModelName
+    training_file: FileId
+    validation_file: FileId | None = None
+    suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
+    method: Method | None = None
+    hyperparameters: Hyperparameters | None = None
+    integrations: Annotated[list[Integration], Field(max_length=5)] | None = None
+    metadata: Metadata | None = None
+    luthier: LuthierOptions | None = None

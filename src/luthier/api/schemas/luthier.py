@@ -1,0 +1,12 @@
+"""Bodies of our own endpoints under ``/v1/luthier``."""
+
+from luthier.api.schemas.chat import Messages
+from luthier.api.schemas.fields import ModelName, WireModel
+
+
+class RenderRequest(WireModel):
+    """Show how a conversation becomes tokens."""
+
+    model: ModelName
+    messages: Messages
+    add_generation_prompt: bool = True

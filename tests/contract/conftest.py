@@ -1,0 +1,42 @@
+"""A running API for each module, and the official client in both its moods."""
+
+import json
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+from tests.support.api_server import ApiServer
+from tests.support.fake_engine import BASE, saying
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    server = ApiServer(tmp_path_factory.mktemp("api") / "data", spec_strict=True)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(shared_server: ApiServer) -> ApiServer:
+    shared_server.engine.generate = saying("Hello", " world", "!")
+    shared_server.engine.requests.clear()
+    shared_server.engine.loaded = (BASE,)
+    return shared_server
+
+
+@pytest.fixture(params=[False, True], ids=["lenient", "strict"])
+def client(server: ApiServer, request: pytest.FixtureRequest) -> openai.OpenAI:
+    """The official client; the strict one checks every answer against OpenAI's schema."""
+    return server.client(_strict_response_validation=request.param)
+
+
+@pytest.fixture
+def rows() -> bytes:
+    row = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
+    return b"".join(json.dumps(row).encode() + b"\n" for _ in range(10))
+
+
+@pytest.fixture
+def training_file(server: ApiServer, rows: bytes) -> str:
+    return server.client().files.create(file=("train.jsonl", rows), purpose="fine-tune").id

@@ -1,0 +1,182 @@
+import base64
+import json
+
+import openai
+import pytest
+
+from luthier.core.ids import new_file_id
+from luthier.core.jobs import FileRecord
+from tests.support.api_server import ApiServer
+
+NOT_JSONL = (
+    'Expected file to have JSONL format, where every line is a JSON dictionary. Line {} is not a dictionary (HINT: line starts with: "'
+)
+
+
+def test_a_file_goes_in_and_comes_back(client: openai.OpenAI, rows: bytes) -> None:
+    created = client.files.create(file=("train.jsonl", rows), purpose="fine-tune")
+    assert created.id.startswith("file-")
+    assert len(created.id) == len("file-") + 22
+    assert (created.object, created.bytes, created.filename) == ("file", len(rows), "train.jsonl")
+    assert (created.purpose, created.status) == ("fine-tune", "processed")
+    assert client.files.retrieve(created.id) == created
+    content = client.files.content(created.id)
+    assert content.read() == rows
+    assert "attachment" in content.response.headers["content-disposition"]
+    assert client.files.wait_for_processing(created.id).status == "processed"
+
+
+def test_a_deleted_file_is_gone(client: openai.OpenAI, rows: bytes) -> None:
+    created = client.files.create(file=rows, purpose="fine-tune")
+    deleted = client.files.delete(created.id)
+    assert (deleted.id, deleted.deleted, deleted.object) == (created.id, True, "file")
+    for call in (client.files.retrieve, client.files.content, client.files.delete):
+        with pytest.raises(openai.NotFoundError) as error:
+            call(created.id)
+        assert error.value.param == "id"
+        assert f"No such File object: {created.id}" in error.value.message
+
+
+def test_the_client_pages_through_all_files(client: openai.OpenAI, rows: bytes) -> None:
+    ids = [client.files.create(file=rows, purpose="user_data").id for _ in range(3)]
+    listed = [f.id for f in client.files.list(purpose="user_data", limit=2)]
+    assert listed[:3] == ids[::-1]
+    oldest_first = [f.id for f in client.files.list(purpose="user_data", limit=2, order="asc")]
+    assert oldest_first == listed[::-1]
+
+
+def test_the_list_envelope_has_cursors(server: ApiServer, rows: bytes) -> None:
+    ids = [server.client().files.create(file=rows, purpose="vision").id for _ in range(2)]
+    with server.http() as http:
+        page = http.get("/v1/files?purpose=vision&limit=1").json()
+    assert (page["object"], page["has_more"]) == ("list", True)
+    assert page["first_id"] == page["last_id"] == ids[1]
+
+
+def test_an_unknown_cursor_is_not_found(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as error:
+        client.files.list(after="file-nothing")
+    assert error.value.param == "after"
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b'{"a": 1}\n[1, 2]\n', 2),
+        (b"hello\n", 1),
+        (b'{\n  "a": 1\n}\n', 1),
+        (b'{"a": 1}\n\n{"a": 2}\n', 2),
+        (b'{"a": NaN}\n', 1),
+        (b'{"a": "\xff"}\n', 1),
+        ('{"a": 1}\n'.encode("utf-16"), 1),
+        (b'{"a":' * 2000 + b"1" + b"}" * 2000, 1),
+        (b'{"a": "\\ud800"}\n', 1),
+    ],
+)
+def test_what_is_not_jsonl_is_refused_in_openais_words(client: openai.OpenAI, data: bytes, line: int) -> None:
+    with pytest.raises(openai.BadRequestError) as error:
+        client.files.create(file=("x.jsonl", data), purpose="fine-tune")
+    assert NOT_JSONL.format(line) in error.value.message
+    assert error.value.type == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'\xef\xbb\xbf{"a": 1}\n{"a": 2}\n',
+        b'{"a": 1}\r\n{"a": 2}\r\n',
+        b'{"a": 1}\n{"a": 2}\n\n',
+        b'{"a": 1}\n{"a": 2}',
+        json.dumps({"a": "one\u2028two\u0085three\x1c"}, ensure_ascii=False).encode() + b"\n",
+    ],
+    ids=["bom", "crlf", "blank last line", "no last newline", "unicode line separators"],
+)
+def test_harmless_variants_of_jsonl_are_taken_as_they_are(client: openai.OpenAI, data: bytes) -> None:
+    created = client.files.create(file=("x.jsonl", data), purpose="fine-tune")
+    assert client.files.content(created.id).read() == data
+
+
+def test_other_purposes_are_not_checked(client: openai.OpenAI) -> None:
+    assert client.files.create(file=b"anything", purpose="user_data").bytes == 8
+
+
+def test_the_file_may_come_before_the_purpose(server: ApiServer) -> None:
+    with server.http() as http:
+        bad = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\nhello\r\n--b\r\n'
+        bad += b'Content-Disposition: form-data; name="purpose"\r\n\r\n%s\r\n--b--\r\n'
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        refused = http.post("/v1/files", content=bad % b"fine-tune", headers=headers)
+        taken = http.post("/v1/files", content=bad % b"user_data", headers=headers)
+    assert (refused.status_code, taken.status_code) == (400, 200)
+    assert "Line 1 is not a dictionary" in refused.json()["error"]["message"]
+
+
+def test_a_wrong_purpose_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as error:
+        client.files.create(file=b"{}", purpose="foo")  # type: ignore[arg-type]
+    assert "'foo' is not one of [" in error.value.message
+    assert "] - 'purpose'" in error.value.message
+    assert error.value.param == "purpose"
+
+
+def test_an_empty_file_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as error:
+        client.files.create(file=("x.jsonl", b""), purpose="fine-tune")
+    assert error.value.param == "file"
+
+
+def test_a_refused_upload_leaves_nothing(server: ApiServer) -> None:
+    def stored() -> int:
+        return sum(1 for p in server.services.settings.blobs_dir.rglob("*") if p.is_file())
+
+    before = stored()
+    with pytest.raises(openai.BadRequestError):
+        server.client().files.create(file=b"no json", purpose="fine-tune")
+    assert stored() == before
+
+
+def test_an_expiry_is_kept(client: openai.OpenAI, rows: bytes) -> None:
+    created = client.files.create(file=rows, purpose="fine-tune", expires_after={"anchor": "created_at", "seconds": 3600})
+    assert created.expires_at == created.created_at + 3600
+    with pytest.raises(openai.BadRequestError):
+        client.files.create(file=rows, purpose="fine-tune", expires_after={"anchor": "created_at", "seconds": 5})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--b\r\n",
+        b"garbage",
+        b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n--b--\r\n',
+        b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n",
+        b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\nx\r\n' * 30 + b"--b--\r\n",
+    ],
+    ids=["cut", "garbage", "no file", "no name", "too many parts"],
+)
+def test_malformed_forms_are_400(server: ApiServer, body: bytes) -> None:
+    with server.http() as http:
+        answer = http.post("/v1/files", content=body, headers={"content-type": "multipart/form-data; boundary=b"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_only_multipart_is_taken(server: ApiServer) -> None:
+    with server.http() as http:
+        assert http.post("/v1/files", json={"purpose": "fine-tune"}).status_code == 400
+        assert http.post("/v1/files", content=b"x", headers={"content-encoding": "gzip"}).status_code == 415
+
+
+def test_result_files_are_base64_unless_csv_is_asked_for(server: ApiServer) -> None:
+    csv = b"step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n1,1.5,0.0,,\n"
+    sha256, size = server.services.blobs.put(csv)
+    record = FileRecord(id=new_file_id(), filename="step_metrics.csv", purpose="fine-tune-results", bytes=size, sha256=sha256, created_at=1)
+    server.services.files.add(record)
+    client = server.client()
+    assert base64.b64decode(client.files.content(record.id).read()) == csv
+    assert client.files.content(record.id, extra_headers={"Accept": "text/csv"}).text == csv.decode()
+    assert client.files.content(record.id, extra_query={"format": "csv"}).read() == csv
+
+
+def test_filenames_are_data_only(client: openai.OpenAI) -> None:
+    created = client.files.create(file=("../../x\u202e\n.jsonl", b"{}"), purpose="fine-tune")
+    assert client.files.content(created.id).read() == b"{}"

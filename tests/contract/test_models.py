@@ -1,0 +1,53 @@
+import openai
+import pytest
+
+from luthier.core.engine_messages import Unload
+from tests.support.api_server import TUNED, ApiServer
+from tests.support.office import new_model
+
+
+def test_all_served_models_are_listed(client: openai.OpenAI) -> None:
+    listed = {m.id: m for m in client.models.list()}
+    assert {"luthier-mini", TUNED} <= set(listed)
+    assert (listed["luthier-mini"].owned_by, listed[TUNED].owned_by) == ("system", "luthier")
+    assert listed[TUNED].to_dict()["luthier"] == {"base": "luthier-mini", "kind": "adapter", "job_id": "ftjob-1"}
+
+
+def test_one_model(client: openai.OpenAI) -> None:
+    model = client.models.retrieve(TUNED)
+    assert (model.id, model.object, model.created) == (TUNED, "model", 2)
+
+
+def test_an_openai_name_shows_the_open_model_behind_it(client: openai.OpenAI) -> None:
+    model = client.models.retrieve("gpt-4o-mini")
+    assert (model.id, model.to_dict()["luthier"]) == ("gpt-4o-mini", {"base": "luthier-mini", "kind": "base"})
+
+
+def test_a_percent_encoded_name_is_found(server: ApiServer) -> None:
+    with server.http() as http:
+        assert http.get("/v1/models/" + TUNED.replace(":", "%3A")).json()["id"] == TUNED
+
+
+def test_an_unknown_model_is_not_found(client: openai.OpenAI) -> None:
+    for call in (client.models.retrieve, client.models.delete):
+        with pytest.raises(openai.NotFoundError) as error:
+            call("gpt-nothing")
+        assert (error.value.code, error.value.param) == ("model_not_found", "model")
+
+
+@pytest.mark.parametrize("name", ["luthier-mini", "gpt-4o-mini"])
+def test_base_models_stay(client: openai.OpenAI, name: str) -> None:
+    with pytest.raises(openai.PermissionDeniedError):
+        client.models.delete(name)
+
+
+def test_a_deleted_model_is_gone_and_forgotten(server: ApiServer, client: openai.OpenAI) -> None:
+    name = "ft:gpt-4o-mini-2024-07-18:luthier::ckpt0001:ckpt-step-88"
+    server.services.models.put(new_model(name))
+    deleted = client.models.delete(name)
+    assert (deleted.id, deleted.deleted, deleted.object) == (name, True, "model")
+    assert Unload(name=name) in server.engine.requests
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve(name)
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model=name, messages=[{"role": "user", "content": "hi"}])

@@ -1,0 +1,97 @@
+from typing import Any
+
+import pytest
+
+from luthier.api.mapping import JobParts, check_method, event_object, file_object, job_object, model_object
+from luthier.api.mapping import new_job as job_from_request
+from luthier.api.model_names import TrainableModel
+from luthier.api.schemas.fine_tuning import JobCreateRequest
+from luthier.core.errors import InvalidRequest
+from luthier.core.jobs import Job, JobEvent, JobStatus
+from tests.support.office import new_file, new_job, new_model
+
+
+def shown(job: Job, *, spec_strict: bool = False) -> dict[str, Any]:
+    return job_object(job, organization="org", spec_strict=spec_strict)
+
+
+def request(**fields: Any) -> JobCreateRequest:
+    return JobCreateRequest.model_validate({"model": "gpt-4o-mini", "training_file": "file-1", **fields})
+
+
+def built(body: JobCreateRequest) -> Job:
+    trainable = TrainableModel(model="gpt-4o-mini-2024-07-18", base="luthier-mini", parent_model=None)
+    parts = JobParts(id="ftjob-1", created_at=5, seed=99, trainable=trainable, training=new_file(sha256="a" * 64), validation=None)
+    return job_from_request(body, parts)
+
+
+def test_resolved_hyperparameters_replace_auto_in_both_places() -> None:
+    object_ = shown(new_job(hyperparameters={"n_epochs": 3, "batch_size": 1, "learning_rate_multiplier": 1.8}))
+    assert object_["hyperparameters"] == {"n_epochs": 3, "batch_size": 1, "learning_rate_multiplier": 1.8}
+    assert object_["method"]["supervised"]["hyperparameters"] == object_["hyperparameters"]
+
+
+def test_a_real_error_is_shown_in_both_moods() -> None:
+    error = {"code": "c", "message": "m", "param": None}
+    for strict in (True, False):
+        assert shown(new_job(error=error), spec_strict=strict)["error"] == error
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({}, "Waiting for a worker"),
+        ({"status": JobStatus.RUNNING, "progress_step": 12}, "step 12"),
+        ({"attempts": 2}, "2"),
+    ],
+)
+def test_a_waiting_job_says_why(changes: dict[str, Any], part: str) -> None:
+    assert part in shown(new_job(**changes))["luthier"]["status_reason"]
+
+
+@pytest.mark.parametrize("changes", [{"lease_owner": "x"}, {"status": JobStatus.SUCCEEDED}, {"status": JobStatus.FAILED, "attempts": 3}])
+def test_other_jobs_need_no_reason(changes: dict[str, Any]) -> None:
+    assert "status_reason" not in shown(new_job(**changes))["luthier"]
+
+
+def test_an_events_data_is_never_null() -> None:
+    event = JobEvent(id="e", job_id="j", sequence=1, created_at=1, level="info", message="m")
+    assert event_object(event)["data"] == {}
+
+
+def test_a_files_object() -> None:
+    assert file_object(new_file(id="file-1", expires_at=9))["expires_at"] == 9
+
+
+def test_a_models_object_shows_the_name_asked_for() -> None:
+    assert model_object(new_model("m", step=5), name="alias")["id"] == "alias"
+    assert model_object(new_model("m", step=5))["luthier"]["step"] == 5
+
+
+def test_a_job_from_a_request() -> None:
+    body = request(hyperparameters={"n_epochs": "auto", "batch_size": 2}, suffix="s", metadata={}, luthier={"rank": 4})
+    job = built(body)
+    assert job.hyperparameters == {"n_epochs": "auto", "batch_size": 2, "learning_rate_multiplier": "auto"}
+    assert (job.seed, job.legacy_hyperparameters, job.options, job.metadata) == (99, True, {"rank": 4}, {})
+    assert job.training_sha256 == "a" * 64
+    assert built(request(seed=0)).seed == 0
+
+
+def test_equal_hyperparameters_in_both_places_are_one() -> None:
+    method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}}
+    assert built(request(method=method, hyperparameters={"n_epochs": 2})).hyperparameters["n_epochs"] == 2
+    with pytest.raises(InvalidRequest):
+        built(request(method=method, hyperparameters={"n_epochs": 3}))
+
+
+def test_full_tuning_has_no_rank() -> None:
+    with pytest.raises(InvalidRequest):
+        built(request(luthier={"adapter": "full", "alpha": 1}))
+    assert built(request(luthier={"adapter": "full"})).options == {"adapter": "full"}
+
+
+def test_only_supervised_for_now() -> None:
+    check_method(request())
+    check_method(request(method={"type": "supervised"}))
+    with pytest.raises(InvalidRequest, match="dpo"):
+        check_method(request(method={"type": "dpo"}))
