@@ -1,0 +1,142 @@
+"""``luthier serve``: the API in this process, the worker and the engine host as its children.
+
+What it does: checks port and data directory before anything slow is imported, makes the key, brings the database up to
+date, starts and stops everything. What it does not: answer requests (``api``), train (``worker``) or generate
+(``deployment/host.py``).
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import click
+
+from luthier.cli.children import Child, Children
+from luthier.cli.data_dir import CannotStart, announce, api_key, lock, prepare
+from luthier.core.settings import Settings, from_environment
+
+# Of the 30 seconds that a stop may take: requests in flight first, then the children.
+_DRAIN_SECONDS = 5
+_CHILDREN_SECONDS = 20.0
+
+
+@click.command()
+@click.option("--host", default=None, help="Address to listen on (default 127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65535), default=None, help="Port to listen on (default 8000; 0 takes a free one).")
+@click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="Directory that holds everything (default ./luthier-data).")
+def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+    """Start the API, the worker and the engine host on this machine."""
+    started = time.monotonic()
+    settings = from_environment(host=host, port=port, data_dir=data_dir)
+    listener = _bind(settings)
+    prepare(settings.data_dir)
+    settings = from_environment(host=host, port=listener.getsockname()[1], data_dir=settings.data_dir.resolve())
+    with lock(settings.data_dir):
+        key, fresh = api_key(settings)
+        socket_dir = Path(tempfile.mkdtemp(prefix="luthier-"))
+        try:
+            _run(settings, listener, key, fresh, socket_dir, started)
+        finally:
+            shutil.rmtree(socket_dir, ignore_errors=True)
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """Take the port before anything else, so that a second server fails at once and clearly."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise CannotStart(f"Cannot listen on {settings.host}:{settings.port} ({reason}). Choose another port with --port.") from error
+    return listener
+
+
+def _run(settings: Settings, listener: socket.socket, key: str, fresh: bool, socket_dir: Path, started: float) -> None:
+    from luthier.storage.database import migrate
+
+    migrate(settings.state_database)
+    warm_path = _register_default_base(settings)
+    os.environ.update(settings.environment())
+    os.environ["LUTHIER_ENGINE_SOCKET"] = str(socket_dir / "engine.sock")
+    os.environ["LUTHIER_ENGINE_SECRET"] = secrets.token_hex(32)
+    os.environ["LUTHIER_WARM_MODEL_PATH"] = str(settings.resolve_model_path(warm_path))
+    # Threads that wait for each other must sleep, not spin: beside one busy neighbour spinning made a training step
+    # fifteen times slower (two cores, experiments/LOG.md). Read by OpenMP when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    logs = settings.data_dir / "logs"
+    children = Children(
+        [
+            Child(name="engine host", module="luthier.deployment.host", log_file=logs / "engine.log"),
+            Child(name="worker", module="luthier.worker.main", log_file=logs / "worker.log"),
+        ],
+        os.environ,
+    )
+    children.start()
+    url = _url(settings)
+    record = announce(settings, url)
+    try:
+        _serve_api(settings, listener, url, key, fresh, started)
+    finally:
+        record.unlink(missing_ok=True)
+        children.stop(_CHILDREN_SECONDS)
+
+
+def _url(settings: Settings) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - a comparison, not a bind
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{settings.port}"
+
+
+def _register_default_base(settings: Settings) -> str:
+    """The model inside the package is a served model like any other: it needs its record. Returns the default base's path."""
+    from luthier.core.jobs import ModelKind, ModelRecord
+    from luthier.storage.database import Database
+    from luthier.storage.models import ModelStore
+
+    database = Database(settings.state_database)
+    models = ModelStore(database)
+    name = "luthier-mini"
+    if models.get(name) is None:
+        models.put(
+            ModelRecord(name=name, kind=ModelKind.BASE, base=name, path=f"builtin:{name}", created_at=int(time.time()), owned_by="system")
+        )
+    default = models.get(settings.default_base)
+    database.close()
+    if default is None:
+        raise CannotStart(f"LUTHIER_DEFAULT_BASE names {settings.default_base!r}, which is not among this server's base models.")
+    return default.path
+
+
+def _serve_api(settings: Settings, listener: socket.socket, url: str, key: str, fresh: bool, started: float) -> None:
+    import uvicorn
+
+    from luthier.api.app import create_app
+    from luthier.api.deps import build_services
+
+    app = create_app(settings, build_services(settings))
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_DRAIN_SECONDS, server_header=False)
+    server = uvicorn.Server(config)
+    threading.Thread(target=_greet, args=(server, settings, url, fresh, started), daemon=True).start()
+    # uvicorn re-raises the signal that stopped it once it is done; our own end is still to come, so it must not kill us.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
+    signal.signal(signal.SIGINT, lambda _signal, _frame: None)
+    server.run(sockets=[listener])
+
+
+def _greet(server: object, settings: Settings, url: str, fresh: bool, started: float) -> None:
+    while not getattr(server, "started", False):
+        time.sleep(0.02)
+    made = " (made just now)" if fresh else ""
+    click.echo(f"Luthier listens on {url}   ({time.monotonic() - started:.1f} s)")
+    click.echo(f"  data     {settings.data_dir}")
+    click.echo(f"  key      {settings.api_key_file}{made}")
+    click.echo("  use it   " + f'export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY="$(cat {settings.api_key_file})"')

@@ -1,0 +1,1 @@
+"""Stage 5: a checkpoint becomes a published model that answers by name."""

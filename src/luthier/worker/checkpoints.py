@@ -1,0 +1,190 @@
+"""The trainer's hooks of a real job: every report becomes a trace event, every epoch's end a callable checkpoint.
+
+What it does: publishes the folder, registers the intermediate checkpoint's name in one transaction with its record, keeps
+the final one for ``results.py``. What it does not: train, or announce the final model. Called by ``worker/pipelines.py``.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from luthier.core.generation import ModelTarget
+from luthier.core.ids import new_checkpoint_id, new_model_suffix_id
+from luthier.core.jobs import CheckpointRecord, ModelKind, ModelRecord
+from luthier.core.model_names import base_of, tuned_model_name
+from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.stage import Stage
+from luthier.deployment.publish import ModelCard, PublishedFolder, publish
+from luthier.models.language_model import LanguageModel
+from luthier.trace.events import BaseMeasured, CheckpointSaved, EpochDone, ResumeSaved, StageFinished, StepDone
+from luthier.training.loop import ADAPTER_NAME
+from luthier.worker.context import RunContext
+
+
+class Checkpoints:
+    """Implements ``training.hooks.TrainerHooks`` for one attempt."""
+
+    def __init__(
+        self,
+        ctx: RunContext,
+        spec: TrainingSpec,
+        model: LanguageModel,
+        *,
+        row_format: str,
+        chat_template: str | None,
+        announce: Callable[[], None],
+    ) -> None:
+        self._ctx, self._spec, self._model = ctx, spec, model
+        self._row_format, self._chat_template = row_format, chat_template
+        self._announce: Callable[[], None] | None = announce
+        self._known = _known_steps(ctx)
+        self._sample_losses: list[dict[str, float]] = []
+        self._final: tuple[PublishedFolder, dict[str, float]] | None = None
+        self.final_name = tuned_model_name(base_of(ctx.job.model), ctx.settings.organization, ctx.job.suffix, new_model_suffix_id())
+
+    def base_measured(self, report: BaseMeasured) -> None:
+        """See ``TrainerHooks``."""
+        self._announce_once()
+        self._ctx.tracer.emit(Stage.TRAINING, report)
+
+    def step_done(self, report: StepDone) -> None:
+        """See ``TrainerHooks``."""
+        self._announce_once()
+        self._ctx.tracer.emit(Stage.TRAINING, report)
+
+    def epoch_done(self, report: EpochDone) -> None:
+        """See ``TrainerHooks``."""
+        if report.sample_loss is not None:
+            self._sample_losses.append({"epoch": float(report.epoch), "loss": report.sample_loss})
+        self._ctx.tracer.emit(Stage.TRAINING, report)
+
+    def resume_saved(self, report: ResumeSaved) -> None:
+        """See ``TrainerHooks``. The step becomes part of the job: a crash after it counts as one with progress."""
+        self._ctx.tracer.emit(Stage.TRAINING, report)
+        self._ctx.recorder.note({"progress_step": report.step})
+
+    def _announce_once(self) -> None:
+        """The decided numbers, in every attempt, as soon as the trainer has made the adapter that they count."""
+        if self._announce is not None:
+            announce, self._announce = self._announce, None
+            announce()
+
+    def should_stop(self) -> bool:
+        """See ``TrainerHooks``."""
+        return self._ctx.should_stop()
+
+    def save_checkpoint(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
+        """Publish the weights; an intermediate checkpoint answers by name as soon as this returns."""
+        published = publish(self._model, adapter=ADAPTER_NAME, folder=self._folder(step), card=self._card(step))
+        if step == self._spec.total_steps:
+            self._final = (published, metrics)
+            return
+        if step in self._known:
+            return
+        name = tuned_model_name(
+            base_of(self._ctx.job.model), self._ctx.settings.organization, self._ctx.job.suffix, new_model_suffix_id(), step=step
+        )
+        self._ctx.recorder.write(checkpoints=[self._record(step, name, metrics)], models=[self._model_record(step, name, published)])
+        self._ctx.tracer.emit(Stage.TRAINING, CheckpointSaved(step=step, epoch=epoch, model_name=name, bytes=published.bytes))
+
+    def adopt_final(self) -> None:
+        """After a resume from behind the last step nothing is saved again: take the folder that the earlier attempt left."""
+        if self._final is None:
+            step = self._spec.total_steps
+            self._final = (publish(self._model, adapter=ADAPTER_NAME, folder=self._folder(step), card=self._card(step)), {"step": step})
+
+    @property
+    def final_bytes(self) -> int:
+        """Size of the final folder."""
+        assert self._final is not None
+        return self._final[0].bytes
+
+    def final_target(self, base_folder: Path) -> ModelTarget:
+        """The final model as the engine host loads it, before its name is registered."""
+        assert self._final is not None
+        folder = str(self._folder(self._spec.total_steps).resolve())
+        is_adapter = self._spec.method is TuningMethod.LORA
+        return ModelTarget(
+            name=self.final_name,
+            base_path=str(base_folder) if is_adapter else folder,
+            adapter_path=folder if is_adapter else None,
+            row_format=self._row_format,
+            revision=self._final[0].sha256,
+        )
+
+    def final_records(self, metrics: dict[str, float]) -> tuple[CheckpointRecord, ModelRecord]:
+        """What the last transaction registers: the final step is listed under the final name (reference, section 2.6)."""
+        assert self._final is not None
+        step, (published, own_metrics) = self._spec.total_steps, self._final
+        record = self._record(step, self.final_name, {**metrics, **own_metrics})
+        return record, self._model_record(None, self.final_name, published)
+
+    def trainable_parameters(self) -> int:
+        """How many numbers learn."""
+        if self._spec.method is TuningMethod.LORA:
+            return sum(p.numel() for p in self._model.adapter_parameters(ADAPTER_NAME))
+        return self._model.facts.num_parameters
+
+    def stage_report(self, shape_in: str, seconds: float) -> StageFinished:
+        """Stage 3's account of itself."""
+        trainable, total = self.trainable_parameters(), self._model.facts.num_parameters
+        way = f"LoRA of rank {self._spec.lora_rank}" if self._spec.method is TuningMethod.LORA else "full fine-tuning"
+        return StageFinished(
+            shape_in=shape_in,
+            did=f"{way}, {self._spec.total_steps:,} steps of {self._spec.batch_size}, AdamW, peak rate {self._spec.learning_rate:.2g}",
+            shape_out=f"{trainable:,} of {total:,} parameters trained, checkpoint of {self.final_bytes:,} bytes",
+            seconds=seconds,
+            sample={"losses": self._sample_losses},
+        )
+
+    def _folder(self, step: int) -> Path:
+        return self._ctx.settings.models_dir / f"{self._ctx.job.id}-step-{step}"
+
+    def _card(self, step: int) -> ModelCard:
+        return ModelCard(
+            job_id=self._ctx.job.id,
+            step=step,
+            base=self._ctx.job.base,
+            base_revision=self._spec.base_revision,
+            row_format=self._row_format,
+            chat_template=self._chat_template,
+            method=self._spec.method,
+        )
+
+    def _record(self, step: int, name: str, metrics: dict[str, float]) -> CheckpointRecord:
+        return CheckpointRecord(
+            id=new_checkpoint_id(),
+            job_id=self._ctx.job.id,
+            created_at=int(self._ctx.now()),
+            model_name=name,
+            step_number=step,
+            metrics=metrics,
+        )
+
+    def _model_record(self, step: int | None, name: str, published: PublishedFolder) -> ModelRecord:
+        lora = self._spec.method is TuningMethod.LORA
+        folder = self._folder(self._spec.total_steps if step is None else step)
+        return ModelRecord(
+            name=name,
+            kind=ModelKind.ADAPTER if lora else ModelKind.FULL,
+            base=self._ctx.job.base,
+            path=str(folder.relative_to(self._ctx.settings.data_dir)),
+            created_at=int(self._ctx.now()),
+            owned_by=self._ctx.settings.organization,
+            job_id=self._ctx.job.id,
+            step=step,
+            row_format=self._row_format,
+            sha256=published.sha256,
+        )
+
+
+def _known_steps(ctx: RunContext) -> set[int]:
+    """Steps whose checkpoint an earlier attempt has already registered."""
+    known: set[int] = set()
+    after: str | None = None
+    while True:
+        page: Any = ctx.jobs.checkpoints(ctx.job.id, limit=100, after=after)
+        known.update(c.step_number for c in page.items)
+        if not page.has_more or not page.items:
+            return known
+        after = page.items[-1].id

@@ -1,0 +1,160 @@
+"""The process of one attempt at one job: opens its own connections, runs a pipeline, ends with an exit code.
+
+What it does: builds a ``RunContext``, keeps the lease, turns an expected failure into a failed job. What it does not:
+decide the order of the stages (``pipelines.py``) or retry (``lanes.py``). Forked by the worker's forkserver, which has
+torch preloaded, so the first step comes seconds after a job's creation.
+
+Exit codes: 0 handled (done, failed, cancelled, handed back), 1 an unexpected error (its text is in ``child.log``), 3 the
+worker died, 4 the lease was lost and the loop did not stop.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import FrameType
+
+from luthier.core.errors import JobFailure, StaleLease, Unavailable
+from luthier.core.jobs import Job, JobStatus, NewEvent
+from luthier.core.settings import Settings
+from luthier.core.stage import Stage
+from luthier.jobs.queue import JobQueue
+from luthier.storage.blobs import BlobStore
+from luthier.storage.database import Database
+from luthier.storage.jobs import JobStore
+from luthier.storage.models import ModelStore
+from luthier.trace.events import RunFinished
+from luthier.trace.tracer import Tracer
+from luthier.trace.writer import TraceWriter
+from luthier.worker import pipelines
+from luthier.worker.context import RunContext
+from luthier.worker.engine_link import EngineLink
+from luthier.worker.heartbeat import Heartbeat
+from luthier.worker.patient_engine import PatientEngine
+from luthier.worker.recorder import JobRecorder
+
+EXIT_OK = 0
+EXIT_CRASH = 1
+EXIT_ORPHAN = 3
+
+# Training yields to serving and to the rest of the machine.
+NICENESS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildOrder:
+    """What the worker tells a child."""
+
+    settings: Settings
+    job: Job
+    lane: str
+    """``validate`` or ``train``."""
+    engine_socket: str
+    engine_secret: str
+
+
+def run_child(order: ChildOrder, alive: Connection) -> None:
+    """Entry point of the forked process; never returns."""
+    run_dir = order.settings.run_dir(order.job.id)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    log = (run_dir / "child.log").open("ab", buffering=0)
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    threading.Thread(target=_exit_with_worker, args=(alive,), name="orphan-watch", daemon=True).start()
+    os.nice(NICENESS)
+    try:
+        code = _attempt(order)
+    except Exception:  # noqa: BLE001 - the process's edge: the worker counts the crash, the log keeps the text
+        traceback.print_exc()
+        code = EXIT_CRASH
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # No interpreter shutdown: torch's thread pools make it slow, and everything durable is already on disk.
+    os._exit(code)
+
+
+def _exit_with_worker(alive: Connection) -> None:
+    """Block on the worker's pipe; end-of-file means that the worker is gone."""
+    try:
+        alive.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(EXIT_ORPHAN)
+
+
+def _attempt(order: ChildOrder) -> int:
+    settings, job = order.settings, order.job
+    database = Database(settings.state_database)
+    store, queue = JobStore(database), JobQueue(database)
+    heartbeat = Heartbeat(queue, store, job)
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: _stop(heartbeat, _frame))
+    heartbeat.start()
+    run_dir = settings.run_dir(job.id)
+    writer = TraceWriter(run_dir / "trace.jsonl")
+    recorder = JobRecorder(store, job, announced_step=announced_step(store, job))
+    tracer = Tracer(job.id, (writer, recorder), attempt=job.fence, next_id=writer.next_id)
+    context = RunContext(
+        settings=settings,
+        job=job,
+        run_dir=run_dir,
+        tracer=tracer,
+        recorder=recorder,
+        engine=PatientEngine(EngineLink(order.engine_socket, order.engine_secret), heartbeat.should_stop),
+        jobs=store,
+        models=ModelStore(database),
+        blobs=BlobStore(settings.blobs_dir),
+        should_stop=heartbeat.should_stop,
+        now=time.time,
+    )
+    try:
+        pipelines.LANES[order.lane](context)
+    except JobFailure as failure:
+        _fail(context, failure)
+    except Unavailable:
+        if not heartbeat.should_stop():
+            raise  # otherwise the server is stopping: the next one goes on from the resume state
+    except StaleLease:
+        _say_cancelled(context, Tracer(job.id, (writer,), attempt=job.fence, next_id=writer.next_id))
+    finally:
+        recorder.close()
+        heartbeat.stop()
+        writer.close()
+    if not heartbeat.lost.is_set():
+        queue.release(job.id, job.fence)
+    database.close()
+    return EXIT_OK
+
+
+def _stop(heartbeat: Heartbeat, _frame: FrameType | None) -> None:
+    heartbeat.shutdown.set()
+
+
+def announced_step(store: JobStore, job: Job) -> int:
+    """The last step whose metrics an earlier attempt already made public; 0 when there is none."""
+    after: str | None = None
+    while True:
+        page = store.events(job.id, limit=100, after=after)
+        for event in page.items:
+            if event.type == "metrics" and event.data:
+                return int(event.data["step"])
+        if not page.has_more or not page.items:
+            return 0
+        after = page.items[-1].id
+
+
+def _fail(context: RunContext, failure: JobFailure) -> None:
+    error = {"code": failure.code or "server_error", "message": failure.message, "param": failure.param}
+    context.tracer.emit(Stage.TRAINING, RunFinished(status=JobStatus.FAILED.value, error=error))
+    now = int(context.now())
+    changes = {"status": JobStatus.FAILED, "error": error, "finished_at": now, "estimated_finish": None}
+    context.recorder.write(changes, events=[NewEvent(created_at=now, level="error", message=failure.message)])
+
+
+def _say_cancelled(context: RunContext, log_only: Tracer) -> None:
+    """The database has already moved on; the run's own log says why it ends here."""
+    current = context.jobs.get(context.job.id)
+    if current is not None and current.status is JobStatus.CANCELLED:
+        log_only.emit(Stage.TRAINING, RunFinished(status=JobStatus.CANCELLED.value))

@@ -1,0 +1,63 @@
+"""Keeps a child's lease alive and tells its loop when to stop.
+
+What it does: a thread of its own renews the lease every three seconds and looks twice a second whether the fence is still
+the child's. What it does not: stop the loop by force, unless the loop does not obey within ``GRACE_SECONDS`` after the
+lease was lost. Called by ``worker/child.py``.
+"""
+
+import os
+import threading
+import time
+
+from luthier.core.errors import StaleLease, Unavailable
+from luthier.core.jobs import Job
+from luthier.jobs.queue import JobQueue
+from luthier.storage.jobs import JobStore
+
+RENEW_SECONDS = 3.0
+LOOK_SECONDS = 0.5
+GRACE_SECONDS = 20.0
+EXIT_LEASE_LOST = 4
+
+
+class Heartbeat:
+    """The child's pulse. ``lost`` is set when the lease is another's; ``stopping`` also when the server stops."""
+
+    def __init__(self, queue: JobQueue, store: JobStore, job: Job) -> None:
+        self._queue, self._store, self._job = queue, store, job
+        self.lost = threading.Event()
+        self.shutdown = threading.Event()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin to renew."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the pulse; the lease stays until it is released or runs out."""
+        self._done.set()
+        self._thread.join(timeout=5.0)
+
+    def should_stop(self) -> bool:
+        """True when the loop must end at its next step boundary."""
+        return self.lost.is_set() or self.shutdown.is_set()
+
+    def _beat(self) -> None:
+        next_renewal = time.monotonic() + RENEW_SECONDS
+        while not self._done.wait(LOOK_SECONDS):
+            try:
+                if time.monotonic() >= next_renewal:
+                    self._queue.renew(self._job.id, self._job.fence)
+                    next_renewal = time.monotonic() + RENEW_SECONDS
+                else:
+                    current = self._store.get(self._job.id)
+                    if current is None or current.fence != self._job.fence:
+                        raise StaleLease(f"The lease of {self._job.id} has passed on.")
+            except Unavailable:
+                continue  # a locked database: three beats fit into one lease
+            except StaleLease:
+                self.lost.set()
+                if not self._done.wait(GRACE_SECONDS):
+                    os._exit(EXIT_LEASE_LOST)
+                return

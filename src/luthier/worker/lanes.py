@@ -1,0 +1,134 @@
+"""The worker's two lanes: one checks files, one trains. Each leases a job, runs a child for it, and reads its exit code.
+
+What it does: one child at a time per lane, so that file faults show within seconds while another job trains. What it does
+not: touch a tensor or a row of the job other than through ``jobs/queue.py``. Called by ``worker/main.py``.
+"""
+
+import logging
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+
+from luthier.core.errors import StaleLease, Unavailable
+from luthier.core.jobs import Job, JobStatus
+from luthier.core.settings import Settings
+from luthier.jobs.queue import JobQueue
+from luthier.storage.jobs import JobStore
+from luthier.storage.workers import WorkerStore
+from luthier.worker import child
+
+log = logging.getLogger("luthier.worker")
+
+IDLE_SECONDS = 0.2
+BEAT_SECONDS = 2.0
+STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """What a lane leases, in order of preference."""
+
+    name: str
+    statuses: tuple[JobStatus, ...]
+
+
+LANES: Sequence[Lane] = (
+    Lane(name="validate", statuses=(JobStatus.VALIDATING_FILES,)),
+    Lane(name="train", statuses=(JobStatus.RUNNING, JobStatus.QUEUED)),
+)
+
+
+def forkserver() -> ForkServerContext:
+    """A fork server with the workshop imported: children start in milliseconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["luthier.worker.child"])
+    return context
+
+
+class LaneRunner:
+    """One lane's loop, in a thread of its own."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        *,
+        settings: Settings,
+        owner: str,
+        context: ForkServerContext,
+        queue: JobQueue,
+        jobs: JobStore,
+        workers: WorkerStore,
+    ) -> None:
+        self._lane, self._settings, self._owner = lane, settings, owner
+        self._context, self._queue, self._jobs, self._workers = context, queue, jobs, workers
+        self._stopping = threading.Event()
+        self._next_beat = 0.0
+        self.thread = threading.Thread(target=self._loop, name=f"lane-{lane.name}", daemon=True)
+
+    def stop(self) -> None:
+        """End after the child in hand has saved its state."""
+        self._stopping.set()
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._beat()
+                job = self._queue.lease(self._owner, self._lane.statuses)
+            except Unavailable as busy:
+                log.warning("database busy: %s", busy.message)
+                job = None
+            if job is None:
+                self._stopping.wait(IDLE_SECONDS)
+            else:
+                self._run(job)
+
+    def _beat(self) -> None:
+        if time.monotonic() >= self._next_beat:
+            self._workers.beat(self._owner, self._lane.name, time.time())
+            self._next_beat = time.monotonic() + BEAT_SECONDS
+
+    def _run(self, job: Job) -> None:
+        order = child.ChildOrder(
+            settings=self._settings,
+            job=job,
+            lane=self._lane.name,
+            engine_socket=os.environ["LUTHIER_ENGINE_SOCKET"],
+            engine_secret=os.environ["LUTHIER_ENGINE_SECRET"],
+        )
+        alive_here, alive_there = self._context.Pipe()
+        process = self._context.Process(target=child.run_child, args=(order, alive_there), name=f"luthier-{self._lane.name}")
+        process.start()
+        alive_there.close()
+        log.info("%s: job %s in process %s (fence %s)", self._lane.name, job.id, process.pid, job.fence)
+        self._watch(process)
+        alive_here.close()
+        if process.exitcode != child.EXIT_OK and not self._stopping.is_set():
+            self._note_crash(job, process.exitcode)
+
+    def _watch(self, process: BaseProcess) -> None:
+        deadline: float | None = None
+        while process.is_alive():
+            process.join(timeout=BEAT_SECONDS / 4)
+            try:
+                self._beat()
+            except Unavailable as busy:
+                log.warning("database busy: %s", busy.message)
+            if self._stopping.is_set() and deadline is None:
+                process.terminate()  # SIGTERM: the child saves its state at the next step boundary
+                deadline = time.monotonic() + STOP_SECONDS
+            if deadline is not None and time.monotonic() > deadline:
+                process.kill()
+
+    def _note_crash(self, job: Job, exit_code: int | None) -> None:
+        current = self._jobs.get(job.id)
+        progressed = current is not None and current.progress_step > job.progress_step
+        log.error("job %s: its process ended with %s (progressed: %s)", job.id, exit_code, progressed)
+        try:
+            self._queue.record_crash(job.id, job.fence, progressed=progressed)
+        except StaleLease:
+            log.info("job %s had already passed on", job.id)

@@ -1,0 +1,61 @@
+"""The worker process: ``python -m luthier.worker.main``, started by ``luthier serve``.
+
+What it does: builds the lanes over one database and keeps them running until SIGTERM, or until its standard input ends
+(its parent is gone: it exits at once, and its children with it). What it does not: run a stage itself; every attempt has
+its own process.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from multiprocessing.forkserver import ensure_running
+
+from luthier.core.ids import new_owner_id
+from luthier.core.settings import from_environment
+from luthier.jobs.queue import JobQueue
+from luthier.storage.database import Database
+from luthier.storage.jobs import JobStore
+from luthier.storage.workers import WorkerStore
+from luthier.worker.lanes import LANES, LaneRunner, forkserver
+
+EXIT_ORPHAN = 3
+
+
+def _exit_with_parent() -> None:
+    """Block on standard input; end-of-file means that the server is gone."""
+    while sys.stdin.buffer.read(4096):
+        continue
+    os._exit(EXIT_ORPHAN)
+
+
+def main() -> None:
+    """Run until told to stop."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = from_environment()
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: stopping.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the group; the server tells us itself
+    threading.Thread(target=_exit_with_parent, name="orphan-watch", daemon=True).start()
+
+    database = Database(settings.state_database)
+    queue, jobs, workers = JobQueue(database), JobStore(database), WorkerStore(database)
+    # The data directory's lock is held by our server alone: leases of earlier processes are void.
+    queue.abandon_leases()
+    context, owner = forkserver(), new_owner_id()
+    # Start it now: the workshop's imports are done before the first job comes.
+    ensure_running()
+    lanes = [LaneRunner(lane, settings=settings, owner=owner, context=context, queue=queue, jobs=jobs, workers=workers) for lane in LANES]
+    for lane in lanes:
+        lane.thread.start()
+    stopping.wait()
+    for lane in lanes:
+        lane.stop()
+    for lane in lanes:
+        lane.thread.join()
+    database.close()
+
+
+if __name__ == "__main__":
+    main()

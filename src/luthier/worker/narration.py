@@ -1,0 +1,99 @@
+"""What each stage says of itself in the trace: shapes in and out, what was done, one real sample, what was changed.
+
+Pure: from a stage's result to a ``StageFinished``. What it does not: compute anything that was not measured. Called by
+``worker/pipelines.py``.
+"""
+
+from collections import Counter
+from typing import Any
+
+from luthier.chat.renderer import Renderer
+from luthier.core.conversation import message_to_dict
+from luthier.core.examples import Dataset, RowFormat, SftExample
+from luthier.preprocessing.stage import Prepared
+from luthier.trace.events import StageFinished
+
+# Longest text of a sample that goes into the log, characters; the log says where it was cut.
+_MAX_SAMPLE_CHARACTERS = 2000
+_MAX_SAMPLE_TOKENS = 256
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_SAMPLE_CHARACTERS else text[:_MAX_SAMPLE_CHARACTERS] + " … (cut)"
+
+
+def sample_of(example: SftExample, row_format: RowFormat) -> dict[str, Any]:
+    """One example as a person would read it."""
+    messages = example.conversation.messages
+    if row_format is RowFormat.PROMPT_COMPLETION:
+        return {"line": example.source.line, "prompt": _cut(messages[0].content), "completion": _cut(messages[1].content)}
+    plain = [{**message_to_dict(m), "content": _cut(m.content)} for m in messages]
+    return {"line": example.source.line, "messages": plain}
+
+
+def _shape(dataset: Dataset) -> str:
+    count = len(dataset.examples)
+    if dataset.row_format is RowFormat.PROMPT_COMPLETION:
+        return f"{count:,} examples x 2 columns (prompt, completion)"
+    roles = Counter(m.role.value for e in dataset.examples for m in e.conversation.messages)
+    return f"{count:,} conversations, messages by role: " + ", ".join(f"{role} {n:,}" for role, n in roles.items())
+
+
+def collection(training: Dataset, validation: Dataset | None, seconds: float) -> StageFinished:
+    """Stage 1."""
+    lines = f"{training.num_lines:,} lines"
+    shape_out = _shape(training)
+    if validation is not None:
+        lines += f" + {validation.num_lines:,} lines for validation"
+        shape_out += f"; validation: {_shape(validation)}"
+    empty = training.num_lines - len(training.examples)
+    return StageFinished(
+        shape_in=lines,
+        did="read as JSON lines and checked one by one",
+        shape_out=shape_out,
+        seconds=seconds,
+        changes=(f"{empty:,} blank lines left out",) if empty else (),
+        sample=sample_of(training.examples[0], training.row_format),
+    )
+
+
+def preprocessing(training: Dataset, prepared: Prepared, validation: Prepared | None, renderer: Renderer, seconds: float) -> StageFinished:
+    """Stage 2."""
+    share = prepared.num_trained / prepared.num_tokens
+    longest = max(e.num_tokens for e in prepared.examples)
+    shape_out = (
+        f"{len(prepared.examples):,} tokenized examples, {prepared.num_tokens:,} tokens "
+        f"({prepared.num_trained:,} trained, {share:.0%}), longest {longest:,}"
+    )
+    if validation is not None:
+        shape_out += f"; validation: {len(validation.examples):,} examples, {validation.num_tokens:,} tokens"
+    changes = []
+    if prepared.num_truncated:
+        changes.append(f"{prepared.num_truncated:,} examples cut at the end")
+    if prepared.num_skipped:
+        lines = ", ".join(str(s.line) for s in prepared.skipped[:10])
+        changes.append(f"{prepared.num_skipped:,} examples left out, none of their tokens is trained (lines {lines})")
+    first = prepared.examples[0]
+    tokens = renderer.describe(first.rendered)[:_MAX_SAMPLE_TOKENS]
+    shown = [{"text": t["text"], "kind": t["kind"], "role": t["role"]} for t in tokens]
+    template = "the model's chat template" if renderer.has_template else "plain text (this base has no chat template)"
+    return StageFinished(
+        shape_in=f"{len(training.examples):,} examples",
+        did=f"rendered through {template}; only assistant tokens count in the loss; rows of like length share a batch",
+        shape_out=shape_out,
+        seconds=seconds,
+        changes=tuple(changes),
+        sample={"line": first.source.line, "tokens": shown},
+    )
+
+
+def evaluation(report: dict[str, Any], seconds: float) -> StageFinished:
+    """Stage 4."""
+    sample = report["samples"][0]
+    return StageFinished(
+        shape_in=f"{report['n']:,} validation examples",
+        did="answered greedily and scored by the base and by the tuned model, through the engine that serves them",
+        shape_out=f"better on {report['better']:,}, worse on {report['worse']:,}, same on {report['same']:,} of {report['n']:,}",
+        seconds=seconds,
+        sample={k: sample[k] for k in ("line", "prompt", "expected", "base", "tuned")},
+    )

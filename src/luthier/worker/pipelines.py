@@ -1,0 +1,240 @@
+"""The order of the five stages: the file to read to understand the product.
+
+What it does: walks one job through data collection, preprocessing, training, evaluation and deployment, and writes each
+result where the office finds it. What it does not: decide how a stage works, or which job runs (``lanes.py``). Each lane's
+function may raise ``JobFailure`` (the job fails with its wording) and ``StaleLease`` (the job is another's, or cancelled).
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+
+from luthier.core.examples import Dataset
+from luthier.core.generation import ModelTarget
+from luthier.core.jobs import JobStatus, NewEvent
+from luthier.core.specs import Decision, TrainingSpec
+from luthier.core.stage import Stage
+from luthier.core.targets import model_target
+from luthier.data.stage import DataFailure, collect
+from luthier.deployment.warm import trace_answer, warm
+from luthier.evaluation.stage import evaluate, held_out_questions
+from luthier.models.load import load_model
+from luthier.preprocessing.stage import Prepared, prepare
+from luthier.trace.events import (
+    Evaluated,
+    ModelPublished,
+    Notice,
+    PredictionTraced,
+    RunStarted,
+    SpecResolved,
+    StageFinished,
+    StageStarted,
+)
+from luthier.training.loop import Trainer, TrainResult
+from luthier.training.resolve import RunFacts, resolve, resolve_max_length
+from luthier.worker import narration
+from luthier.worker.checkpoints import Checkpoints
+from luthier.worker.context import RunContext
+from luthier.worker.question import open_question, show_prompt
+from luthier.worker.results import finish
+from luthier.worker.spec_file import read_spec, write_spec
+from luthier.worker.start import Start, find_start, hyperparameters_of, options_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """Stage 1's results."""
+
+    training: Dataset
+    validation: Dataset | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """Stage 2's results."""
+
+    training: Prepared
+    validation: Prepared | None
+
+
+def validate(ctx: RunContext) -> None:
+    """Lane 1: read and check the job's files; then it is queued."""
+    ctx.tracer.emit(Stage.COLLECTION, StageStarted(shape_in="the uploaded files"))
+    started = time.perf_counter()
+    try:
+        data = collect_files(ctx)
+    except DataFailure as failure:
+        for fault in failure.faults:
+            ctx.tracer.emit(Stage.COLLECTION, Notice(level="error", message=f"line {fault.source.line}: {fault.message}"))
+        raise
+    ctx.tracer.emit(Stage.COLLECTION, narration.collection(data.training, data.validation, time.perf_counter() - started))
+    queued = NewEvent(created_at=int(ctx.now()), level="info", message="Files validated, moving job to queued state")
+    ctx.recorder.write({"status": JobStatus.QUEUED}, events=[queued])
+
+
+def fine_tune(ctx: RunContext) -> None:
+    """Lane 2: the other four stages. Returns early, with a resume state on disk, when the server stops."""
+    started = RunStarted(model=ctx.job.model, base=ctx.job.base, attempt=ctx.job.fence, resumed_from_step=ctx.job.progress_step)
+    with ctx.recorder.exclusively():
+        ctx.tracer.emit(Stage.TRAINING, started)
+        ctx.recorder.write({"status": JobStatus.RUNNING} if ctx.job.status is JobStatus.QUEUED else {})
+    data = collect_files(ctx)
+    start = find_start(ctx)
+    max_length = resolve_max_length(options_of(ctx.job).max_length, start.facts.max_length)
+    tokens = preprocess(ctx, data, start, int(max_length.value))
+    spec, decisions = resolve_spec(ctx, data, start, tokens, max_length)
+    numbers = {"n_epochs": spec.n_epochs, "batch_size": spec.batch_size, "learning_rate_multiplier": spec.learning_rate_multiplier}
+    ctx.recorder.note({"hyperparameters": numbers})
+    result, checkpoints = train(ctx, start, spec, decisions, tokens, data.training.row_format.value)
+    if result.stopped:
+        return
+    base, tuned = base_target(ctx, data.training.row_format.value), checkpoints.final_target(start.folder)
+    evaluate_stage(ctx, data, base=base, tuned=tuned, spec=spec)
+    published = deploy_stage(ctx, data, base=base, tuned=tuned, num_bytes=checkpoints.final_bytes)
+    finish(ctx, checkpoints, published, trained_tokens=result.tokens_seen, metrics=result.metrics)
+
+
+LANES: Mapping[str, Callable[[RunContext], None]] = {"validate": validate, "train": fine_tune}
+
+
+def collect_files(ctx: RunContext) -> Data:
+    """Stage 1: the job's snapshots of its files become data sets."""
+    job, limit = ctx.job, ctx.settings.max_line_bytes
+    training = collect(
+        job.training_file, ctx.blobs.path(job.training_sha256), role="training", max_line_bytes=limit, sha256=job.training_sha256
+    )
+    validation = None
+    if job.validation_file is not None and job.validation_sha256 is not None:
+        path = ctx.blobs.path(job.validation_sha256)
+        validation = collect(job.validation_file, path, role="validation", max_line_bytes=limit, sha256=job.validation_sha256)
+    return Data(training=training, validation=validation)
+
+
+def preprocess(ctx: RunContext, data: Data, start: Start, max_length: int) -> Tokens:
+    """Stage 2: examples become tokens."""
+    ctx.tracer.emit(Stage.PREPROCESSING, StageStarted(shape_in=f"{len(data.training.examples):,} examples"))
+    began = time.perf_counter()
+    training = prepare(data.training, start.renderer, max_length=max_length, role="training")
+    validation = None
+    if data.validation is not None:
+        validation = prepare(data.validation, start.renderer, max_length=max_length, role="validation")
+    report = narration.preprocessing(data.training, training, validation, start.renderer, time.perf_counter() - began)
+    ctx.tracer.emit(Stage.PREPROCESSING, report)
+    return Tokens(training=training, validation=validation)
+
+
+def resolve_spec(
+    ctx: RunContext, data: Data, start: Start, tokens: Tokens, max_length: Decision
+) -> tuple[TrainingSpec, tuple[Decision, ...]]:
+    """Every "auto" becomes a number, once: a later attempt reads what the first one wrote."""
+    known = read_spec(ctx.run_dir)
+    if known is not None:
+        return known
+    facts = RunFacts(
+        num_examples=len(tokens.training.examples),
+        num_parameters=start.facts.num_parameters,
+        base=ctx.job.base,
+        base_revision=start.revision,
+        dataset_fingerprint=data.training.fingerprint,
+        validation_fingerprint=data.validation.fingerprint if data.validation else None,
+        seed=ctx.job.seed,
+        num_threads=ctx.settings.train_threads or os.cpu_count() or 1,
+        parent_rank=start.adapter.rank if start.adapter else None,
+        parent_alpha=start.adapter.alpha if start.adapter else None,
+    )
+    spec, decisions = resolve(hyperparameters_of(ctx.job), options_of(ctx.job), facts, max_length=int(max_length.value))
+    decisions = (max_length, *decisions)
+    write_spec(ctx.run_dir, spec, decisions)
+    return spec, decisions
+
+
+def train(
+    ctx: RunContext, start: Start, spec: TrainingSpec, decisions: tuple[Decision, ...], tokens: Tokens, row_format: str
+) -> tuple[TrainResult, Checkpoints]:
+    """Stage 3: tokens become checkpoints."""
+    shape_in = f"{len(tokens.training.examples):,} tokenized examples x {spec.n_epochs} epochs"
+    ctx.tracer.emit(Stage.TRAINING, StageStarted(shape_in=shape_in))
+    began = time.perf_counter()
+    model = load_model(start.folder)
+
+    def announce() -> None:
+        resolved = SpecResolved(
+            spec=spec.to_dict(),
+            decisions=tuple(asdict(d) for d in decisions),
+            trainable_parameters=checkpoints.trainable_parameters(),
+            total_parameters=model.facts.num_parameters,
+        )
+        ctx.tracer.emit(Stage.TRAINING, resolved)
+
+    checkpoints = Checkpoints(ctx, spec, model, row_format=row_format, chat_template=start.renderer.template_source, announce=announce)
+    trainer = Trainer(
+        model,
+        spec,
+        tokens.training,
+        tokens.validation,
+        checkpoints,
+        ctx.run_dir / "resume",
+        resume_seconds=ctx.settings.resume_seconds,
+        resume_share=ctx.settings.resume_share,
+        parent_adapter=start.adapter.folder if start.adapter else None,
+    )
+    result = trainer.run()
+    if not result.stopped:
+        checkpoints.adopt_final()
+        ctx.tracer.emit(Stage.TRAINING, checkpoints.stage_report(shape_in, time.perf_counter() - began))
+    return result, checkpoints
+
+
+def base_target(ctx: RunContext, row_format: str) -> ModelTarget:
+    """The untouched base, asked in the form that the tuned model is trained on."""
+    record = ctx.models.get(ctx.job.base)
+    assert record is not None
+    return replace(model_target(record, record, ctx.settings), row_format=row_format)
+
+
+def evaluate_stage(ctx: RunContext, data: Data, *, base: ModelTarget, tuned: ModelTarget, spec: TrainingSpec) -> None:
+    """Stage 4: base beside tuned on the validation file."""
+    if data.validation is None:
+        sentence = "No validation file was given, so nothing was measured on held-out examples."
+        ctx.tracer.emit(Stage.EVALUATION, Notice(level="info", message=sentence))
+        return
+    questions = held_out_questions(data.validation, spec.seed)
+    ctx.tracer.emit(Stage.EVALUATION, StageStarted(shape_in=f"{len(questions):,} validation examples"))
+    began = time.perf_counter()
+    report = evaluate(ctx.engine, base=base, tuned=tuned, questions=questions, max_length=spec.max_length)
+    ctx.tracer.emit(Stage.EVALUATION, Evaluated(report=report))
+    (ctx.run_dir / "evaluation.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
+    ctx.tracer.emit(Stage.EVALUATION, narration.evaluation(report, time.perf_counter() - began))
+
+
+def deploy_stage(ctx: RunContext, data: Data, *, base: ModelTarget, tuned: ModelTarget, num_bytes: int) -> ModelPublished:
+    """Stage 5: the tuned model is loaded, warmed and asked one question, before its name is announced."""
+    question = open_question(data.training, data.validation)
+    ctx.tracer.emit(Stage.DEPLOYMENT, StageStarted(shape_in="the final checkpoint"))
+    began = time.perf_counter()
+    warmed = warm(ctx.engine, tuned, question.messages)
+    prediction = {
+        "prompt": question.text,
+        "held_out": question.held_out,
+        "prompt_tokens": show_prompt(ctx.engine, tuned, question),
+        "base": trace_answer(ctx.engine, base, question.messages),
+        "tuned": trace_answer(ctx.engine, tuned, question.messages),
+    }
+    ctx.tracer.emit(Stage.DEPLOYMENT, PredictionTraced(prediction=prediction))
+    report = StageFinished(
+        shape_in=f"{tuned.name}, {num_bytes:,} bytes",
+        did="saved, checksummed, loaded into the engine and asked one question",
+        shape_out=f"answers: first token after {warmed.first_token_seconds * 1000:.0f} ms, {warmed.tokens_per_second:.0f} tokens/s",
+        seconds=time.perf_counter() - began,
+        sample={"prompt": question.text, "answer": warmed.answer},
+    )
+    ctx.tracer.emit(Stage.DEPLOYMENT, report)
+    return ModelPublished(
+        model_name=tuned.name,
+        bytes=num_bytes,
+        load_seconds=warmed.load_seconds,
+        first_token_seconds=warmed.first_token_seconds,
+        tokens_per_second=warmed.tokens_per_second,
+    )

@@ -1,0 +1,123 @@
+"""Carries a run's trace events into the database, as OpenAI's job events, without ever blocking the training loop.
+
+What it does: buffers projected events and writes them twice a second in one transaction that quotes the job's fence;
+writes status changes at once, with everything buffered before them. What it does not: decide a status or a wording
+(``jobs/lifecycle.py``, ``trace/projections.py``). Called by ``worker/child.py`` and ``worker/pipelines.py``.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from luthier.core.errors import StaleLease
+from luthier.core.jobs import CheckpointRecord, FileRecord, Job, ModelRecord, NewEvent
+from luthier.storage.jobs import JobStore
+from luthier.trace.events import EpochDone, StepDone, TraceEvent
+from luthier.trace.projections import JobEventProjection
+
+FLUSH_SECONDS = 0.5
+# Steps whose mean duration decides the estimated finish.
+_ETA_STEPS = 50
+
+
+class JobRecorder:
+    """The sink between one run's tracer and its job in the database."""
+
+    def __init__(self, store: JobStore, job: Job, *, announced_step: int = 0, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._job_id, self._fence = job.id, job.fence
+        self._clock = clock
+        self._projection = JobEventProjection()
+        self._announced_step = announced_step
+        self._pending: list[NewEvent] = []
+        self._changes: dict[str, object] = {}
+        self._durations: list[float] = []
+        self._lock = threading.Lock()
+        self._write_lock = threading.RLock()
+        self._failure: BaseException | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._flush_regularly, name="recorder", daemon=True)
+        self._thread.start()
+
+    def __call__(self, event: TraceEvent) -> None:
+        """Take one event. Steps that an earlier attempt already announced are dropped: after a resume they repeat exactly."""
+        if self._failure is not None:
+            raise self._failure
+        payload = event.payload
+        with self._lock:
+            events = self._projection.push(event)
+            if isinstance(payload, StepDone | EpochDone) and payload.step <= self._announced_step:
+                return
+            self._pending.extend(events)
+            if isinstance(payload, StepDone):
+                self._note_duration(payload)
+
+    def _note_duration(self, step: StepDone) -> None:
+        self._durations = [*self._durations[-(_ETA_STEPS - 1) :], step.seconds]
+        mean = sum(self._durations) / len(self._durations)
+        self._changes["estimated_finish"] = int(self._clock() + mean * (step.total_steps - step.step)) + 1
+
+    def add(self, *events: NewEvent) -> None:
+        """Queue public events that have no trace event of their own."""
+        with self._lock:
+            self._pending.extend(events)
+
+    def note(self, changes: Mapping[str, object]) -> None:
+        """Queue changes of the job that need no event and no haste."""
+        with self._lock:
+            self._changes.update(changes)
+
+    def write(
+        self,
+        changes: Mapping[str, object] | None = None,
+        *,
+        events: Sequence[NewEvent] = (),
+        checkpoints: Sequence[CheckpointRecord] = (),
+        models: Sequence[ModelRecord] = (),
+        files: Sequence[FileRecord] = (),
+    ) -> Job:
+        """Write everything buffered and these changes in one transaction; returns the job as stored.
+
+        Raises:
+            StaleLease: another runner owns the job, or it is final.
+        """
+        with self._write_lock:
+            with self._lock:
+                pending, self._pending = self._pending, []
+                merged: dict[str, Any] = {**self._changes, **(changes or {})}
+                self._changes = {}
+            return self._store.update(
+                self._job_id,
+                fence=self._fence,
+                changes=merged,
+                events=[*pending, *events],
+                checkpoints=checkpoints,
+                models=models,
+                files=files,
+            )
+
+    def exclusively(self) -> AbstractContextManager[object]:
+        """Within the block nothing is written but by the caller: events and the change they belong to become one transaction."""
+        return self._write_lock
+
+    def _flush_regularly(self) -> None:
+        while not self._closed.wait(FLUSH_SECONDS):
+            with self._lock:
+                idle = not self._pending and not self._changes
+            if idle:
+                continue
+            try:
+                self.write()
+            except StaleLease as error:
+                self._failure = error
+                return
+            except Exception as error:  # noqa: BLE001 - a thread's edge: the run's own thread raises it at its next event
+                self._failure = error
+                return
+
+    def close(self) -> None:
+        """Stop the thread; what is still buffered is dropped (a final ``write`` has carried it)."""
+        self._closed.set()
+        self._thread.join(timeout=5.0)

@@ -1,0 +1,94 @@
+"""Where a job's tuning starts: the open base, or the tuned model that it continues; and what its request asked for.
+
+What it does: reads records and folders. What it does not: load weights. Called by ``worker/pipelines.py``.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.chat.renderer import Renderer
+from luthier.core.errors import JobFailure
+from luthier.core.jobs import Job, ModelKind, ModelRecord
+from luthier.core.specs import Hyperparameters, LuthierOptions, TuningMethod
+from luthier.models.facts import ModelFacts, read_facts
+from luthier.worker.context import RunContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentAdapter:
+    """An adapter whose tuning goes on."""
+
+    folder: Path
+    rank: int
+    alpha: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The weights that tuning starts from."""
+
+    folder: Path
+    """The base's folder, or that of complete tuned weights."""
+    adapter: ParentAdapter | None
+    facts: ModelFacts
+    renderer: Renderer
+    revision: str
+    """Hash over everything that the start consists of."""
+
+
+def find_start(ctx: RunContext) -> Start:
+    """Look up the job's start.
+
+    Raises:
+        JobFailure: the base or the parent model was deleted meanwhile, or a parent adapter cannot be continued this way.
+    """
+    base = _record(ctx, ctx.job.base)
+    parent = _record(ctx, ctx.job.parent_model) if ctx.job.parent_model else None
+    folder, adapter = ctx.settings.resolve_model_path(base.path), None
+    if parent is not None and parent.kind is ModelKind.FULL:
+        folder = ctx.settings.resolve_model_path(parent.path)
+    elif parent is not None:
+        if options_of(ctx.job).adapter is TuningMethod.FULL:
+            message = f"{parent.name} is an adapter: its tuning can go on as an adapter, not as full fine-tuning."
+            raise JobFailure(message, code="unsupported_value", param="luthier.adapter")
+        adapter = _read_adapter(ctx.settings.resolve_model_path(parent.path))
+    facts = read_facts(folder)
+    revision = facts.revision
+    if parent is not None:
+        revision = hashlib.sha256(f"{facts.revision} {parent.sha256}".encode()).hexdigest()
+    return Start(folder=folder, adapter=adapter, facts=facts, renderer=Renderer.load(folder), revision=revision)
+
+
+def _record(ctx: RunContext, name: str) -> ModelRecord:
+    record = ctx.models.get(name)
+    if record is None:
+        raise JobFailure(f"The model {name} was deleted before the job could start.", code="model_not_found", param="model")
+    return record
+
+
+def _read_adapter(folder: Path) -> ParentAdapter:
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    return ParentAdapter(folder=folder, rank=int(config["r"]), alpha=float(config["lora_alpha"]))
+
+
+def hyperparameters_of(job: Job) -> Hyperparameters:
+    """OpenAI's three as asked: "auto" becomes None."""
+    asked = {name: value for name, value in job.hyperparameters.items() if value is not None and value != "auto"}
+    return Hyperparameters(
+        n_epochs=asked.get("n_epochs"),
+        batch_size=asked.get("batch_size"),
+        learning_rate_multiplier=asked.get("learning_rate_multiplier"),
+    )
+
+
+def options_of(job: Job) -> LuthierOptions:
+    """Our own options as asked."""
+    asked = dict(job.options)
+    return LuthierOptions(
+        adapter=TuningMethod(asked.get("adapter", TuningMethod.LORA.value)),
+        rank=asked.get("rank"),
+        alpha=asked.get("alpha"),
+        max_length=asked.get("max_length"),
+    )

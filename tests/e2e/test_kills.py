@@ -1,0 +1,120 @@
+"""Processes killed at bad moments: nothing acknowledged is lost, and the job ends with the very same numbers."""
+
+import time
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.examples import chat_file
+from tests.support.server import ServerProcess
+
+MODEL = "gpt-4o-mini-2024-07-18"
+STEPS = 120
+
+
+def start_job(client: Any) -> Any:
+    file = client.files.create(file=("train.jsonl", chat_file(40)), purpose="fine-tune")
+    return client.fine_tuning.jobs.create(model=MODEL, training_file=file.id, seed=11, hyperparameters={"n_epochs": 6, "batch_size": 2})
+
+
+def losses(client: Any, job_id: str) -> dict[int, float]:
+    events = client.fine_tuning.jobs.list_events(job_id, limit=100)
+    return {e.data["step"]: e.data["train_loss"] for e in events if e.type == "metrics"}
+
+
+def wait_for_step(server: ServerProcess, job_id: str, step: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if max(losses(server.client(), job_id), default=0) >= step:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"step {step} was not reached; {server.logs()}")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
+    """Losses of the job that nobody disturbs."""
+    server = ServerProcess(tmp_path_factory.mktemp("quiet")).start()
+    client = server.client()
+    job = server.wait_for_job(start_job(client).id)
+    result = losses(client, job.id)
+    server.stop()
+    assert job.status == "succeeded"
+    assert sorted(result) == list(range(1, STEPS + 1))
+    return result
+
+
+def test_a_killed_training_child_is_replaced_and_the_numbers_stay(fresh_server: ServerProcess, undisturbed: dict[int, float]) -> None:
+    client = fresh_server.client()
+    job = start_job(client)
+    wait_for_step(fresh_server, job.id, 30)
+    child = fresh_server.training_child()
+    assert child is not None
+    child.kill()
+    done = fresh_server.wait_for_job(job.id)
+    assert done.status == "succeeded", fresh_server.logs()
+    after = losses(client, job.id)
+    assert sorted(after) == sorted(undisturbed), "every step once"
+    assert after == pytest.approx(undisturbed, abs=1e-6)
+
+
+def test_all_processes_killed_and_started_again(fresh_server: ServerProcess, undisturbed: dict[int, float]) -> None:
+    client = fresh_server.client()
+    job = start_job(client)
+    kept = client.files.create(file=("kept.jsonl", chat_file(12)), purpose="fine-tune")
+    wait_for_step(fresh_server, job.id, 30)
+    waiting = start_job(client)
+    fresh_server.kill_all()
+
+    fresh_server.start()
+    client = fresh_server.client()
+    assert client.files.retrieve(kept.id).bytes == len(chat_file(12))
+    assert client.files.content(kept.id).read() == chat_file(12)
+    assert client.fine_tuning.jobs.retrieve(waiting.id).id == waiting.id
+    done = fresh_server.wait_for_job(job.id)
+    assert done.status == "succeeded", fresh_server.logs()
+    assert losses(client, job.id) == pytest.approx(undisturbed, abs=1e-6)
+    assert fresh_server.wait_for_job(waiting.id).status == "succeeded"
+    answer = client.chat.completions.create(model=done.fine_tuned_model, messages=[{"role": "user", "content": "Hi"}], max_tokens=4)
+    assert answer.choices[0].message.content is not None
+
+
+def test_a_stop_saves_the_run_and_the_next_server_goes_on(fresh_server: ServerProcess, undisturbed: dict[int, float]) -> None:
+    client = fresh_server.client()
+    job = start_job(client)
+    wait_for_step(fresh_server, job.id, 30)
+    assert fresh_server.terminate() == 0
+    assert not (fresh_server.data_dir / "server.json").exists()
+
+    fresh_server.start()
+    done = fresh_server.wait_for_job(job.id)
+    assert done.status == "succeeded", fresh_server.logs()
+    assert losses(fresh_server.client(), job.id) == pytest.approx(undisturbed, abs=1e-6)
+
+
+def test_children_do_not_outlive_a_killed_server(fresh_server: ServerProcess) -> None:
+    client = fresh_server.client()
+    job = start_job(client)
+    wait_for_step(fresh_server, job.id, 5)
+    children = fresh_server.descendants()
+    assert len(children) >= 4, "engine host, worker, fork server, training child"
+    assert fresh_server.process is not None
+    fresh_server.process.kill()
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    assert len(gone) == len(children)
+    fresh_server.process.wait(timeout=5)
+
+
+def test_a_dead_engine_host_comes_back(fresh_server: ServerProcess) -> None:
+    client = fresh_server.client()
+    host = next(p for p in fresh_server.descendants() if "luthier.deployment.host" in " ".join(p.cmdline()))
+    host.kill()
+    host.wait(timeout=5)
+    deadline = time.monotonic() + 60
+    while fresh_server.ready()[0] != 200:
+        assert time.monotonic() < deadline, fresh_server.logs()
+        time.sleep(0.1)
+    answer = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}], max_tokens=4)
+    assert answer.usage.completion_tokens >= 1
