@@ -16,6 +16,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
 
 from luthier.core.errors import JobFailure, StaleLease, Unavailable
@@ -27,7 +28,8 @@ from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
-from luthier.trace.events import RunFinished
+from luthier.trace.events import RunFinished, RunStarted
+from luthier.trace.reader import read_events
 from luthier.trace.tracer import Tracer
 from luthier.trace.writer import TraceWriter
 from luthier.worker import pipelines
@@ -95,10 +97,12 @@ def _attempt(order: ChildOrder) -> int:
     run_dir = settings.run_dir(job.id)
     writer = TraceWriter(run_dir / "trace.jsonl")
     recorder = JobRecorder(store, job, announced_step=announced_step(store, job))
-    tracer = Tracer(job.id, (writer, recorder), attempt=job.fence, next_id=writer.next_id)
+    attempt = attempts_so_far(run_dir / "trace.jsonl") + 1
+    tracer = Tracer(job.id, (writer, recorder), attempt=attempt, next_id=writer.next_id)
     context = RunContext(
         settings=settings,
         job=job,
+        attempt=attempt,
         run_dir=run_dir,
         tracer=tracer,
         recorder=recorder,
@@ -117,7 +121,7 @@ def _attempt(order: ChildOrder) -> int:
         if not heartbeat.should_stop():
             raise  # otherwise the server is stopping: the next one goes on from the resume state
     except StaleLease:
-        _say_cancelled(context, Tracer(job.id, (writer,), attempt=job.fence, next_id=writer.next_id))
+        _say_cancelled(context, Tracer(job.id, (writer,), attempt=attempt, next_id=writer.next_id))
     finally:
         recorder.close()
         heartbeat.stop()
@@ -143,6 +147,12 @@ def announced_step(store: JobStore, job: Job) -> int:
         if not page.has_more or not page.items:
             return 0
         after = page.items[-1].id
+
+
+def attempts_so_far(log: Path) -> int:
+    """How many trainers have taken the job before."""
+    events, _ = read_events(log)
+    return sum(isinstance(event.payload, RunStarted) for event in events)
 
 
 def _fail(context: RunContext, failure: JobFailure) -> None:

@@ -20,6 +20,8 @@ class RunContext:
 
     settings: Settings
     job: Job
+    attempt: int
+    """1 for the first trainer that takes the job."""
     run_dir: Path
     tracer: Tracer
     recorder: JobRecorder

@@ -10,17 +10,22 @@ import os
 import signal
 import sys
 import threading
+import time
 from multiprocessing.forkserver import ensure_running
 
 from luthier.core.ids import new_owner_id
 from luthier.core.settings import from_environment
 from luthier.jobs.queue import JobQueue
+from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database
+from luthier.storage.files import referenced_blobs
 from luthier.storage.jobs import JobStore
 from luthier.storage.workers import WorkerStore
 from luthier.worker.lanes import LANES, LaneRunner, forkserver
 
 EXIT_ORPHAN = 3
+# Bytes that no record names are left alone this long: an upload may be about to name them.
+ORPHAN_SECONDS = 24 * 3600.0
 
 
 def _exit_with_parent() -> None:
@@ -43,6 +48,7 @@ def main() -> None:
     queue, jobs, workers = JobQueue(database), JobStore(database), WorkerStore(database)
     # The data directory's lock is held by our server alone: leases of earlier processes are void.
     queue.abandon_leases()
+    BlobStore(settings.blobs_dir).collect(referenced_blobs(database, int(time.time())), ORPHAN_SECONDS)
     context, owner = forkserver(), new_owner_id()
     # Start it now: the workshop's imports are done before the first job comes.
     ensure_running()

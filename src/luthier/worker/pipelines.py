@@ -76,7 +76,7 @@ def validate(ctx: RunContext) -> None:
 
 def fine_tune(ctx: RunContext) -> None:
     """Lane 2: the other four stages. Returns early, with a resume state on disk, when the server stops."""
-    started = RunStarted(model=ctx.job.model, base=ctx.job.base, attempt=ctx.job.fence, resumed_from_step=ctx.job.progress_step)
+    started = RunStarted(model=ctx.job.model, base=ctx.job.base, attempt=ctx.attempt, resumed_from_step=ctx.job.progress_step)
     with ctx.recorder.exclusively():
         ctx.tracer.emit(Stage.TRAINING, started)
         ctx.recorder.write({"status": JobStatus.RUNNING} if ctx.job.status is JobStatus.QUEUED else {})

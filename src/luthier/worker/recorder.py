@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from luthier.core.errors import StaleLease
+from luthier.core.errors import StaleLease, Unavailable
 from luthier.core.jobs import CheckpointRecord, FileRecord, Job, ModelRecord, NewEvent
 from luthier.storage.jobs import JobStore
 from luthier.trace.events import EpochDone, StepDone, TraceEvent
@@ -82,21 +82,27 @@ class JobRecorder:
 
         Raises:
             StaleLease: another runner owns the job, or it is final.
+            Unavailable: the database is locked; buffered events stay buffered.
         """
         with self._write_lock:
             with self._lock:
                 pending, self._pending = self._pending, []
                 merged: dict[str, Any] = {**self._changes, **(changes or {})}
                 self._changes = {}
-            return self._store.update(
-                self._job_id,
-                fence=self._fence,
-                changes=merged,
-                events=[*pending, *events],
-                checkpoints=checkpoints,
-                models=models,
-                files=files,
-            )
+            try:
+                return self._store.update(
+                    self._job_id,
+                    fence=self._fence,
+                    changes=merged,
+                    events=[*pending, *events],
+                    checkpoints=checkpoints,
+                    models=models,
+                    files=files,
+                )
+            except Unavailable:
+                with self._lock:
+                    self._pending[:0] = pending
+                raise
 
     def exclusively(self) -> AbstractContextManager[object]:
         """Within the block nothing is written but by the caller: events and the change they belong to become one transaction."""
@@ -110,6 +116,8 @@ class JobRecorder:
                 continue
             try:
                 self.write()
+            except Unavailable:
+                continue  # a locked database: the next round takes it along
             except StaleLease as error:
                 self._failure = error
                 return

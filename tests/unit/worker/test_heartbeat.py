@@ -1,0 +1,47 @@
+"""The heartbeat: it notices a lost lease, and a stop, and keeps a living lease alive."""
+
+import pytest
+
+from luthier.core.jobs import JobStatus
+from luthier.jobs.control import JobControl
+from luthier.jobs.queue import JobQueue
+from luthier.storage.database import Database
+from luthier.storage.jobs import JobStore
+from luthier.worker import heartbeat as module
+from luthier.worker.heartbeat import Heartbeat
+from tests.support.office import new_job
+
+
+def test_a_cancelled_job_stops_its_runner(database: Database) -> None:
+    queue = JobQueue(database)
+    queue.submit(new_job(status=JobStatus.QUEUED))
+    job = queue.lease("me", [JobStatus.QUEUED])
+    assert job is not None
+    pulse = Heartbeat(queue, JobStore(database), job)
+    pulse.start()
+    assert not pulse.should_stop()
+    JobControl(database).cancel(job.id)
+    assert pulse.lost.wait(timeout=30)
+    assert pulse.should_stop()
+    pulse.stop()
+
+
+def test_a_living_lease_is_renewed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.0)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    queue, store = JobQueue(database), JobStore(database)
+    queue.submit(new_job(status=JobStatus.QUEUED))
+    job = queue.lease("me", [JobStatus.QUEUED], seconds=5.0)
+    assert job is not None
+    assert job.lease_expires_at is not None
+    pulse = Heartbeat(queue, store, job)
+    pulse.start()
+    for _ in range(500):
+        current = store.get(job.id)
+        assert current is not None
+        if (current.lease_expires_at or 0) > job.lease_expires_at + 5:
+            break
+        pulse.lost.wait(0.02)
+    pulse.stop()
+    assert (current.lease_expires_at or 0) > job.lease_expires_at + 5
+    assert not pulse.should_stop()

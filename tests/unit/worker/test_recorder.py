@@ -1,0 +1,123 @@
+"""The recorder: buffered events reach the database in order, with their change, once, and never after the lease is lost."""
+
+import pytest
+
+from luthier.core.errors import StaleLease
+from luthier.core.jobs import Job, JobStatus, NewEvent
+from luthier.core.stage import Stage
+from luthier.jobs.control import JobControl
+from luthier.jobs.queue import JobQueue
+from luthier.storage.database import Database
+from luthier.storage.jobs import JobStore
+from luthier.trace.events import EpochDone, RunStarted, StepDone
+from luthier.trace.tracer import Tracer
+from luthier.worker.child import announced_step
+from luthier.worker.recorder import JobRecorder
+from tests.support.office import new_job
+
+
+def running_job(database: Database) -> Job:
+    queue = JobQueue(database)
+    queue.submit(new_job(status=JobStatus.QUEUED))
+    job = queue.lease("me", [JobStatus.QUEUED])
+    assert job is not None
+    return job
+
+
+def step(number: int, total: int = 4) -> StepDone:
+    return StepDone(
+        step=number,
+        total_steps=total,
+        epoch=1,
+        loss=1.0 / number,
+        token_accuracy=0.5,
+        num_tokens=3,
+        learning_rate=1e-3,
+        grad_norm=1.0,
+        seconds=0.5,
+    )
+
+
+def epoch(number: int) -> EpochDone:
+    return EpochDone(
+        epoch=1,
+        n_epochs=1,
+        step=number,
+        train_loss=0.5,
+        train_accuracy=0.5,
+        valid_loss=0.7,
+        valid_accuracy=0.4,
+        sample_loss=0.1,
+        seconds=1.0,
+    )
+
+
+def messages(database: Database, job: Job) -> list[str]:
+    return [e.message for e in JobStore(database).events_since(job.id, 0)]
+
+
+def test_a_status_change_carries_all_events_before_it(database: Database) -> None:
+    job = running_job(database)
+    recorder = JobRecorder(JobStore(database), job)
+    tracer = Tracer(job.id, [recorder])
+    with recorder.exclusively():
+        tracer.emit(Stage.TRAINING, RunStarted(model=job.model, base=job.base, attempt=1, resumed_from_step=0))
+        stored = recorder.write({"status": JobStatus.RUNNING})
+    recorder.close()
+    assert stored.status is JobStatus.RUNNING
+    assert "Fine-tuning job started" in messages(database, job)
+
+
+def test_the_flush_thread_writes_steps_and_the_estimated_finish(database: Database) -> None:
+    job = running_job(database)
+    store = JobStore(database)
+    recorder = JobRecorder(store, job, clock=lambda: 1000.0)
+    tracer = Tracer(job.id, [recorder])
+    recorder.write({"status": JobStatus.RUNNING}, events=[NewEvent(created_at=1, level="info", message="go")])
+    tracer.emit(Stage.TRAINING, step(1))
+    tracer.emit(Stage.TRAINING, step(2))
+    for _ in range(200):
+        if "Step 2/4: training loss=0.50" in messages(database, job):
+            break
+        recorder._closed.wait(0.02)
+    recorder.close()
+    assert messages(database, job)[-2:] == ["Step 1/4: training loss=1.00", "Step 2/4: training loss=0.50"]
+    current = store.get(job.id)
+    assert current is not None
+    assert current.estimated_finish == 1002
+
+
+def test_steps_that_were_announced_before_a_crash_are_not_announced_again(database: Database) -> None:
+    job = running_job(database)
+    store = JobStore(database)
+    first = JobRecorder(store, job)
+    for number in (1, 2):
+        Tracer(job.id, [first]).emit(Stage.TRAINING, step(number))
+    first.write()
+    first.close()
+    assert announced_step(store, job) == 2
+    second = JobRecorder(store, job, announced_step=2)
+    tracer = Tracer(job.id, [second])
+    for number in (1, 2, 3, 4):
+        tracer.emit(Stage.TRAINING, step(number))
+    tracer.emit(Stage.TRAINING, epoch(4))
+    second.write()
+    second.close()
+    steps = [e.data["step"] for e in store.events_since(job.id, 0) if e.type == "metrics" and e.data]
+    assert steps == [1, 2, 3, 4]
+    assert messages(database, job)[-1] == "Step 4/4: training loss=0.25, full validation loss=0.70"
+
+
+def test_after_a_cancel_nothing_more_is_written(database: Database) -> None:
+    job = running_job(database)
+    store = JobStore(database)
+    recorder = JobRecorder(store, job)
+    JobControl(database).cancel(job.id)
+    count = len(messages(database, job))
+    with pytest.raises(StaleLease):
+        recorder.write({"status": JobStatus.SUCCEEDED}, events=[NewEvent(created_at=1, level="info", message="done")])
+    recorder.close()
+    assert len(messages(database, job)) == count
+    current = store.get(job.id)
+    assert current is not None
+    assert current.status is JobStatus.CANCELLED
