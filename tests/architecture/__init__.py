@@ -1,0 +1,1 @@
+"""Guards of the shape of the house: sizes, names, imports, documents."""
