@@ -32,6 +32,7 @@ from luthier.core.engine_messages import (
     encode,
     is_last,
 )
+from luthier.core.errors import AuthenticationFailed
 from luthier.core.generation import FinishReason, TokenLogprob, TopToken
 
 SECRET = "fake-secret"
@@ -134,10 +135,11 @@ class FakeEngine:
         return [Loaded(bytes=1, seconds=0.1)]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = decode_request(await reader.readline(), self.secret)
-        if request is None:
+        try:
+            request = decode_request(await reader.readline(), self.secret)
+        except AuthenticationFailed as error:
             self.refused += 1
-            writer.write(encode(Failed(kind="AuthenticationFailed", message="wrong secret")))
+            writer.write(encode(Failed(kind="AuthenticationFailed", message=error.message)))
             writer.close()
             return
         self.requests.append(request)

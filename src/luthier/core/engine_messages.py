@@ -6,11 +6,13 @@ What this module does not do: open sockets. Called by ``api/engine_client.py``, 
 ``deployment/host.py``.
 """
 
+import hmac
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from luthier.core.errors import AuthenticationFailed, InvalidRequest
 from luthier.core.generation import FinishReason, ModelTarget, SamplingParams, TokenLogprob, TopToken
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -205,12 +207,27 @@ def decode(line: bytes) -> Any:
     return _BUILDERS[plain["type"]](plain["body"])
 
 
-def decode_request(line: bytes, secret: str) -> EngineRequest | None:
-    """The request of one line, or None when its secret is wrong."""
-    plain = json.loads(line)
-    if plain.get("secret") != secret:
-        return None
-    return _BUILDERS[plain["type"]](plain["body"])
+def decode_request(line: bytes, secret: str) -> EngineRequest:
+    """The request of one line.
+
+    Raises:
+        AuthenticationFailed: the secret is wrong; nothing else of the line was looked at.
+        InvalidRequest: the line is no known request.
+    """
+    try:
+        plain = json.loads(line)
+        given = plain.get("secret")
+    except (ValueError, AttributeError) as error:
+        raise InvalidRequest("The request is not a JSON object.") from error
+    if not isinstance(given, str) or not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), secret.encode()):
+        raise AuthenticationFailed("The engine's secret is wrong.")
+    try:
+        message = _BUILDERS[plain["type"]](plain["body"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidRequest("The request has an unknown type or wrong fields.") from error
+    if not isinstance(message, EngineRequest):
+        raise InvalidRequest("The message is a reply, not a request.")
+    return message
 
 
 class EnginePort(Protocol):

@@ -73,7 +73,7 @@ class Settings:
     train_threads: int = 0
     """CPU threads of a training process; 0 means one per core. Decides the bits of a run."""
     engine_threads: int = 0
-    """CPU threads of the engine host; 0 means one per core, at most 4."""
+    """CPU threads of the engine host; 0 means one for every two cores, at most 4: training has the rest."""
     resume_seconds: float = 60.0
     """Longest time between two resume states of a running job, seconds."""
     resume_share: float = 0.05

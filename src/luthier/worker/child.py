@@ -16,7 +16,6 @@ import time
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import FrameType
 
 from luthier.core.errors import JobFailure, StaleLease, Unavailable
@@ -97,7 +96,9 @@ def _attempt(order: ChildOrder) -> int:
     run_dir = settings.run_dir(job.id)
     writer = TraceWriter(run_dir / "trace.jsonl")
     recorder = JobRecorder(store, job, announced_step=announced_step(store, job))
-    attempt = attempts_so_far(run_dir / "trace.jsonl") + 1
+    earlier, _ = read_events(run_dir / "trace.jsonl")
+    recorder.refill(earlier)
+    attempt = 1 + sum(isinstance(event.payload, RunStarted) for event in earlier)
     tracer = Tracer(job.id, (writer, recorder), attempt=attempt, next_id=writer.next_id)
     context = RunContext(
         settings=settings,
@@ -147,12 +148,6 @@ def announced_step(store: JobStore, job: Job) -> int:
         if not page.has_more or not page.items:
             return 0
         after = page.items[-1].id
-
-
-def attempts_so_far(log: Path) -> int:
-    """How many trainers have taken the job before."""
-    events, _ = read_events(log)
-    return sum(isinstance(event.payload, RunStarted) for event in events)
 
 
 def _fail(context: RunContext, failure: JobFailure) -> None:

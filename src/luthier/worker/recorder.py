@@ -54,6 +54,19 @@ class JobRecorder:
             if isinstance(payload, StepDone):
                 self._note_duration(payload)
 
+    def refill(self, log: Sequence[TraceEvent]) -> None:
+        """Queue the steps that an earlier attempt logged but was killed before it could make public.
+
+        Its resume state may lie behind them, so no later attempt would tell them.
+        """
+        projection, logged = JobEventProjection(), dict[int, NewEvent]()
+        for event in log:
+            logged.update({int(new.data["step"]): new for new in projection.push(event) if new.type == "metrics" and new.data})
+        with self._lock:
+            missing = [logged[step] for step in sorted(logged) if step > self._announced_step]
+            self._pending.extend(missing)
+            self._announced_step = max([self._announced_step, *logged])
+
     def _note_duration(self, step: StepDone) -> None:
         self._durations = [*self._durations[-(_ETA_STEPS - 1) :], step.seconds]
         mean = sum(self._durations) / len(self._durations)

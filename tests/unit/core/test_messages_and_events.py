@@ -4,6 +4,7 @@ import pytest
 
 from luthier.core import engine_messages as m
 from luthier.core.conversation import conversation_of, message_to_dict
+from luthier.core.errors import AuthenticationFailed
 from luthier.core.generation import FinishReason, ModelTarget, SamplingParams, TokenLogprob, TopToken
 from luthier.core.stage import Stage
 from luthier.trace import events
@@ -38,11 +39,12 @@ def test_there_and_back(message: object) -> None:
     assert m.decode(line) == message
 
 
-def test_a_request_with_a_wrong_secret_is_none() -> None:
+def test_a_request_with_a_wrong_secret_is_refused() -> None:
     line = m.encode(m.Status(), secret="right")
     assert m.decode_request(line, "right") == m.Status()
-    assert m.decode_request(line, "wrong") is None
-    assert m.decode_request(m.encode(m.Status()), "right") is None
+    for refused, secret in ((line, "wrong"), (m.encode(m.Status()), "right")):
+        with pytest.raises(AuthenticationFailed):
+            m.decode_request(refused, secret)
 
 
 def test_events_there_and_back_and_a_newer_field_is_ignored() -> None:

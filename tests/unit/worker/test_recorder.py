@@ -9,7 +9,7 @@ from luthier.jobs.control import JobControl
 from luthier.jobs.queue import JobQueue
 from luthier.storage.database import Database
 from luthier.storage.jobs import JobStore
-from luthier.trace.events import EpochDone, RunStarted, StepDone
+from luthier.trace.events import EpochDone, RunStarted, StepDone, TraceEvent
 from luthier.trace.tracer import Tracer
 from luthier.worker.child import announced_step
 from luthier.worker.recorder import JobRecorder
@@ -106,6 +106,30 @@ def test_steps_that_were_announced_before_a_crash_are_not_announced_again(databa
     steps = [e.data["step"] for e in store.events_since(job.id, 0) if e.type == "metrics" and e.data]
     assert steps == [1, 2, 3, 4]
     assert messages(database, job)[-1] == "Step 4/4: training loss=0.25, full validation loss=0.70"
+
+
+def test_steps_that_were_logged_but_not_yet_public_at_a_kill_are_told_later(database: Database) -> None:
+    job = running_job(database)
+    store = JobStore(database)
+    log: list[TraceEvent] = []
+    first = JobRecorder(store, job)
+    tracer = Tracer(job.id, [log.append, first])
+    tracer.emit(Stage.TRAINING, step(1))
+    first.write()
+    first.close()
+    for number in (2, 3, 4):
+        tracer.emit(Stage.TRAINING, step(number))  # logged; the process dies before the next flush
+    second = JobRecorder(store, job, announced_step=1)
+    second.refill(log)
+    resumed = Tracer(job.id, [second])
+    resumed.emit(Stage.TRAINING, step(3))
+    resumed.emit(Stage.TRAINING, step(4))
+    resumed.emit(Stage.TRAINING, epoch(4))
+    second.write()
+    second.close()
+    steps = [e.data["step"] for e in store.events_since(job.id, 0) if e.type == "metrics" and e.data]
+    assert steps == [1, 2, 3, 4]
+    assert messages(database, job)[-1].endswith("full validation loss=0.70"), "an epoch's last step waits for its validation"
 
 
 def test_after_a_cancel_nothing_more_is_written(database: Database) -> None:

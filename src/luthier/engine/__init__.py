@@ -1,0 +1,1 @@
+"""Tokens out: continuous batching over the sequences that callers add. Knows no sockets, files or model names."""
