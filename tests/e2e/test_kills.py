@@ -117,4 +117,5 @@ def test_a_dead_engine_host_comes_back(fresh_server: ServerProcess) -> None:
         assert time.monotonic() < deadline, fresh_server.logs()
         time.sleep(0.1)
     answer = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}], max_tokens=4)
+    assert answer.usage is not None
     assert answer.usage.completion_tokens >= 1

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.tiny_models import save_tiny_model
 
 from tests.support.examples import chat_file
 from tests.support.server import ServerProcess
+from tests.support.tiny_models import build
 
 
 def add(server: ServerProcess, folder: Path, name: str) -> subprocess.CompletedProcess[str]:
@@ -19,13 +19,14 @@ def add(server: ServerProcess, folder: Path, name: str) -> subprocess.CompletedP
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
 def test_an_added_model_is_tuned_and_served_and_survives_a_restart(fresh_server: ServerProcess, tmp_path: Path, family: str) -> None:
-    folder = save_tiny_model(family, tmp_path / family)
+    folder = build(family, tmp_path / family)
     result = add(fresh_server, folder, f"tiny-{family}")
     assert result.returncode == 0, result.stderr
     assert ("transformers" in result.stdout) == (family == "gpt2")
 
     client = fresh_server.client()
     base = client.chat.completions.create(model=f"tiny-{family}", messages=[{"role": "user", "content": "Hi"}], max_tokens=4, temperature=0)
+    assert base.usage is not None
     assert base.usage.completion_tokens >= 1
     file = client.files.create(file=("train.jsonl", chat_file(12)), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(

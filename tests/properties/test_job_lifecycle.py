@@ -57,14 +57,14 @@ class Held:
 class JobLife(RuleBasedStateMachine):
     """The queue beside its model."""
 
-    template: Path | None = None
+    template: bytes = b""
     jobs = Bundle("jobs")
     leases = Bundle("leases")
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(dir=IN_MEMORY))
-        shutil.copy(self.migrated(), self.folder / "state.db")
+        (self.folder / "state.db").write_bytes(self.migrated())
         self.database = Database(self.folder / "state.db")
         self.clock = Clock()
         self.queue = JobQueue(self.database, self.clock)
@@ -74,11 +74,11 @@ class JobLife(RuleBasedStateMachine):
         self.notes = 0
 
     @classmethod
-    def migrated(cls) -> Path:
-        if cls.template is None:
-            folder = Path(tempfile.mkdtemp())
-            new_database(folder).close()
-            cls.template = folder / "state.db"
+    def migrated(cls) -> bytes:
+        if not cls.template:
+            with tempfile.TemporaryDirectory() as folder:
+                new_database(Path(folder)).close()
+                cls.template = (Path(folder) / "state.db").read_bytes()
         return cls.template
 
     def teardown(self) -> None:

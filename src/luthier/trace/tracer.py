@@ -16,7 +16,9 @@ Sink = Callable[[TraceEvent], None]
 class Tracer:
     """Stamps payloads and hands the events to every sink, in order."""
 
-    def __init__(self, run: str, sinks: Sequence[Sink], *, attempt: int = 1, next_id: int = 1, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, run: str, sinks: Sequence[Sink], *, attempt: int = 1, next_id: int = 1, clock: Callable[[], float] = time.time
+    ) -> None:
         self._run = run
         self._sinks = tuple(sinks)
         self._attempt = attempt

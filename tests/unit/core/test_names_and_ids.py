@@ -1,6 +1,7 @@
 """Ids in OpenAI's shapes, and the names of tuned models."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -19,8 +20,7 @@ from luthier.core.model_names import base_of, normalise_suffix, tuned_model_name
         (ids.new_request_id, r"req_[0-9a-f]{32}"),
     ],
 )
-def test_shapes(make: object, shape: str) -> None:
-    assert callable(make)
+def test_shapes(make: Callable[[], str], shape: str) -> None:
     assert re.fullmatch(shape, make())
     assert make() != make()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from luthier.core.conversation import conversation_of
-from luthier.core.engine_messages import Finished, Generate, Score, Scores
+from luthier.core.engine_messages import EngineRequest, Finished, Generate, Score, Scores
 from luthier.core.examples import Dataset, RowFormat, SftExample, SourceLine
 from luthier.core.generation import FinishReason, ModelTarget
 from luthier.evaluation.metrics import exact_match, normalise
@@ -101,7 +101,8 @@ def test_a_large_file_is_sampled_by_seed_in_file_order() -> None:
 class EchoEngine:
     """Answers with the question for the tuned target, with nothing for the base; scores the tuned one lower."""
 
-    def request(self, message: Score, *, timeout_seconds: float = 0) -> Scores:
+    def request(self, message: EngineRequest, *, timeout_seconds: float = 0) -> Scores:
+        assert isinstance(message, Score)
         loss = 1.0 if message.target.name == "tuned" else 4.0
         return Scores(entries=tuple({"loss_sum": loss, "num_tokens": 2, "num_correct": 1} for _ in message.conversations))
 

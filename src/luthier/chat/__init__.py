@@ -1,0 +1,1 @@
+"""Messages to tokens and back: one renderer for training, evaluation and serving. No torch."""

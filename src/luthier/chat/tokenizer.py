@@ -1,0 +1,127 @@
+"""Text to token ids and back, over ``tokenizer.json``. What it does not: know of messages (``renderer.py`` does).
+
+Called by ``renderer.py``, ``stream.py`` and the engine (texts and bytes of tokens).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer as FastTokenizer
+
+from luthier.core.errors import InvalidRequest
+
+
+class Tokenizer:
+    """A Hugging Face fast tokenizer as Luthier uses it: special marks in a text are parsed, none is added by itself."""
+
+    def __init__(self, fast: FastTokenizer, config: dict[str, Any]) -> None:
+        self._fast = fast
+        self._config = config
+        plain = json.loads(fast.to_str())
+        self._added: dict[int, str] = {entry["id"]: entry["content"] for entry in plain["added_tokens"]}
+        self._byte_level = _uses_byte_level(plain)
+        self._byte_of = _byte_alphabet() if self._byte_level else {}
+        self.drops_first_space: bool = not self._byte_level and "▁" in json.dumps(plain.get("decoder"), ensure_ascii=False)
+        """SentencePiece style: the space that begins a text belongs to the encoding, not to the text."""
+        self.special_ids: frozenset[int] = frozenset(entry["id"] for entry in plain["added_tokens"] if entry["special"])
+        self.vocab_size: int = fast.get_vocab_size(with_added_tokens=True)
+        self.eos_id: int | None = self.id_of(self.mark("eos_token"))
+        self.bos_id: int | None = self.id_of(self.mark("bos_token"))
+        opening = fast.encode("", add_special_tokens=True).ids
+        self.opening_ids: tuple[int, ...] = (opening[0],) if opening and opening[0] == self.bos_id else ()
+        """What the tokenizer's own convention puts before a bare text: the BOS mark or nothing."""
+
+    @classmethod
+    def load(cls, folder: Path) -> "Tokenizer":
+        """Read ``tokenizer.json`` and, where there is one, ``tokenizer_config.json``.
+
+        Raises:
+            InvalidRequest: a file is missing or cannot be read.
+        """
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise InvalidRequest(f"{folder.name} has no tokenizer.json.")
+        try:
+            fast = FastTokenizer.from_file(str(path))
+        except Exception as error:  # The library raises nothing narrower, whatever is wrong with the file.
+            raise InvalidRequest(f"tokenizer.json of {folder.name} cannot be read.") from error
+        fast.no_padding()
+        fast.no_truncation()
+        return cls(fast, read_json(folder / "tokenizer_config.json"))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; special marks in it become their ids, no mark is added."""
+        return self._fast.encode(text, add_special_tokens=False).ids
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids and, for each, the range of characters of ``text`` it stands for (ranges of one split character repeat)."""
+        encoding = self._fast.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
+    def decode(self, ids: list[int], skip_special: bool = True) -> str:
+        """Text of ids; bytes that form no character become U+FFFD."""
+        return self._fast.decode(ids, skip_special_tokens=skip_special)
+
+    def token_text(self, token: int) -> str:
+        """One token as text, special marks by their name; U+FFFD for parts of a character."""
+        return self.token_bytes(token).decode("utf-8", "replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for inside a text; empty for an id outside the vocabulary."""
+        if token in self._added:
+            return self._added[token].encode()
+        piece = self._fast.id_to_token(token)
+        if piece is None:
+            return b""
+        if self._byte_level:
+            return bytes(self._byte_of[c] for c in piece) if all(c in self._byte_of for c in piece) else piece.encode()
+        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+            return bytes([int(piece[3:5], 16)])
+        return piece.replace("▁", " ").encode() if self.drops_first_space else piece.encode()
+
+    def added_texts(self) -> tuple[str, ...]:
+        """Texts of all special marks."""
+        return tuple(self._added[i] for i in sorted(self.special_ids))
+
+    def id_of(self, mark: str | None) -> int | None:
+        """Id of a mark or vocabulary entry, or None."""
+        return None if mark is None else self._fast.token_to_id(mark)
+
+    def mark(self, name: str) -> str | None:
+        """Text of a named mark of ``tokenizer_config.json`` such as ``eos_token``, or None."""
+        value = self._config.get(name)
+        if isinstance(value, dict):
+            value = value.get("content")
+        return value if isinstance(value, str) else None
+
+    def marks(self) -> dict[str, str]:
+        """All named marks, as templates see them: ``bos_token``, ``eos_token``, ``pad_token``, ..."""
+        names = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+        return {name: text for name in names if (text := self.mark(name)) is not None}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty when there is no file. Raises InvalidRequest when it is no JSON object."""
+    if not path.is_file():
+        return {}
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InvalidRequest(f"{path.name} is not valid JSON.") from error
+    if not isinstance(plain, dict):
+        raise InvalidRequest(f"{path.name} must hold a JSON object.")
+    return plain
+
+
+def _uses_byte_level(plain: dict[str, Any]) -> bool:
+    decoder = plain.get("decoder") or {}
+    return decoder.get("type") == "ByteLevel" or any(d.get("type") == "ByteLevel" for d in decoder.get("decoders", ()))
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The byte that each character of a byte-level vocabulary stands for (GPT-2's table)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    table = {chr(b): b for b in printable}
+    others = [b for b in range(256) if b not in set(printable)]
+    return table | {chr(256 + i): b for i, b in enumerate(others)}

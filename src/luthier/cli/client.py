@@ -1,0 +1,103 @@
+"""Finds a running server and its key, and builds the official client for it.
+
+What it does: address from ``--url``, ``LUTHIER_URL`` or the data directory's ``server.json``; key from ``--api-key``,
+``LUTHIER_API_KEY`` or the data directory's ``api_key``. What it does not: start a server (``cli/demo_server.py``). Called by
+the commands that speak to a server.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from luthier.core.errors import InvalidRequest
+from luthier.core.settings import Settings, from_environment
+
+if TYPE_CHECKING:
+    import openai
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+_TRACE_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a server answers."""
+
+    url: str
+    """Without ``/v1`` and without a final slash."""
+    key: str
+
+
+def find_server(
+    *, url: str | None = None, api_key: str | None = None, data_dir: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Server:
+    """The server to speak to; whether it answers is not tried.
+
+    Raises:
+        InvalidRequest: no key was given and none stands in the data directory.
+    """
+    env = os.environ if environ is None else environ
+    settings = from_environment(env, data_dir=data_dir)
+    address = url or env.get("LUTHIER_URL") or _announced_url(settings) or DEFAULT_URL
+    key = api_key or env.get("LUTHIER_API_KEY") or read_key(settings.api_key_file)
+    if key is None:
+        raise InvalidRequest(
+            f"No API key: {settings.api_key_file} does not hold one. Name the server's data directory with --data-dir, "
+            "or give --url and --api-key (LUTHIER_URL, LUTHIER_API_KEY)."
+        )
+    return Server(address.rstrip("/").removesuffix("/v1"), key)
+
+
+def read_key(path: Path) -> str | None:
+    """The key in the file; None when there is no readable one."""
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def _announced_url(settings: Settings) -> str | None:
+    try:
+        plain = json.loads((settings.data_dir / "server.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    url = plain.get("url") if isinstance(plain, dict) else None
+    return url if isinstance(url, str) else None
+
+
+def client_of(server: Server) -> "openai.OpenAI":
+    """The official client, pointed at the server."""
+    import openai  # most of a second: only commands that use it pay
+
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.key)
+
+
+def connect(*, url: str | None = None, api_key: str | None = None, data_dir: Path | None = None) -> "openai.OpenAI":
+    """Find the server and build the client. Raises as ``find_server`` does."""
+    return client_of(find_server(url=url, api_key=api_key, data_dir=data_dir))
+
+
+def is_ready(url: str) -> bool:
+    """True when the server at ``url`` would take a job and answer a chat now."""
+    import httpx2
+
+    try:
+        return httpx2.get(f"{url}/readyz", timeout=2.0).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def trace_page(client: "openai.OpenAI", job_id: str, after: int) -> tuple[list[dict[str, Any]], bool]:
+    """The next trace events of a job as plain dicts, and whether more are there already."""
+    options: Any = {"params": {"after": after, "limit": _TRACE_PAGE}}
+    page: Any = client.get(f"/luthier/jobs/{job_id}/trace", cast_to=object, options=options)
+    return page["data"], page["has_more"]
+
+
+def render_tokens(client: "openai.OpenAI", model: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tokens that the model reads for these messages."""
+    reply: Any = client.post("/luthier/render", cast_to=object, body={"model": model, "messages": messages})
+    return reply["tokens"]

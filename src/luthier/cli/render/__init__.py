@@ -1,0 +1,1 @@
+"""Drawing a job in the terminal: from a ``TraceView`` to rich renderables. Pure: nothing here speaks to a server."""

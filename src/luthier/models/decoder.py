@@ -1,0 +1,204 @@
+"""The fast path: Llama-like models (Llama, Mistral, Qwen 2 and 3) in plain torch, without transformers.
+
+What it does: every method of ``LanguageModel`` for the shapes that ``decoder_config.parse`` accepts, equal to transformers up to the
+rounding of float32. What it does not: other architectures. Built by ``load.py``.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from luthier.core.errors import InvalidRequest
+from luthier.models.companions import copy_companions
+from luthier.models.decoder_config import DecoderConfig, rotary_tables
+from luthier.models.decoder_layer import BlockFunction, Frame, LayerAdapter, Tape, base_tensors, block_forward, causal_frame, plain_block
+from luthier.models.decoder_step import step_block
+from luthier.models.decoder_weights import read_weights, write_weights
+from luthier.models.facts import ModelFacts
+from luthier.models.language_model import Cache, LanguageModel
+from luthier.models.lora import DecoderAdapter
+from luthier.models.matrix import Matrix
+from luthier.models.slot_cache import SlotCache
+
+# From here on attention that never holds the (T, T) matrix is faster and smaller.
+LONG_ROW = 1024
+
+
+class _HeadFunction(torch.autograd.Function):
+    """x @ W.T for a frozen head, through the matrix's own layouts."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, head: Matrix) -> Tensor:
+        """(N, h) -> (N, V)."""
+        ctx.head = head
+        return head.times(x)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        """(N, V) -> (N, h)."""
+        return ctx.head.back(grad.contiguous()), None
+
+
+class DecoderModel(LanguageModel):
+    """A Llama-like model."""
+
+    def __init__(self, folder: Path, config: DecoderConfig, facts: ModelFacts, *, device: str, dtype: torch.dtype) -> None:
+        """Read the weights of a checked folder."""
+        self.folder = folder
+        self.facts = facts
+        self._config = config
+        self._weights = read_weights(folder, config, dtype=dtype, device=device)
+        self.module: nn.Module = self._weights
+        self._dtype = dtype
+        self._adapters: dict[str, DecoderAdapter] = {}
+        self._active: DecoderAdapter | None = None
+        self._cos, self._sin = self._tables(min(config.max_length, LONG_ROW))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._weights.embedding.device
+
+    def logits_at(self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor) -> Tensor:
+        """See ``LanguageModel``. The head is applied to the chosen positions only."""
+        batch, length = ids_BT.shape
+        if length > self._config.max_length:
+            raise InvalidRequest(f"A row of {length} tokens is longer than the model's limit of {self._config.max_length}.")
+        for matrix in self._weights.matrices:
+            if matrix.weight.requires_grad:
+                matrix.forget()
+        frame = self._frame(batch, length)
+        x = F.embedding(ids_BT.reshape(-1), self._weights.embedding)
+        for layer, low in zip(self._weights.blocks, self._lows(reuse=False), strict=True):
+            if length > LONG_ROW:
+                x = plain_block(x, layer, low, frame)[0]
+            elif torch.is_grad_enabled():
+                x = BlockFunction.apply(x, layer, low, frame, *base_tensors(layer), *(low.tensors() if low is not None else ()))
+            else:
+                x = block_forward(x, layer, low, frame, Tape())
+        assert isinstance(x, Tensor)
+        return self._head(x.index_select(0, rows_N * length + columns_N))
+
+    def new_cache(self, num_slots: int, max_length: int) -> Cache:
+        """See ``LanguageModel``."""
+        if num_slots < 1 or not 1 <= max_length <= self._config.max_length:
+            raise InvalidRequest(
+                f"A cache of {num_slots} slots of {max_length} tokens does not fit; the model's limit is {self._config.max_length}."
+            )
+        return SlotCache(self._config, num_slots, max_length, dtype=self._dtype, device=self.device)
+
+    @torch.no_grad()
+    def prefill(self, cache: Cache, slot: int, ids_T: Sequence[int] | Tensor) -> Tensor:
+        """See ``LanguageModel``."""
+        assert isinstance(cache, SlotCache)
+        ids = torch.as_tensor(ids_T, dtype=torch.int64, device=self.device)
+        length = ids.shape[0]
+        if not 1 <= length <= cache.max_length:
+            raise InvalidRequest(f"The prompt has {length} tokens; between 1 and {cache.max_length} fit.")
+        frame = self._frame(1, length)
+        x = F.embedding(ids, self._weights.embedding)
+        for index, (layer, low) in enumerate(zip(self._weights.blocks, self._lows(reuse=False), strict=True)):
+            if length > LONG_ROW:
+                x, keys, values = plain_block(x, layer, low, frame)
+                keys, values = keys[0], values[0]
+            else:
+                tape = Tape()
+                x = block_forward(x, layer, low, frame, tape)
+                keys, values = tape.k, tape.v
+            cache.keys[index, slot, :, :length] = keys
+            cache.values[index, slot, :, :length] = values
+        cache.set_length(slot, length)
+        return self._head(x[-1:])[0]
+
+    @torch.no_grad()
+    def decode(self, cache: Cache, slots_B: Sequence[int], ids_B: Sequence[int] | Tensor) -> Tensor:
+        """See ``LanguageModel``."""
+        assert isinstance(cache, SlotCache)
+        x = F.embedding(torch.as_tensor(ids_B, dtype=torch.int64, device=self.device), self._weights.embedding)
+        step = cache.step(slots_B)
+        self._cover(cache.max_length)
+        rotary = (self._cos[step.positions_B][:, None], self._sin[step.positions_B][:, None])
+        for index, (layer, low) in enumerate(zip(self._weights.blocks, self._lows(reuse=True), strict=True)):
+            x = step_block(x, layer, low, self._config, step, index, rotary)
+        return self._head(x)
+
+    def free(self, cache: Cache, slot: int) -> None:
+        """See ``LanguageModel``."""
+        assert isinstance(cache, SlotCache)
+        cache.set_length(slot, 0)
+
+    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int) -> None:
+        """See ``LanguageModel``."""
+        self._refuse_taken(name)
+        self._adapters[name] = DecoderAdapter.fresh(self._config, rank=rank, alpha=alpha, seed=seed, device=self.device, dtype=self._dtype)
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """See ``LanguageModel``."""
+        self._refuse_taken(name)
+        self._adapters[name] = DecoderAdapter.load(self._config, folder, device=self.device, dtype=self._dtype)
+
+    def save_adapter(self, name: str, folder: Path, *, base_name: str) -> None:
+        """See ``LanguageModel``."""
+        self._adapters[name].save(folder, base_name=base_name)
+
+    def remove_adapter(self, name: str) -> None:
+        """See ``LanguageModel``."""
+        self._adapters.pop(name, None)
+
+    @contextmanager
+    def use_adapter(self, name: str | None) -> Iterator[None]:
+        """See ``LanguageModel``."""
+        before = self._active
+        self._active = None if name is None else self._adapters[name]
+        try:
+            yield
+        finally:
+            self._active = before
+
+    def adapter_parameters(self, name: str) -> list[nn.Parameter]:
+        """See ``LanguageModel``."""
+        return self._adapters[name].parameters()
+
+    def all_parameters(self) -> list[nn.Parameter]:
+        """See ``LanguageModel``."""
+        return list(self._weights.parameters())
+
+    def save_full(self, folder: Path) -> None:
+        """See ``LanguageModel``."""
+        copy_companions(self.folder, folder)
+        write_weights(folder / "model.safetensors", self._config, self._weights, dtype=getattr(torch, self.facts.dtype))
+
+    def _head(self, x_NH: Tensor) -> Tensor:
+        normed = F.rms_norm(x_NH, (self._config.hidden_size,), self._weights.final_norm, self._config.norm_eps)
+        if self._weights.head_weight.requires_grad:
+            return F.linear(normed, self._weights.head_weight).float()
+        logits = _HeadFunction.apply(normed, self._weights.head)
+        assert isinstance(logits, Tensor)
+        return logits.float()
+
+    def _lows(self, *, reuse: bool) -> Sequence[LayerAdapter | None]:
+        return (None,) * self._config.num_layers if self._active is None else self._active.layers(reuse=reuse)
+
+    def _frame(self, batch: int, length: int) -> Frame:
+        self._cover(length)
+        if length > LONG_ROW:
+            return Frame(self._config, batch, length, self._cos[:length], self._sin[:length], self._cos[:0])
+        return causal_frame(self._config, batch, length, self._cos[:length], self._sin[:length])
+
+    def _cover(self, length: int) -> None:
+        if length > self._cos.shape[0]:
+            self._cos, self._sin = self._tables(min(self._config.max_length, max(length, 2 * self._cos.shape[0])))
+
+    def _tables(self, length: int) -> tuple[Tensor, Tensor]:
+        cos, sin = rotary_tables(self._config, length)
+        return cos.to(self.device, self._dtype), sin.to(self.device, self._dtype)
+
+    def _refuse_taken(self, name: str) -> None:
+        if name in self._adapters:
+            raise InvalidRequest(f"An adapter named {name} is attached already.")

@@ -1,0 +1,131 @@
+"""The decoder's weights, and their names in Hugging Face's files.
+
+What it does: modules that hold fused weights (q, k, v in one matrix; gate and up in one), reading them from safetensors and writing
+them back. What it does not: compute. Called by ``decoder.py``.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from luthier.core.errors import InvalidRequest
+from luthier.models.decoder_config import DecoderConfig
+from luthier.models.matrix import Matrix
+
+Piece = tuple[str, int]
+"""Name in the file, rows it takes in the fused tensor."""
+
+
+def _frozen(*shape: int, dtype: torch.dtype, device: str) -> nn.Parameter:
+    return nn.Parameter(torch.empty(*shape, dtype=dtype, device=device), requires_grad=False)
+
+
+class LayerWeights(nn.Module):
+    """One block: attention and MLP with their norms. Letters: h width, q/k/v heads, m MLP width."""
+
+    def __init__(self, config: DecoderConfig, dtype: torch.dtype, device: str) -> None:
+        super().__init__()
+        c = config
+        qkv_size = c.q_size + 2 * c.kv_size
+        self.attention_norm = _frozen(c.hidden_size, dtype=dtype, device=device)
+        self.qkv_weight = _frozen(qkv_size, c.hidden_size, dtype=dtype, device=device)
+        self.qkv_bias = _frozen(qkv_size, dtype=dtype, device=device) if c.qkv_bias else None
+        self.q_norm = _frozen(c.head_dim, dtype=dtype, device=device) if c.qk_norm else None
+        self.k_norm = _frozen(c.head_dim, dtype=dtype, device=device) if c.qk_norm else None
+        self.o_weight = _frozen(c.hidden_size, c.q_size, dtype=dtype, device=device)
+        self.mlp_norm = _frozen(c.hidden_size, dtype=dtype, device=device)
+        self.gate_up_weight = _frozen(2 * c.mlp_size, c.hidden_size, dtype=dtype, device=device)
+        self.down_weight = _frozen(c.hidden_size, c.mlp_size, dtype=dtype, device=device)
+        self.qkv = Matrix(self.qkv_weight)
+        self.o = Matrix(self.o_weight)
+        self.gate_up = Matrix(self.gate_up_weight)
+        self.down = Matrix(self.down_weight)
+
+
+class DecoderWeights(nn.Module):
+    """All weights. ``head_weight`` is the embedding itself where the head is tied."""
+
+    def __init__(self, config: DecoderConfig, dtype: torch.dtype, device: str) -> None:
+        super().__init__()
+        self.embedding = _frozen(config.vocab_size, config.hidden_size, dtype=dtype, device=device)
+        self.layers = nn.ModuleList(LayerWeights(config, dtype, device) for _ in range(config.num_layers))
+        self.final_norm = _frozen(config.hidden_size, dtype=dtype, device=device)
+        self.head_weight = (
+            self.embedding if config.tied_head else _frozen(config.vocab_size, config.hidden_size, dtype=dtype, device=device)
+        )
+        self.head = Matrix(self.head_weight)
+        self.blocks: tuple[LayerWeights, ...] = tuple(m for m in self.layers if isinstance(m, LayerWeights))
+        self.matrices: tuple[Matrix, ...] = (self.head, *(m for b in self.blocks for m in (b.qkv, b.o, b.gate_up, b.down)))
+
+
+def _pieces(config: DecoderConfig, weights: DecoderWeights) -> Iterator[tuple[nn.Parameter, list[Piece]]]:
+    """Each fused tensor with the file's tensors that make it up, top to bottom."""
+    c = config
+    yield weights.embedding, [("model.embed_tokens.weight", c.vocab_size)]
+    for i, layer in enumerate(weights.blocks):
+        base = f"model.layers.{i}."
+        qkv = (("q", c.q_size), ("k", c.kv_size), ("v", c.kv_size))
+        yield layer.attention_norm, [(base + "input_layernorm.weight", c.hidden_size)]
+        yield layer.qkv_weight, [(f"{base}self_attn.{n}_proj.weight", size) for n, size in qkv]
+        if layer.qkv_bias is not None:
+            yield layer.qkv_bias, [(f"{base}self_attn.{n}_proj.bias", size) for n, size in qkv]
+        if layer.q_norm is not None and layer.k_norm is not None:
+            yield layer.q_norm, [(base + "self_attn.q_norm.weight", c.head_dim)]
+            yield layer.k_norm, [(base + "self_attn.k_norm.weight", c.head_dim)]
+        yield layer.o_weight, [(base + "self_attn.o_proj.weight", c.hidden_size)]
+        yield layer.mlp_norm, [(base + "post_attention_layernorm.weight", c.hidden_size)]
+        yield layer.gate_up_weight, [(f"{base}mlp.{n}_proj.weight", c.mlp_size) for n in ("gate", "up")]
+        yield layer.down_weight, [(base + "mlp.down_proj.weight", c.hidden_size)]
+    yield weights.final_norm, [("model.norm.weight", c.hidden_size)]
+    if not c.tied_head:
+        yield weights.head_weight, [("lm_head.weight", c.vocab_size)]
+
+
+def read_weights(folder: Path, config: DecoderConfig, *, dtype: torch.dtype, device: str) -> DecoderWeights:
+    """Read all weights of a folder.
+
+    Raises:
+        InvalidRequest: a tensor is missing or has another shape than config.json says, or a file is torn.
+    """
+    weights = DecoderWeights(config, dtype, device)
+    files = _open_all(folder)
+    for parameter, pieces in _pieces(config, weights):
+        row = 0
+        for name, size in pieces:
+            if name not in files:
+                raise InvalidRequest(f"The weights of {folder.name} lack {name}.")
+            tensor = files[name].get_tensor(name)
+            if tuple(tensor.shape) != (size, *parameter.shape[1:]):
+                raise InvalidRequest(
+                    f"{name} of {folder.name} has shape {tuple(tensor.shape)}; config.json asks for {(size, *parameter.shape[1:])}."
+                )
+            parameter.data[row : row + size].copy_(tensor)
+            row += size
+    return weights
+
+
+def write_weights(path: Path, config: DecoderConfig, weights: DecoderWeights, *, dtype: torch.dtype) -> None:
+    """Write one safetensors file under Hugging Face's names."""
+    tensors: dict[str, Tensor] = {}
+    for parameter, pieces in _pieces(config, weights):
+        row = 0
+        for name, size in pieces:
+            tensors[name] = parameter.detach()[row : row + size].to(dtype=dtype, device="cpu", copy=True).contiguous()
+            row += size
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _open_all(folder: Path) -> dict[str, safe_open]:  # type: ignore[valid-type]
+    """Tensor name -> open file."""
+    by_name: dict[str, safe_open] = {}  # type: ignore[valid-type]
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            file = safe_open(path, framework="pt")
+        except SafetensorError as error:
+            raise InvalidRequest(f"{path.name} of {folder.name} is not a complete safetensors file.") from error
+        by_name.update(dict.fromkeys(file.keys(), file))
+    return by_name

@@ -1,0 +1,137 @@
+"""The one interface to a causal language model: logits at chosen positions, slots for generation, adapters.
+
+What it does: says what training, engine and evaluation may ask of a model. What it does not: decide how (``decoder.py``
+is the fast way for Llama-like models, ``transformers_model.py`` the way for every other). Built by ``load.load_model``;
+called by ``engine``, ``training``, ``evaluation`` and ``deployment``.
+
+Axis letters: B rows of a batch, T tokens of a row, N chosen positions, V vocabulary. A model is used by one thread at a time.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from luthier.models.facts import ModelFacts
+
+
+class Cache(ABC):
+    """Keys and values of up to ``num_slots`` sequences. Made by ``LanguageModel.new_cache`` and used only with that model."""
+
+    num_slots: int
+    max_length: int
+    """Longest sequence of a slot, tokens."""
+
+    @abstractmethod
+    def length(self, slot: int) -> int:
+        """Tokens that the slot holds now; 0 for a free slot."""
+
+
+class LanguageModel(ABC):
+    """A causal language model with its weights. Base weights are loaded frozen (``requires_grad`` False)."""
+
+    facts: ModelFacts
+    folder: Path
+    """The Hugging Face folder it was read from; tokenizer files are copied from here by ``save_full``."""
+    module: nn.Module
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    @abstractmethod
+    def logits_at(self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor) -> Tensor:
+        """Logits that predict the token AFTER position (row, column), with gradients where they are enabled.
+
+        To score the token at column t of a row ask for column t - 1.
+
+        Args:
+            ids_BT: int64, rows padded on the right (any valid id as padding).
+            lengths_B: int64, true lengths; positions at or past them are never read by earlier ones.
+            rows_N: int64 row of each chosen position.
+            columns_N: int64 column of each chosen position, below its row's length.
+
+        Returns:
+            (N, V) float32.
+        """
+
+    @abstractmethod
+    def new_cache(self, num_slots: int, max_length: int) -> Cache:
+        """An empty cache. ``max_length`` above ``facts.max_length`` is refused with InvalidRequest."""
+
+    @abstractmethod
+    def prefill(self, cache: Cache, slot: int, ids_T: Sequence[int] | Tensor) -> Tensor:
+        """Read a whole prompt into a free slot (what it held is forgotten); no gradients.
+
+        Args:
+            ids_T: at least one and at most ``cache.max_length`` token ids.
+
+        Returns:
+            (V,) float32 logits after the last token.
+
+        Raises:
+            InvalidRequest: the prompt is empty or longer than the slot.
+        """
+
+    @abstractmethod
+    def decode(self, cache: Cache, slots_B: Sequence[int], ids_B: Sequence[int] | Tensor) -> Tensor:
+        """Append one token to each of some prefilled slots (all different), batched; no gradients.
+
+        Returns:
+            (B, V) float32 logits after each appended token.
+
+        Raises:
+            InvalidRequest: a slot is full.
+        """
+
+    @abstractmethod
+    def free(self, cache: Cache, slot: int) -> None:
+        """Forget what a slot holds; freeing a free slot does nothing."""
+
+    @abstractmethod
+    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int) -> None:
+        """Attach a fresh trainable LoRA adapter (all linear layers of attention and MLP; A Kaiming uniform, B zero).
+
+        The same seed gives the same numbers on every machine. Raises InvalidRequest when the name is taken.
+        """
+
+    @abstractmethod
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Attach an adapter saved in PEFT's format. Its parameters are trainable, as a fresh one's are.
+
+        Raises:
+            InvalidRequest: files are missing, options are not understood, or shapes do not fit this base.
+        """
+
+    @abstractmethod
+    def save_adapter(self, name: str, folder: Path, *, base_name: str) -> None:
+        """Write ``adapter_config.json`` and ``adapter_model.safetensors`` (float32) into an existing folder, in PEFT's format."""
+
+    @abstractmethod
+    def remove_adapter(self, name: str) -> None:
+        """Detach and forget an adapter; an unknown name does nothing."""
+
+    @abstractmethod
+    def use_adapter(self, name: str | None) -> AbstractContextManager[None]:
+        """Within the ``with`` block every call uses this adapter; None means the base alone, bit for bit.
+
+        Outside of any block no adapter is active. Blocks nest. Raises KeyError for an unknown name.
+        """
+
+    @abstractmethod
+    def adapter_parameters(self, name: str) -> list[nn.Parameter]:
+        """The adapter's parameters (float32, ``requires_grad`` True), in an order that is stable for resume states."""
+
+    @abstractmethod
+    def all_parameters(self) -> list[nn.Parameter]:
+        """The base's own parameters without duplicates, in a stable order. Loaded frozen: a full fine-tune calls
+        ``requires_grad_(True)`` on each first."""
+
+    @abstractmethod
+    def save_full(self, folder: Path) -> None:
+        """Write the whole model into an existing folder in Hugging Face's format: config, safetensors (in the dtype of the
+        folder it came from), tokenizer files, generation config. Adapters are not written."""

@@ -1,0 +1,142 @@
+"""LoRA for the decoder (Hu et al. 2021, arXiv:2106.09685), in PEFT's numbers and files.
+
+What it does: parameters, start values, conversion from and to PEFT's names. What it does not: multiply; the layers do, with the fused
+form made here. Called by ``decoder.py``.
+
+The parameters of all layers are stacked (axis L), so that an optimiser meets eleven tensors and not hundreds. A pair fused in one matrix
+(q, k, v or gate, up) shares one stacked A; its B parts stand on the diagonal of one block matrix, which is built once per call.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from luthier.core.errors import InvalidRequest
+from luthier.models.decoder_config import DecoderConfig
+from luthier.models.decoder_layer import LayerAdapter, LowRank
+from luthier.models.peft_files import AdapterFiles, read_adapter, write_adapter
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Projections fused in one matrix of the decoder: their names in the files, their outputs, their common input."""
+
+    module: str
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    input_size: int
+
+
+def _groups(c: DecoderConfig) -> tuple[_Group, ...]:
+    return (
+        _Group("self_attn", ("q_proj", "k_proj", "v_proj"), (c.q_size, c.kv_size, c.kv_size), c.hidden_size),
+        _Group("self_attn", ("o_proj",), (c.hidden_size,), c.q_size),
+        _Group("mlp", ("gate_proj", "up_proj"), (c.mlp_size, c.mlp_size), c.hidden_size),
+        _Group("mlp", ("down_proj",), (c.hidden_size,), c.mlp_size),
+    )
+
+
+def _parameter(*shape: int, device: torch.device) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(*shape, dtype=torch.float32, device=device))
+
+
+class DecoderAdapter:
+    """One adapter on one decoder."""
+
+    def __init__(
+        self, config: DecoderConfig, *, rank: int, alpha: float, rslora: bool = False, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """All zeros; ``fresh`` and ``load`` fill it. ``dtype`` is the base's: the fused form is cast to it."""
+        if rank < 1 or alpha <= 0:
+            raise InvalidRequest("The rank and alpha of an adapter must be positive.")
+        self.rank, self.alpha, self.rslora = rank, alpha, rslora
+        self._scale = alpha / math.sqrt(rank) if rslora else alpha / rank
+        self._config, self._dtype = config, dtype
+        self._groups = _groups(config)
+        n = config.num_layers
+        self._a = [_parameter(n, len(g.names) * rank, g.input_size, device=device) for g in self._groups]
+        self._b = [[_parameter(n, size, rank, device=device) for size in g.sizes] for g in self._groups]
+        self._fused: tuple[LayerAdapter, ...] | None = None
+
+    @classmethod
+    def fresh(
+        cls, config: DecoderConfig, *, rank: int, alpha: float, seed: int, device: torch.device, dtype: torch.dtype
+    ) -> "DecoderAdapter":
+        """A Kaiming uniform with PEFT's slope, B zero: the model's function is unchanged at first."""
+        adapter = cls(config, rank=rank, alpha=alpha, device=device, dtype=dtype)
+        generator = torch.Generator().manual_seed(seed)
+        for group, a in zip(adapter._groups, adapter._a, strict=True):
+            bound = 1.0 / math.sqrt(group.input_size)
+            a.data.copy_(torch.rand(a.shape, generator=generator).mul_(2 * bound).sub_(bound))
+        return adapter
+
+    @classmethod
+    def load(cls, config: DecoderConfig, folder: Path, *, device: torch.device, dtype: torch.dtype) -> "DecoderAdapter":
+        """Read PEFT's files. Projections that the adapter does not have stay zero, and stay zero when trained on.
+
+        Raises:
+            InvalidRequest: see ``peft_files.read_adapter``; or a tensor does not belong to this decoder or has another shape.
+        """
+        files = read_adapter(folder)
+        adapter = cls(config, rank=files.rank, alpha=files.alpha, rslora=files.rslora, device=device, dtype=dtype)
+        places = dict(adapter._places())
+        for name, tensor in files.tensors.items():
+            if name not in places:
+                raise InvalidRequest(f"The adapter adapts {name}, which this base model does not have or does not adapt.")
+            if places[name].shape != tensor.shape:
+                raise InvalidRequest(
+                    f"{name} of the adapter has shape {tuple(tensor.shape)}; this base model needs {tuple(places[name].shape)}."
+                )
+            places[name].copy_(tensor)
+        if not files.tensors:
+            raise InvalidRequest("The adapter holds no weights.")
+        return adapter
+
+    def save(self, folder: Path, *, base_name: str) -> None:
+        """Write PEFT's files into an existing folder."""
+        tensors = {name: place.to("cpu", copy=True).contiguous() for name, place in self._places()}
+        scale = self._scale
+        files = AdapterFiles(rank=self.rank, alpha=self.alpha, scale=scale, rslora=self.rslora, tensors=tensors)
+        write_adapter(folder, files, base_name=base_name, targets=[name for g in self._groups for name in g.names])
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All A, then all B, in a fixed order."""
+        return [*self._a, *(b for group in self._b for b in group)]
+
+    def layers(self, *, reuse: bool) -> tuple[LayerAdapter, ...]:
+        """The fused form for each layer, differentiable where gradients are enabled.
+
+        Args:
+            reuse: take what the last call made, for the next token of a sequence. Otherwise the parameters are read again: a
+                fused optimiser changes them without a trace that could be checked here.
+        """
+        if torch.is_grad_enabled():
+            self._fused = None
+            return self._fuse()
+        if self._fused is None or not reuse:
+            with torch.inference_mode(False), torch.no_grad():
+                self._fused = self._fuse()
+        return self._fused
+
+    def _fuse(self) -> tuple[LayerAdapter, ...]:
+        per_group: list[list[LowRank]] = []
+        for a, parts in zip(self._a, self._b, strict=True):
+            r, n = self.rank, len(parts)
+            block = torch.cat([F.pad(b, (i * r, (n - 1 - i) * r)) for i, b in enumerate(parts)], dim=1) if n > 1 else parts[0]
+            scaled = (block * self._scale).to(self._dtype)
+            per_group.append(list(zip(a.to(self._dtype).unbind(0), scaled.unbind(0), strict=True)))
+        return tuple(LayerAdapter(*low) for low in zip(*per_group, strict=True))
+
+    def _places(self) -> Iterator[tuple[str, Tensor]]:
+        """PEFT's name and the part of a parameter that it stands for (a view that can be written)."""
+        for group, a, parts in zip(self._groups, self._a, self._b, strict=True):
+            for layer in range(self._config.num_layers):
+                for i, name in enumerate(group.names):
+                    base = f"base_model.model.model.layers.{layer}.{group.module}.{name}."
+                    yield base + "lora_A.weight", a.data[layer, i * self.rank : (i + 1) * self.rank]
+                    yield base + "lora_B.weight", parts[i].data[layer]

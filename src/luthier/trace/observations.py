@@ -1,0 +1,243 @@
+"""What an epoch's numbers mean, in plain words: a rule table. The first rule that holds speaks, with its numbers.
+
+What it does: one sentence per epoch. What it does not: ask a model, or know anything but the run's own measures. Called by
+``view.py``; the order is that of the design (``RULES``).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from luthier.trace.events import BaseMeasured, EpochDone, StepDone
+
+# The base counts as knowing the data from this token accuracy and this loss (nats) on.
+KNOWN_ACCURACY = 0.90
+KNOWN_LOSS = 0.35
+# A step is a spike when its loss is this many times the median of the steps before it in its epoch, this much above it (nats),
+# and above the run's very first step: small batches of hard rows scatter widely, and only a disturbance goes back beyond the start.
+SPIKE_FACTOR = 3.0
+SPIKE_MARGIN = 1.0
+_SPIKE_HISTORY = 8
+# Relative changes of a loss: more than this is learning fast, less than this is flat or no real rise.
+FAST_SHARE = 0.30
+FLAT_SHARE = 0.02
+RISE_SHARE = 0.01
+# From here on the training rows are known by heart.
+MEMORISED_ACCURACY = 0.99
+MEMORISED_LOSS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The numbers that a rule may look at."""
+
+    rows: Sequence[EpochDone]
+    """All epochs up to the one that is spoken of, in order."""
+    base: BaseMeasured | None
+    steps: Sequence[StepDone]
+    """The epoch's steps, in order."""
+    start: float | None = None
+    """Loss of the run's first step, where it is known."""
+
+    @property
+    def row(self) -> EpochDone:
+        """The epoch that is spoken of."""
+        return self.rows[-1]
+
+    @property
+    def before(self) -> EpochDone | None:
+        """The epoch before it."""
+        return self.rows[-2] if len(self.rows) > 1 else None
+
+    @property
+    def best_before(self) -> EpochDone | None:
+        """The earlier epoch with the lowest held-out loss."""
+        held_out = [r for r in self.rows[:-1] if r.valid_loss is not None]
+        return min(held_out, key=lambda r: r.valid_loss or 0.0) if held_out else None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the table."""
+
+    name: str
+    holds: Callable[[Facts], bool]
+    says: Callable[[Facts], str]
+
+
+def _is_bad(value: float | None) -> bool:
+    return value is None or not math.isfinite(value)
+
+
+def _not_finite(f: Facts) -> bool:
+    row = f.row
+    held_out_bad = row.valid_loss is not None and not math.isfinite(row.valid_loss)
+    return held_out_bad or any(_is_bad(r.train_loss) for r in f.rows) or any(_is_bad(s.loss) for s in f.steps)
+
+
+def _say_not_finite(f: Facts) -> str:
+    bad = next((s.step for s in f.steps if _is_bad(s.loss)), None)
+    where = f" at step {bad}" if bad is not None else ""
+    return f"the loss is not a finite number{where}: the learning rate is too high, or the data holds something extreme"
+
+
+def _known(f: Facts) -> bool:
+    return f.before is None and f.base is not None and f.base.accuracy >= KNOWN_ACCURACY and f.base.loss <= KNOWN_LOSS
+
+
+def _say_known(f: Facts) -> str:
+    assert f.base is not None
+    measured = f"loss {f.base.loss:.2f}, accuracy {f.base.accuracy:.2f} before training"
+    return f"the base already predicts this data ({measured}): little is left to learn"
+
+
+def _spike(f: Facts) -> tuple[StepDone, float] | None:
+    """The first jump of the epoch, and the usual loss before it."""
+    for i, step in enumerate(f.steps):
+        earlier = [s.loss for s in f.steps[max(0, i - _SPIKE_HISTORY) : i]]
+        if len(earlier) >= 3:
+            usual = median(earlier)
+            stands_out = step.loss > SPIKE_FACTOR * usual and step.loss > usual + SPIKE_MARGIN
+            if stands_out and (f.start is None or step.loss > f.start):
+                return step, usual
+    return None
+
+
+def _say_spike(f: Facts) -> str:
+    found = _spike(f)
+    assert found is not None
+    step, usual = found
+    return f"the loss jumped to {step.loss:.2f} at step {step.step} (before it {usual:.2f}): look at the rows of that step"
+
+
+def _held_out_rises(f: Facts) -> bool:
+    best, before = f.best_before, f.before
+    if best is None or before is None or best.valid_loss is None or f.row.valid_loss is None:
+        return False
+    return f.row.valid_loss > best.valid_loss * (1 + RISE_SHARE) and f.row.train_loss < before.train_loss
+
+
+def _say_held_out_rises(f: Facts) -> str:
+    best, before = f.best_before, f.before
+    assert best is not None
+    assert before is not None
+    return (
+        f"held-out loss rises to {f.row.valid_loss:.2f} (best {best.valid_loss:.2f} in epoch {best.epoch}) while train loss falls from "
+        f"{before.train_loss:.2f} to {f.row.train_loss:.2f}: epoch {best.epoch} generalises best"
+    )
+
+
+def _best(f: Facts) -> bool:
+    best = f.best_before
+    return best is not None and best.valid_loss is not None and f.row.valid_loss is not None and f.row.valid_loss < best.valid_loss
+
+
+def _say_best(f: Facts) -> str:
+    best = f.best_before
+    assert best is not None
+    assert f.before is not None
+    train = f"train loss {_change(f.before.train_loss, f.row.train_loss)}"
+    return f"best held-out loss so far: {f.row.valid_loss:.3f} (before it {best.valid_loss:.3f} in epoch {best.epoch}); {train}"
+
+
+def _reference(f: Facts) -> tuple[str, float, float] | None:
+    """What to compare this epoch with: a name, the loss there, the same loss now."""
+    if f.before is not None:
+        return "train loss", f.before.train_loss, f.row.train_loss
+    if f.base is None:
+        return None
+    if f.base.held_out:
+        return None if f.row.valid_loss is None else ("held-out loss", f.base.loss, f.row.valid_loss)
+    return "train loss", f.base.loss, f.row.train_loss
+
+
+def _fast(f: Facts) -> bool:
+    found = _reference(f)
+    return found is not None and found[2] <= found[1] * (1 - FAST_SHARE)
+
+
+def _say_fast(f: Facts) -> str:
+    found = _reference(f)
+    assert found is not None
+    since = "in the base" if f.before is None else f"in epoch {f.before.epoch}"
+    return f"learning fast: {found[0]} {found[2]:.2f}, from {found[1]:.2f} {since}; token accuracy {f.row.train_accuracy:.2f}"
+
+
+def _flat(f: Facts) -> bool:
+    return f.before is not None and abs(f.row.train_loss - f.before.train_loss) <= FLAT_SHARE * f.before.train_loss
+
+
+def _say_flat(f: Facts) -> str:
+    assert f.before is not None
+    return f"flat: train loss {f.before.train_loss:.3f} -> {f.row.train_loss:.3f}; more epochs at this rate would change little"
+
+
+def _memorised(f: Facts) -> bool:
+    return f.row.train_accuracy >= MEMORISED_ACCURACY and f.row.train_loss <= MEMORISED_LOSS
+
+
+def _say_memorised(f: Facts) -> str:
+    return f"the training rows are known by heart (loss {f.row.train_loss:.3f}, accuracy {f.row.train_accuracy:.3f})"
+
+
+def _no_held_out(f: Facts) -> bool:
+    return f.row.valid_loss is None
+
+
+def _say_no_held_out(f: Facts) -> str:
+    if f.before is None:
+        now = f"train loss {f.row.train_loss:.2f}, accuracy {f.row.train_accuracy:.2f}"
+    else:
+        now = f"train loss {_change(f.before.train_loss, f.row.train_loss)}"
+    return f"{now}; no held-out data, so nothing tells whether it generalises"
+
+
+def _always(f: Facts) -> bool:
+    return True
+
+
+def _say_changes(f: Facts) -> str:
+    if f.before is None:
+        return f"first epoch: train loss {f.row.train_loss:.2f}, held-out loss {f.row.valid_loss:.2f}"
+    train = f"train loss {_change(f.before.train_loss, f.row.train_loss)}"
+    if f.before.valid_loss is None or f.row.valid_loss is None:
+        return train
+    return f"{train}, held-out loss {_change(f.before.valid_loss, f.row.valid_loss)}"
+
+
+def _change(old: float, new: float) -> str:
+    return f"{old:.2f} -> {new:.2f}"
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("not_finite", _not_finite, _say_not_finite),
+    Rule("base_knows", _known, _say_known),
+    Rule("spike", lambda f: _spike(f) is not None, _say_spike),
+    Rule("held_out_rises", _held_out_rises, _say_held_out_rises),
+    Rule("best_held_out", _best, _say_best),
+    Rule("fast", _fast, _say_fast),
+    Rule("flat", _flat, _say_flat),
+    Rule("memorised", _memorised, _say_memorised),
+    Rule("no_held_out", _no_held_out, _say_no_held_out),
+    Rule("changes", _always, _say_changes),
+)
+
+
+def rule_for(rows: Sequence[EpochDone], *, base: BaseMeasured | None = None, steps: Sequence[StepDone] = ()) -> tuple[Rule, Facts]:
+    """The first rule that holds for the last of ``rows``, and the facts it looked at."""
+    start = next((s.loss for s in steps if s.step == 1), None)
+    facts = Facts(rows, base, [s for s in steps if s.epoch == rows[-1].epoch], start)
+    return next(rule for rule in RULES if rule.holds(facts)), facts
+
+
+def observe(rows: Sequence[EpochDone], *, base: BaseMeasured | None = None, steps: Sequence[StepDone] = ()) -> str:
+    """The observation on the last of ``rows``.
+
+    Args:
+        rows: epochs in order, at least one; the last is spoken of.
+        base: the base's measure before the first step, if there is one.
+        steps: all steps of the run known so far.
+    """
+    rule, facts = rule_for(rows, base=base, steps=steps)
+    return rule.says(facts)

@@ -1,0 +1,142 @@
+"""OpenAI's job events and result file, made from the run's own events (reference, sections 2.3, 2.5, 2.7).
+
+What it does: wording and keys, to the letter (user scripts grep the texts). What it does not: store them
+(``worker/recorder.py``) or decide a status. Called by ``worker/recorder.py`` and ``worker/results.py``.
+"""
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from luthier.core.jobs import NewEvent
+from luthier.trace.events import (
+    CheckpointSaved,
+    EpochDone,
+    ModelPublished,
+    Notice,
+    RunFinished,
+    RunStarted,
+    SpecResolved,
+    StepDone,
+    TraceEvent,
+)
+
+CSV_COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
+
+
+class JobEventProjection:
+    """Turns the events of one attempt into public ones.
+
+    The public event of an epoch's last step tells the full validation too, which is measured after the step: that step is held
+    until its ``EpochDone``. Where epochs end is known from the spec or from an earlier epoch; an attempt that knows neither
+    lets the step go at once, without the full validation.
+    """
+
+    def __init__(self) -> None:
+        self._steps_per_epoch: int | None = None
+        self._held: StepDone | None = None
+        self._resumed = False
+
+    def push(self, event: TraceEvent) -> tuple[NewEvent, ...]:
+        """The public events that one trace event brings, oldest first."""
+        now, payload = int(event.time), event.payload
+        if isinstance(payload, StepDone):
+            return self._step(now, payload)
+        if isinstance(payload, EpochDone):
+            return self._epoch(now, payload)
+        if isinstance(payload, RunStarted):
+            self._resumed = payload.resumed_from_step > 0
+            return _run_started(now, payload)
+        if isinstance(payload, SpecResolved):
+            self._steps_per_epoch = payload.spec.get("steps_per_epoch")
+            return () if self._resumed else _decisions(now, payload)
+        return _simple(now, event)
+
+    def _step(self, now: int, step: StepDone) -> tuple[NewEvent, ...]:
+        released = () if self._held is None else (step_event(now, self._held, None),)
+        self._held = None
+        ends_epoch = step.step == step.total_steps or (self._steps_per_epoch and step.step % self._steps_per_epoch == 0)
+        if ends_epoch:
+            self._held = step
+            return released
+        return (*released, step_event(now, step, None))
+
+    def _epoch(self, now: int, epoch: EpochDone) -> tuple[NewEvent, ...]:
+        if epoch.step % epoch.epoch == 0:
+            self._steps_per_epoch = epoch.step // epoch.epoch
+        held, self._held = self._held, None
+        if held is None:
+            return ()
+        return (step_event(now, held, epoch if held.step == epoch.step else None),)
+
+
+def step_event(created_at: int, step: StepDone, epoch: EpochDone | None) -> NewEvent:
+    """The metrics event of one step; ``epoch`` for an epoch's last one."""
+    message = f"Step {step.step}/{step.total_steps}: training loss={step.loss:.2f}"
+    data: dict[str, Any] = {
+        "step": step.step,
+        "total_steps": step.total_steps,
+        "train_loss": step.loss,
+        "train_mean_token_accuracy": step.token_accuracy,
+    }
+    if step.valid_loss is not None:
+        message += f", validation loss={step.valid_loss:.2f}"
+        data["valid_loss"] = step.valid_loss
+        data["valid_mean_token_accuracy"] = step.valid_accuracy
+    if epoch is not None and epoch.valid_loss is not None:
+        message += f", full validation loss={epoch.valid_loss:.2f}"
+        data["full_valid_loss"] = epoch.valid_loss
+        data["full_valid_mean_token_accuracy"] = epoch.valid_accuracy
+    return NewEvent(created_at=created_at, level="info", message=message, type="metrics", data=data)
+
+
+def _info(created_at: int, message: str) -> NewEvent:
+    return NewEvent(created_at=created_at, level="info", message=message)
+
+
+def _run_started(now: int, payload: RunStarted) -> tuple[NewEvent, ...]:
+    if payload.resumed_from_step:
+        return (_info(now, f"Fine-tuning job resumed after step {payload.resumed_from_step}"),)
+    asked = "" if payload.base == payload.model else f" (asked for as {payload.model})"
+    return (_info(now, "Fine-tuning job started"), _info(now, f"The open model {payload.base} is being trained{asked}"))
+
+
+def _decisions(now: int, payload: SpecResolved) -> tuple[NewEvent, ...]:
+    return tuple(_info(now, f"Decided {d['name']} = {_number(d['value'])}: {d['reason']}") for d in payload.decisions)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+
+
+def _simple(now: int, event: TraceEvent) -> tuple[NewEvent, ...]:
+    payload = event.payload
+    if isinstance(payload, CheckpointSaved):
+        return (_info(now, f"Checkpoint created at step {payload.step} with Snapshot ID: {payload.model_name}"),)
+    if isinstance(payload, ModelPublished):
+        return (_info(now, f"New fine-tuned model created: {payload.model_name}"),)
+    if isinstance(payload, RunFinished) and payload.status == "succeeded":
+        return (_info(now, "The job has successfully completed"),)
+    if isinstance(payload, Notice):
+        return (NewEvent(created_at=now, level=payload.level, message=payload.message),)
+    return ()
+
+
+def metrics_csv(steps: Iterable[StepDone]) -> str:
+    """The result file: one row per step in step order, at most five decimals, empty where nothing was measured.
+
+    Of a step that stands there twice, the later one wins: a resumed run repeats some.
+    """
+    latest = {step.step: step for step in steps}
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(CSV_COLUMNS)
+    for number in sorted(latest):
+        step = latest[number]
+        rows.writerow([number, *(_cell(v) for v in (step.loss, step.token_accuracy, step.valid_loss, step.valid_accuracy))])
+    return text.getvalue()
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else str(round(value, 5))

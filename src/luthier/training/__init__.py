@@ -1,0 +1,1 @@
+"""Stage 3, training: token examples become tuned weights, with exact resume."""

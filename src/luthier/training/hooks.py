@@ -1,0 +1,40 @@
+"""What the trainer tells its owner, and the one thing it asks. All calls come from the training thread, between steps.
+
+Implemented by ``worker/pipelines.py`` and by tests. Any exception raised here ends the run and passes through ``run()``.
+"""
+
+from typing import Protocol
+
+from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
+
+
+class TrainerHooks(Protocol):
+    """Receives the trainer's reports."""
+
+    def base_measured(self, report: BaseMeasured) -> None:
+        """Before the first step, once per run."""
+        ...
+
+    def step_done(self, report: StepDone) -> None:
+        """After every step. A step may be reported again after a resume; the later report is the one that counts."""
+        ...
+
+    def epoch_done(self, report: EpochDone) -> None:
+        """After the last step of an epoch and its full validation."""
+        ...
+
+    def save_checkpoint(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
+        """After ``epoch_done``: the weights are those of the epoch's end. Can come again for a step after a crash.
+
+        ``metrics`` has the keys of OpenAI's checkpoint object: ``step``, ``train_loss``, ``train_mean_token_accuracy`` and,
+        where measured, ``valid_loss``, ``valid_mean_token_accuracy``, ``full_valid_loss``, ``full_valid_mean_token_accuracy``.
+        """
+        ...
+
+    def resume_saved(self, report: ResumeSaved) -> None:
+        """A resume state is complete on disk."""
+        ...
+
+    def should_stop(self) -> bool:
+        """True to end between two steps with a resume state (pause, shutdown)."""
+        ...

@@ -1,0 +1,304 @@
+"""The training loop: a page that calls named steps.
+
+What it does: order of the data, steps, validation, epoch ends, when to save a resume state. What it does not: choose numbers
+(``resolve.py``), compute a loss (``sft.py``), publish anything (the hooks' owner does). Called by ``worker/pipelines.py``.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from luthier.core.errors import JobFailure
+from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.models.language_model import LanguageModel
+from luthier.trace.events import BaseMeasured, EpochDone, StepDone
+from luthier.training.evaluate import Measured, measure, spread
+from luthier.training.hooks import TrainerHooks
+from luthier.training.optimizer import build_optimizer, export_state, import_state, take_step
+from luthier.training.progress import Progress
+from luthier.training.resume import ResumeState, ResumeStore
+from luthier.training.schedule import learning_rate_at
+from luthier.training.sft import micro_batches, sft_sums
+from luthier.training.tokens import TokenSource
+
+ADAPTER_NAME = "tuned"
+_BASE_SAMPLE = 256
+"""Without held-out data the base is measured on at most so many training examples, evenly spaced."""
+_VALIDATION_ROWS = 4
+"""A small validation batch has at least so many examples."""
+_NAMED_LINES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """How a run ended."""
+
+    steps: int
+    tokens_seen: int
+    """Tokens of all rows over all epochs, padding not counted: what OpenAI bills and calls ``trained_tokens``."""
+    trained_tokens: int
+    """Those of them that counted in the loss."""
+    stopped: bool
+    """True when ``should_stop`` ended the run early; its resume state is on disk."""
+    metrics: dict[str, float]
+    """The latest metrics, in the keys of OpenAI's checkpoint object."""
+
+
+@dataclass(frozen=True, slots=True)
+class _StepSums:
+    loss_sum: float
+    num_tokens: int
+    num_correct: int
+    grad_norm: float
+
+
+class Trainer:
+    """Trains one model in place, from the start or from the newest resume state in ``state_dir``.
+
+    With LoRA the tuned weights end up as the model's adapter ``"tuned"``; with full tuning in the model itself.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        spec: TrainingSpec,
+        train: TokenSource,
+        valid: TokenSource | None,
+        hooks: TrainerHooks,
+        state_dir: Path,
+        *,
+        resume_seconds: float = 60.0,
+        resume_share: float = 0.05,
+        parent_adapter: Path | None = None,
+    ) -> None:
+        """``parent_adapter``: a saved adapter to go on from (continued tuning). The rest as in ``core.settings``."""
+        self._model = model
+        self._spec = spec
+        self._train = train
+        self._valid = valid
+        self._hooks = hooks
+        self._store = ResumeStore(state_dir, spec.identity())
+        self._resume_seconds = resume_seconds
+        self._resume_steps = max(1, int(spec.total_steps * resume_share))
+        self._adapter = ADAPTER_NAME if spec.method is TuningMethod.LORA else None
+        self._parent_adapter = parent_adapter
+        self._saved_at = (0, time.monotonic())
+
+    def run(self) -> TrainResult:
+        """Train to the end, or until ``should_stop``.
+
+        Raises:
+            JobFailure: code ``nan_loss``: loss or gradient became infinite or not a number.
+            StorageFull, OSError: a resume state could not be written.
+        """
+        # The number of threads decides the order of sums, hence the bits: it is part of the spec.
+        torch.set_num_threads(self._spec.num_threads)
+        parameters = self._trainable()
+        optimizer = build_optimizer(parameters, self._spec)
+        progress = self._restore(parameters, optimizer)
+        self._model.module.train()
+        try:
+            if not progress.base_measured:
+                progress = self._measure_base(progress)
+            with self._model.use_adapter(self._adapter):
+                progress, stopped = self._epochs(progress, parameters, optimizer)
+        finally:
+            self._store.wait()
+            self._model.module.eval()
+        self._report_saves()
+        return TrainResult(
+            steps=progress.step,
+            tokens_seen=progress.tokens_seen,
+            trained_tokens=progress.trained_tokens,
+            stopped=stopped,
+            metrics=dict(progress.metrics),
+        )
+
+    def _epochs(self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> tuple[Progress, bool]:
+        spec = self._spec
+        while progress.epoch <= spec.n_epochs:
+            batches = self._train.epoch_batches(batch_size=spec.batch_size, seed=spec.seed, epoch=progress.epoch)
+            while progress.batch_index < len(batches):
+                if self._hooks.should_stop():
+                    self._save_resume(progress, parameters, optimizer)
+                    return progress, True
+                progress = self._step(progress, batches[progress.batch_index], parameters, optimizer)
+                if progress.batch_index < len(batches) and self._resume_is_due(progress.step):
+                    self._save_resume(progress, parameters, optimizer)
+                self._report_saves()
+            progress = self._finish_epoch(progress)
+            # After the hooks, so that a checkpoint never lies behind the position that a resume starts from.
+            self._save_resume(progress, parameters, optimizer)
+        return progress, False
+
+    def _trainable(self) -> list[nn.Parameter]:
+        model, spec = self._model, self._spec
+        if self._adapter is None:
+            parameters = model.all_parameters()
+        else:
+            if self._parent_adapter is not None:
+                model.load_adapter(self._adapter, self._parent_adapter)
+            else:
+                model.add_adapter(self._adapter, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed)
+            parameters = model.adapter_parameters(self._adapter)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        return parameters
+
+    def _restore(self, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:
+        torch.manual_seed(self._spec.seed)
+        self._saved_at = (0, time.monotonic())
+        state = self._store.latest()
+        if state is None:
+            return Progress()
+        import_state(parameters, optimizer, state.tensors, step=state.progress.step)
+        torch.set_rng_state(state.tensors["random.cpu"])
+        if "random.device" in state.tensors:
+            torch.cuda.set_rng_state(state.tensors["random.device"], self._model.device)
+        self._saved_at = (state.progress.step, time.monotonic())
+        return state.progress
+
+    def _measure_base(self, progress: Progress) -> Progress:
+        source = self._valid or self._train
+        indices = None if self._valid is not None else spread(len(source.examples), _BASE_SAMPLE)
+        with self._model.use_adapter(None):
+            measured = measure(self._model, source, indices)
+        self._hooks.base_measured(BaseMeasured(loss=measured.loss, accuracy=measured.accuracy, held_out=self._valid is not None))
+        return replace(progress, base_measured=True)
+
+    def _step(
+        self, progress: Progress, indices: list[int], parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
+    ) -> Progress:
+        """One optimiser step, its report, and the sums that go on from it."""
+        spec = self._spec
+        began = time.perf_counter()
+        step = progress.step + 1
+        rate = learning_rate_at(step, spec)
+        sums = self._learn(step, indices, parameters)
+        take_step(optimizer, parameters, rate)
+        loss, accuracy = sums.loss_sum / sums.num_tokens, sums.num_correct / sums.num_tokens
+        metrics = {**progress.metrics, "step": float(step), "train_loss": loss, "train_mean_token_accuracy": accuracy}
+        checked = self._check(step)
+        if checked is not None:
+            metrics |= {"valid_loss": checked.loss, "valid_mean_token_accuracy": checked.accuracy}
+        seconds = time.perf_counter() - began
+        self._hooks.step_done(
+            StepDone(
+                step=step,
+                total_steps=spec.total_steps,
+                epoch=progress.epoch,
+                loss=loss,
+                token_accuracy=accuracy,
+                num_tokens=sums.num_tokens,
+                learning_rate=rate,
+                grad_norm=sums.grad_norm,
+                seconds=seconds,
+                valid_loss=checked.loss if checked else None,
+                valid_accuracy=checked.accuracy if checked else None,
+            )
+        )
+        return replace(
+            progress,
+            step=step,
+            batch_index=progress.batch_index + 1,
+            epoch_loss_sum=progress.epoch_loss_sum + sums.loss_sum,
+            epoch_tokens=progress.epoch_tokens + sums.num_tokens,
+            epoch_correct=progress.epoch_correct + sums.num_correct,
+            epoch_seconds=progress.epoch_seconds + seconds,
+            tokens_seen=progress.tokens_seen + sum(self._train.examples[index].num_tokens for index in indices),
+            trained_tokens=progress.trained_tokens + sums.num_tokens,
+            metrics=metrics,
+        )
+
+    def _learn(self, step: int, indices: list[int], parameters: Sequence[nn.Parameter]) -> _StepSums:
+        """Forward and backward over the step's micro-batches; the loss is divided once, by all trained tokens of the step."""
+        examples = self._train.examples
+        total = sum(examples[index].rendered.num_trained for index in indices)
+        loss_sum, num_correct = 0.0, 0
+        for group in micro_batches(indices, examples, self._model.facts):
+            sums = sft_sums(self._model, self._train.batch(group))
+            loss_sum += float(sums.loss.detach())
+            if not math.isfinite(loss_sum):
+                raise self._not_finite("loss", step, group)
+            num_correct += sums.num_correct
+            (sums.loss / total).backward()
+        grad_norm = float(nn.utils.clip_grad_norm_(parameters, self._spec.max_grad_norm))
+        if not math.isfinite(grad_norm):
+            raise self._not_finite("gradient", step, indices)
+        return _StepSums(loss_sum=loss_sum, num_tokens=total, num_correct=num_correct, grad_norm=grad_norm)
+
+    def _not_finite(self, what: str, step: int, indices: Sequence[int]) -> JobFailure:
+        lines = sorted(self._train.examples[index].source.line for index in indices)
+        named = ", ".join(map(str, lines[:_NAMED_LINES])) + (f" and {len(lines) - _NAMED_LINES} more" if len(lines) > _NAMED_LINES else "")
+        return JobFailure(
+            f"The {what} stopped being a finite number at step {step} of {self._spec.total_steps}, on training line(s) {named}. "
+            "Look at these lines, or use a smaller learning_rate_multiplier.",
+            code="nan_loss",
+        )
+
+    def _check(self, step: int) -> Measured | None:
+        """A small validation batch, when one is due; the batches walk through the whole set in turn."""
+        if self._valid is None or step % self._spec.validation_every:
+            return None
+        total = len(self._valid.examples)
+        rows = min(total, max(_VALIDATION_ROWS, self._spec.batch_size))
+        start = (step // self._spec.validation_every - 1) * rows
+        return measure(self._model, self._valid, [(start + at) % total for at in range(rows)])
+
+    def _finish_epoch(self, progress: Progress) -> Progress:
+        began = time.perf_counter()
+        metrics = dict(progress.metrics)
+        full = measure(self._model, self._valid) if self._valid is not None else None
+        if full is not None:
+            metrics |= {"full_valid_loss": full.loss, "full_valid_mean_token_accuracy": full.accuracy}
+        sample = measure(self._model, self._train, [0])
+        self._hooks.epoch_done(
+            EpochDone(
+                epoch=progress.epoch,
+                n_epochs=self._spec.n_epochs,
+                step=progress.step,
+                train_loss=progress.epoch_loss_sum / progress.epoch_tokens,
+                train_accuracy=progress.epoch_correct / progress.epoch_tokens,
+                valid_loss=full.loss if full else None,
+                valid_accuracy=full.accuracy if full else None,
+                sample_loss=sample.loss,
+                seconds=progress.epoch_seconds + time.perf_counter() - began,
+            )
+        )
+        self._hooks.save_checkpoint(progress.epoch, progress.step, dict(metrics))
+        return replace(
+            progress,
+            epoch=progress.epoch + 1,
+            batch_index=0,
+            epoch_loss_sum=0.0,
+            epoch_tokens=0,
+            epoch_correct=0,
+            epoch_seconds=0.0,
+            metrics=metrics,
+        )
+
+    def _resume_is_due(self, step: int) -> bool:
+        saved_step, saved_time = self._saved_at
+        due = step - saved_step >= self._resume_steps or time.monotonic() - saved_time >= self._resume_seconds
+        return due and not self._store.busy
+
+    def _save_resume(self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+        tensors = {**export_state(parameters, optimizer), **_random_state(self._model.device)}
+        self._store.save(ResumeState(progress, tensors))
+        self._saved_at = (progress.step, time.monotonic())
+
+    def _report_saves(self) -> None:
+        for report in self._store.finished():
+            self._hooks.resume_saved(report)
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    states = {"random.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["random.device"] = torch.cuda.get_rng_state(device)
+    return states

@@ -1,0 +1,36 @@
+"""The base learning rates: one table by method and model size, scaled by batch size.
+
+What it does: holds the numbers and where each comes from. What it does not: decide anything else. Called by ``resolve.py``.
+"""
+
+import math
+
+from luthier.core.specs import TuningMethod
+
+AUTO_MULTIPLIER = 1.8
+_TABLE_BATCH = 8
+
+# Peak rates at batch size 8 with the automatic multiplier, by the number of parameters up to which they hold.
+# The first row is measured (experiments/LOG.md); the others follow the usual fall with size and are not measured by us.
+_PEAKS: dict[TuningMethod, tuple[tuple[float, float], ...]] = {
+    TuningMethod.LORA: ((3e7, 4e-4), (3e8, 3e-4), (1.5e9, 2.5e-4), (5e9, 2e-4), (2e10, 1.5e-4), (math.inf, 1e-4)),
+    TuningMethod.FULL: ((3e7, 5e-5), (3e8, 3e-5), (1.5e9, 2e-5), (5e9, 1.5e-5), (2e10, 1e-5), (math.inf, 5e-6)),
+}
+
+
+def base_rate(method: TuningMethod, num_parameters: int, batch_size: int) -> float:
+    """The rate that a multiplier of 1 stands for.
+
+    Scaled with the square root of the batch size, as suits Adam (Malladi et al. 2022, arXiv:2205.10287), between a quarter
+    and four times the table's rate.
+    """
+    peak = next(rate for limit, rate in _PEAKS[method] if num_parameters <= limit)
+    scale = math.sqrt(batch_size / _TABLE_BATCH)
+    return peak * min(4.0, max(0.25, scale)) / AUTO_MULTIPLIER
+
+
+def size_class(num_parameters: int) -> str:
+    """The model's size in words: ``8.5 M``, ``1.5 B``."""
+    if num_parameters >= 1e9:
+        return f"{num_parameters / 1e9:.1f} B"
+    return f"{num_parameters / 1e6:.1f} M" if num_parameters >= 1e5 else f"{num_parameters:,}"

@@ -1,0 +1,173 @@
+"""Turns what was asked into a ``TrainingSpec`` in which every number is decided, and says why for each "auto".
+
+What it does: epochs, batch size, learning rate, adapter size, schedule. What it does not: read files or models; it is given
+their facts. Called by ``worker/pipelines.py``, after preprocessing, because only rows that train are counted.
+"""
+
+import math
+from dataclasses import dataclass
+
+from luthier.core.specs import Decision, Hyperparameters, LuthierOptions, TrainingSpec, TuningMethod
+from luthier.training.rates import AUTO_MULTIPLIER, base_rate, size_class
+
+DEFAULT_MAX_LENGTH = 4096
+DEFAULT_RANK = 16
+ALPHA_PER_RANK = 2.0
+_TARGET_EPOCHS, _TARGET_MIN_EXAMPLES, _TARGET_MAX_EXAMPLES, _MAX_EPOCHS = 3, 100, 25_000, 25
+_BATCH_SHARE, _MAX_BATCH = 0.002, 256
+_SMALL_BATCH, _MIN_EPOCH_STEPS = 8, 20
+_WARMUP_SHARE, _MAX_WARMUP = 0.03, 100
+_VALIDATION_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What the decisions rest on."""
+
+    num_examples: int
+    """Examples that will be trained on."""
+    num_parameters: int
+    """Of the base model."""
+    base: str
+    base_revision: str
+    dataset_fingerprint: str
+    validation_fingerprint: str | None
+    seed: int
+    num_threads: int
+    """CPU threads of this process, at least 1."""
+    parent_rank: int | None = None
+    """Rank of the adapter whose tuning is continued; it cannot change."""
+    parent_alpha: float | None = None
+
+
+def resolve_max_length(asked: int | None, model_max_length: int) -> Decision:
+    """Longest example in tokens, needed before preprocessing: as asked, but never longer than the model's positions allow."""
+    if asked is None:
+        value = min(DEFAULT_MAX_LENGTH, model_max_length)
+        reason = f"{DEFAULT_MAX_LENGTH:,} tokens, or what the model can read ({model_max_length:,}) when that is less."
+    else:
+        value = min(asked, model_max_length)
+        reason = "As asked." if value == asked else f"{asked:,} was asked for; the model reads at most {model_max_length:,} tokens."
+    return Decision(name="max_length", value=value, reason=reason)
+
+
+def auto_epochs(num_examples: int) -> Decision:
+    """OpenAI's published rule: three epochs, more for few examples, fewer for very many."""
+    target = _TARGET_EPOCHS
+    if num_examples * target < _TARGET_MIN_EXAMPLES:
+        value = min(_MAX_EPOCHS, _TARGET_MIN_EXAMPLES // num_examples)
+        reason = (
+            f"{num_examples:,} examples are few: about {_TARGET_MIN_EXAMPLES} examples are seen in all, in at most {_MAX_EPOCHS} epochs."
+        )
+    elif num_examples * target > _TARGET_MAX_EXAMPLES:
+        value = max(1, _TARGET_MAX_EXAMPLES // num_examples)
+        reason = f"{num_examples:,} examples are many: about {_TARGET_MAX_EXAMPLES:,} examples are seen in all."
+    else:
+        value = target
+        reason = f"The usual {target} for {num_examples:,} examples."
+    return Decision(name="n_epochs", value=value, reason=reason)
+
+
+def auto_batch_size(num_examples: int) -> Decision:
+    """0.2 % of the examples, at most 256; small files get 8, or fewer where an epoch would have under 20 steps.
+
+    OpenAI's floor is 1. Ours is higher because a batch of 1 was measured to be slower per example and no better on CPUs
+    (``experiments/LOG.md``).
+    """
+    share = round(num_examples * _BATCH_SHARE)
+    floor = max(1, min(_SMALL_BATCH, num_examples // _MIN_EPOCH_STEPS))
+    if share > floor:
+        return Decision(
+            name="batch_size", value=min(_MAX_BATCH, share), reason=f"0.2 % of {num_examples:,} examples, at most {_MAX_BATCH}."
+        )
+    reason = f"{num_examples:,} examples are few: {_SMALL_BATCH}, or less where an epoch would have under {_MIN_EPOCH_STEPS} steps."
+    return Decision(name="batch_size", value=floor, reason=reason)
+
+
+def resolve(
+    hyperparameters: Hyperparameters, options: LuthierOptions, facts: RunFacts, *, max_length: int
+) -> tuple[TrainingSpec, tuple[Decision, ...]]:
+    """Decide every number.
+
+    Args:
+        hyperparameters: OpenAI's three, None for "auto".
+        options: our own.
+        facts: data, model and machine.
+        max_length: as ``resolve_max_length`` decided before preprocessing.
+
+    Returns:
+        The spec, and a ``Decision`` for each number that was not given.
+    """
+    decisions: list[Decision] = []
+    epochs = _asked_or(hyperparameters.n_epochs, auto_epochs(facts.num_examples), decisions)
+    batch_size = int(_asked_or(hyperparameters.batch_size, auto_batch_size(facts.num_examples), decisions))
+    method = options.adapter
+    multiplier = _asked_or(hyperparameters.learning_rate_multiplier, _auto_multiplier(), decisions)
+    rate = base_rate(method, facts.num_parameters, batch_size)
+    decisions.append(
+        Decision(
+            name="learning_rate",
+            value=multiplier * rate,
+            reason=f"{multiplier:g} times the base rate {rate:.3g} for {method.value} tuning of a model of "
+            f"{size_class(facts.num_parameters)} parameters at batch size {batch_size}.",
+        )
+    )
+    rank, alpha = _adapter_size(method, options, facts, decisions)
+    steps_per_epoch = math.ceil(facts.num_examples / batch_size)
+    total_steps = steps_per_epoch * int(epochs)
+    spec = TrainingSpec(
+        method=method,
+        n_epochs=int(epochs),
+        batch_size=batch_size,
+        learning_rate_multiplier=multiplier,
+        learning_rate=multiplier * rate,
+        lora_rank=rank,
+        lora_alpha=alpha,
+        warmup_steps=min(_MAX_WARMUP, math.ceil(total_steps * _WARMUP_SHARE)),
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total_steps,
+        max_length=max_length,
+        # Nothing pulls an adapter towards zero but its own start; a full fine-tune keeps a little decay on matrices.
+        weight_decay=0.0 if method is TuningMethod.LORA else 0.01,
+        adam_beta1=0.9,
+        adam_beta2=0.95,
+        adam_epsilon=1e-8,
+        max_grad_norm=1.0,
+        seed=facts.seed,
+        num_threads=facts.num_threads,
+        validation_every=_VALIDATION_EVERY,
+        base=facts.base,
+        base_revision=facts.base_revision,
+        dataset_fingerprint=facts.dataset_fingerprint,
+        validation_fingerprint=facts.validation_fingerprint,
+    )
+    return spec, tuple(decisions)
+
+
+def _asked_or(asked: float | None, auto: Decision, decisions: list[Decision]) -> float:
+    if asked is not None:
+        return asked
+    decisions.append(auto)
+    return auto.value
+
+
+def _auto_multiplier() -> Decision:
+    reason = "The number that OpenAI's jobs most often show, so that one brought from there means the same here."
+    return Decision(name="learning_rate_multiplier", value=AUTO_MULTIPLIER, reason=reason)
+
+
+def _adapter_size(method: TuningMethod, options: LuthierOptions, facts: RunFacts, decisions: list[Decision]) -> tuple[int, float]:
+    if method is TuningMethod.FULL:
+        return 0, 0.0
+    if facts.parent_rank is not None and facts.parent_alpha is not None:
+        decisions.append(Decision(name="rank", value=facts.parent_rank, reason="The rank of the adapter whose tuning is continued."))
+        return facts.parent_rank, facts.parent_alpha
+    rank = options.rank
+    if rank is None:
+        rank = DEFAULT_RANK
+        decisions.append(Decision(name="rank", value=rank, reason="Our default: enough for a task, small on disk."))
+    alpha = options.alpha
+    if alpha is None:
+        alpha = ALPHA_PER_RANK * rank
+        decisions.append(Decision(name="alpha", value=alpha, reason="Twice the rank."))
+    return rank, alpha

@@ -1,0 +1,142 @@
+"""Resume states: everything a run needs to go on as if it had never stopped, complete on disk or not there at all.
+
+What it does: writes copies in a thread beside the loop, keeps the newest two, finds the newest one that is whole and of the
+same run. What it does not: decide when to save (``loop.py``). Format: safetensors and JSON in a folder with a manifest of
+hashes that is written last; no pickle. Called by ``loop.py``.
+"""
+
+import json
+import re
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from luthier.core.errors import InvalidRequest, StorageFull
+from luthier.models.checkpoint import folder_bytes, is_temporary, publish_folder, verify_folder
+from luthier.trace.events import ResumeSaved
+from luthier.training.progress import Progress, progress_from_dict
+
+_NAME = re.compile(r"resume-(\d{9})")
+_TENSORS = "state.safetensors"
+_PROGRESS = "progress.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResumeState:
+    """Where a run stood."""
+
+    progress: Progress
+    tensors: dict[str, Tensor]
+    """Weights, moments and random state on the CPU; see ``optimizer.export_state`` and ``loop.py``."""
+
+
+class ResumeStore:
+    """The resume states of one run in one folder. Used by the training thread; it owns one writer thread at a time."""
+
+    def __init__(self, folder: Path, identity: str, *, keep: int = 2) -> None:
+        self._folder = folder
+        self._identity = identity
+        self._keep = keep
+        self._writer: threading.Thread | None = None
+        self._finished: list[ResumeSaved] = []
+        self._error: OSError | StorageFull | None = None
+        self._newest: int | None = None
+
+    @property
+    def busy(self) -> bool:
+        """True while a state is being written."""
+        return self._writer is not None and self._writer.is_alive()
+
+    def latest(self) -> ResumeState | None:
+        """The newest complete state of this run, or None. Torn, damaged and foreign ones are passed over.
+
+        Removes what an interrupted write left behind; nobody else may be writing here.
+        """
+        if self._folder.is_dir():
+            for path in self._folder.iterdir():
+                if is_temporary(path):
+                    shutil.rmtree(path)
+        for step, folder in reversed(self._folders()):
+            state = self._read(folder)
+            if state is not None:
+                self._newest = step
+                return state
+        return None
+
+    def save(self, state: ResumeState) -> None:
+        """Begin to write a state; waits for the one before. The tensors must be copies that nobody changes.
+
+        Raises:
+            StorageFull, OSError: the state before could not be written.
+        """
+        self.wait()
+        self._raise_error()
+        if state.progress.step == self._newest:
+            return
+        self._writer = threading.Thread(target=self._write, args=(state,), name="resume-writer")
+        self._writer.start()
+
+    def finished(self) -> list[ResumeSaved]:
+        """Reports on the states that became complete since the last call.
+
+        Raises:
+            StorageFull, OSError: a state could not be written.
+        """
+        if self.busy:
+            return []
+        self._raise_error()
+        reports, self._finished = self._finished, []
+        return reports
+
+    def wait(self) -> None:
+        """Return when nothing is being written any more."""
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _write(self, state: ResumeState) -> None:
+        began = time.perf_counter()
+        step = state.progress.step
+        final = self._folder / f"resume-{step:09d}"
+        try:
+            publish_folder(final, lambda folder: self._fill(folder, state), {"kind": "resume", "step": step, "identity": self._identity})
+            self._newest = step
+            self._finished.append(ResumeSaved(step=step, bytes=folder_bytes(final), seconds=time.perf_counter() - began))
+            for _, old in self._folders()[: -self._keep]:
+                shutil.rmtree(old)
+        except (OSError, StorageFull) as error:
+            self._error = error
+
+    def _fill(self, folder: Path, state: ResumeState) -> None:
+        save_file(dict(state.tensors), str(folder / _TENSORS))
+        plain = {"identity": self._identity, "progress": state.progress.to_dict()}
+        (folder / _PROGRESS).write_text(json.dumps(plain), encoding="utf-8")
+
+    def _read(self, folder: Path) -> ResumeState | None:
+        try:
+            verify_folder(folder)
+            plain: Mapping = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
+            if plain["identity"] != self._identity:
+                return None
+            return ResumeState(progress_from_dict(plain["progress"]), load_file(str(folder / _TENSORS)))
+        except (InvalidRequest, OSError, ValueError, KeyError, TypeError, SafetensorError):
+            return None
+
+    def _folders(self) -> list[tuple[int, Path]]:
+        """(step, folder) of all states by name, oldest first; temporary folders of a torn write have other names."""
+        if not self._folder.is_dir():
+            return []
+        found = [(int(match[1]), path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+        return sorted(found)

@@ -1,0 +1,26 @@
+"""What training needs of a prepared set of token examples, without knowing who prepared it.
+
+``preprocessing.stage.Prepared`` satisfies it; the stages stay strangers. Used by ``loop.py`` and ``evaluate.py``.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from luthier.core.tokens import TokenBatch, TokenizedExample
+
+
+class TokenSource(Protocol):
+    """Token examples that can be batched in a deterministic order."""
+
+    @property
+    def examples(self) -> Sequence[TokenizedExample]:
+        """All examples, in file order."""
+        ...
+
+    def epoch_batches(self, *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+        """Indices into ``examples``, one list per step; the same for the same arguments, always."""
+        ...
+
+    def batch(self, indices: Sequence[int]) -> TokenBatch:
+        """The chosen examples side by side, padded on the right."""
+        ...
