@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=None)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--show", action="store_true", help="print the phrases that came out wrong")
     arguments = parser.parse_args()
     for seed in arguments.seeds:

@@ -93,6 +93,8 @@ class Finished:
     """Generated tokens, the end token counted."""
     first_token_seconds: float
     total_seconds: float
+    end_token: TokenLogprob | None = None
+    """The end token and its alternatives, when log-probabilities were asked for and the model ended the answer itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +176,11 @@ def _token(plain: dict[str, Any]) -> TokenLogprob:
     return TokenLogprob(**{**_tuples(plain, "bytes"), "top": top})
 
 
+def _finished(plain: dict[str, Any]) -> Finished:
+    end = plain["end_token"]
+    return Finished(**{**plain, "finish_reason": FinishReason(plain["finish_reason"]), "end_token": None if end is None else _token(end)})
+
+
 _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "Generate": _generate,
     "Load": lambda p: Load(**_target(p)),
@@ -183,7 +190,7 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "Status": lambda p: Status(**p),
     "Started": lambda p: Started(**p),
     "TokenChunk": lambda p: TokenChunk(text=p["text"], tokens=tuple(_token(t) for t in p["tokens"])),
-    "Finished": lambda p: Finished(**{**p, "finish_reason": FinishReason(p["finish_reason"])}),
+    "Finished": _finished,
     "Failed": lambda p: Failed(**p),
     "Loaded": lambda p: Loaded(**p),
     "RenderedTokens": lambda p: RenderedTokens(tokens=tuple(p["tokens"])),

@@ -60,7 +60,9 @@ def _path(tokens: list[TokenLogprob]) -> list[dict[str, Any]]:
 
 
 def trace_answer(engine: EnginePort, target: ModelTarget, question: tuple[dict[str, Any], ...]) -> dict[str, Any]:
-    """One greedy answer with the probability of each token and its best alternatives (tier A of the prediction trace)."""
+    """One greedy answer with each token's probability (the end token last) and best alternatives (tier A of the trace)."""
     sampling = SamplingParams(temperature=0.0, max_tokens=MAX_TRACED_TOKENS, top_logprobs=TRACED_ALTERNATIVES)
-    answer, tokens, _ = engine.generate(Generate(target=target, sampling=sampling, messages=question))
-    return {"answer": answer, "path": _path(tokens)}
+    answer, tokens, finished = engine.generate(Generate(target=target, sampling=sampling, messages=question))
+    # The end token is a choice like the others: an untuned base often ends at once, and that is what there is to see.
+    end = [finished.end_token] if finished.end_token is not None else []
+    return {"answer": answer, "path": [*_path(tokens), *({**entry, "end": True} for entry in _path(end))]}

@@ -94,7 +94,7 @@ class Sequence:
         self.last_id = pick.id
         if pick.id in self.stop_ids:
             self._send(self.text.finish(), ())
-            self.finish(FinishReason.STOP, now)
+            self.finish(FinishReason.STOP, now, end_token=None if pick.logprob is None else self._described(pick))
             return
         text = self.text.push(pick.id)
         reason: FinishReason | None = None
@@ -107,7 +107,7 @@ class Sequence:
         if reason is not None:
             self.finish(reason, now)
 
-    def finish(self, reason: FinishReason, now: float) -> None:
+    def finish(self, reason: FinishReason, now: float, *, end_token: TokenLogprob | None = None) -> None:
         """End the sequence and say why; a second call does nothing."""
         if self.finished:
             return
@@ -120,6 +120,7 @@ class Sequence:
                 completion_tokens=self.num_generated,
                 first_token_seconds=0.0 if first is None else first - self.created_at,
                 total_seconds=now - self.created_at,
+                end_token=end_token,
             )
         )
 

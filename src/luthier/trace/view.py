@@ -11,6 +11,8 @@ Shapes that cross rooms:
      "base":  {"answer": str, "path": [{"token": str, "probability": float, "top": [{"token", "probability"} x up to 20]}]},
      "tuned": the same}
 
+The end token is the path's last entry, marked ``"end": true``, where the model ended the answer itself.
+
 ``Evaluated.report``::
 
     {"n": int, "base": {"loss", "accuracy", "exact_match"}, "tuned": the same,

@@ -18,6 +18,7 @@ _BATCH_SHARE, _MAX_BATCH = 0.002, 256
 _SMALL_BATCH, _MIN_EPOCH_STEPS = 8, 20
 _WARMUP_SHARE, _MAX_WARMUP = 0.03, 100
 _VALIDATION_EVERY = 10
+_SMALL_MODEL, _SMALL_MODEL_THREADS = 30_000_000, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +72,8 @@ def auto_epochs(num_examples: int) -> Decision:
 def auto_batch_size(num_examples: int) -> Decision:
     """0.2 % of the examples, at most 256; small files get 8, or fewer where an epoch would have under 20 steps.
 
-    OpenAI's floor is 1. Ours is higher because a batch of 1 was measured to be slower per example and no better on CPUs
-    (``experiments/LOG.md``).
+    OpenAI's floor is 1. Ours is higher because on a CPU a batch of 1 was measured to take 2.7 times as long per example as a
+    batch of 8, and to answer unseen prompts no better (``experiments/LOG.md``).
     """
     share = round(num_examples * _BATCH_SHARE)
     floor = max(1, min(_SMALL_BATCH, num_examples // _MIN_EPOCH_STEPS))
@@ -82,6 +83,22 @@ def auto_batch_size(num_examples: int) -> Decision:
         )
     reason = f"{num_examples:,} examples are few: {_SMALL_BATCH}, or less where an epoch would have under {_MIN_EPOCH_STEPS} steps."
     return Decision(name="batch_size", value=floor, reason=reason)
+
+
+def auto_threads(asked: int, cores: int, num_parameters: int) -> Decision:
+    """CPU threads of a run. 0 asks for our choice: all cores, but half of them (at most 4) for a small model.
+
+    A small model's operations are so short that two threads wait for each other more than they work: beside any busy process
+    they were measured to be several times slower than one.
+    """
+    if asked > 0:
+        return Decision(name="num_threads", value=asked, reason="As set by LUTHIER_TRAIN_THREADS.")
+    if num_parameters <= _SMALL_MODEL:
+        value = min(_SMALL_MODEL_THREADS, max(1, cores // 2))
+        return Decision(
+            name="num_threads", value=value, reason=f"Half of {cores} cores, at most {_SMALL_MODEL_THREADS}: the model is small."
+        )
+    return Decision(name="num_threads", value=max(1, cores), reason=f"One for each of {cores} cores.")
 
 
 def resolve(

@@ -10,7 +10,7 @@ def test_the_end_token_counts_and_is_not_shown() -> None:
     recorded = Recorded(stop_ids=frozenset({9}), text=FakeText(held_back="!"))
     recorded.sequence.start()
     recorded.sequence.accept(Pick(4), 1.5)
-    recorded.sequence.accept(Pick(9, -0.5), 2.0)
+    recorded.sequence.accept(Pick(9), 2.0)
     assert recorded.replies[0] == Started(prompt_tokens=3)
     assert recorded.text == "<4>!"
     assert recorded.end == Finished(
@@ -44,6 +44,16 @@ def test_logprobs_are_told_by_name_and_never_below_the_floor() -> None:
     (token,) = chunk.tokens
     assert (token.id, token.text, token.bytes, token.logprob) == (4, "t4", (116, 52), -0.25)
     assert [(t.id, t.text, t.logprob) for t in token.top] == [(4, "t4", -0.25), (7, "t7", LOWEST_LOGPROB)]
+
+
+def test_the_end_token_is_told_apart_when_logprobs_were_asked_for() -> None:
+    recorded = Recorded(stop_ids=frozenset({9}))
+    recorded.sequence.accept(Pick(9, -0.5, ((9, -0.5), (3, -1.0))), 1.0)
+    end = recorded.finished.end_token
+    assert end is not None
+    assert (end.id, end.logprob) == (9, -0.5)
+    assert [t.id for t in end.top] == [9, 3]
+    assert not [r for r in recorded.replies if isinstance(r, TokenChunk)]
 
 
 def test_there_is_exactly_one_end() -> None:

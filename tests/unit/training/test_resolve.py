@@ -4,7 +4,7 @@ import pytest
 
 from luthier.core.specs import Hyperparameters, LuthierOptions, TuningMethod
 from luthier.training.rates import AUTO_MULTIPLIER, base_rate, size_class
-from luthier.training.resolve import RunFacts, auto_batch_size, auto_epochs, resolve, resolve_max_length
+from luthier.training.resolve import RunFacts, auto_batch_size, auto_epochs, auto_threads, resolve, resolve_max_length
 
 
 def _facts(num_examples: int = 200, **changes) -> RunFacts:
@@ -92,3 +92,11 @@ def test_rates_fall_with_size_and_rise_with_the_batch(method):
 @pytest.mark.parametrize(("parameters", "words"), [(8_524_032, "8.5 M"), (1_540_000_000, "1.5 B"), (5000, "5,000")])
 def test_sizes_are_told_in_words(parameters, words):
     assert size_class(parameters) == words
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "parameters", "threads"),
+    [(3, 8, 10**7, 3), (0, 2, 10**7, 1), (0, 1, 10**7, 1), (0, 64, 10**7, 4), (0, 2, 10**8, 2), (0, 16, 10**9, 16)],
+)
+def test_threads_follow_the_setting_the_cores_and_the_size(asked, cores, parameters, threads):
+    assert auto_threads(asked, cores, parameters).value == threads

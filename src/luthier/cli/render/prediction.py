@@ -101,7 +101,8 @@ def _paths(base: list[dict[str, Any]], tuned: list[dict[str, Any]]) -> Table:
 
 def _step(path: list[dict[str, Any]], i: int) -> tuple[Text, str]:
     if i >= len(path):
-        return Text("(ended)" if i == len(path) else "", style="dim"), ""
+        told = bool(path) and bool(path[-1].get("end"))
+        return Text("(ended)" if i == len(path) and not told else "", style="dim"), ""
     return Text(token_text(str(path[i]["token"])), style="bold"), f"{float(path[i]['probability']):.3f}"
 
 
