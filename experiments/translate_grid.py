@@ -149,9 +149,8 @@ def run_once(arguments: argparse.Namespace, seed: int) -> None:
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
     adapter = ADAPTER_NAME if spec.method is TuningMethod.LORA else None
     right, total, named = score_phrases(model, renderer, adapter, show=arguments.show)
-    print(
-        f"  {seconds:.1f} s ({cpu_seconds:.1f} s of CPU, {1000 * cpu_seconds / result.steps:.0f} ms a step), {hooks.num_saves} resume states"
-    )
+    cost = 1000 * cpu_seconds / result.steps
+    print(f"  {seconds:.1f} s ({cpu_seconds:.1f} s of CPU, {cost:.0f} ms a step), {hooks.num_saves} resume states")
     print(f"  phrases {right} of {total}; {named}")
 
 

@@ -1,6 +1,6 @@
-"""Measures of one answer and of many. Pure; called by ``evaluation/report.py`` and the demo's tests.
+"""When two answers count as equal. Pure; called by ``evaluation/report.py`` and ``cli/demo_data.py``.
 
-What it does not: generate answers (``runner.py``).
+What it does not: judge meaning; that is for graders.
 """
 
 import re
