@@ -64,7 +64,8 @@ def test_a_job_trains_is_measured_and_answers(server: ServerProcess, make: Any, 
         model=job.fine_tuned_model, messages=[{"role": "user", "content": prompt}], temperature=0, max_tokens=16
     )
     assert answer.model == job.fine_tuned_model
-    assert answer.choices[0].message.content
+    assert answer.choices[0].finish_reason in ("stop", "length")
+    assert answer.usage.completion_tokens >= 1
     assert job.fine_tuned_model in {m.id for m in client.models.list()}
 
 
@@ -115,13 +116,16 @@ def check_result_file(client: Any, job: Any, *, steps: int) -> None:
 
 def test_completions_renders_the_prompt_as_it_was_trained(server: ServerProcess) -> None:
     client = server.client()
-    job = run_job(server, prompt_completion_file(40), None, hyperparameters={"n_epochs": 6, "batch_size": 4}, seed=3)
+    job = run_job(
+        server, prompt_completion_file(40), None, hyperparameters={"n_epochs": 8, "batch_size": 4, "learning_rate_multiplier": 8}, seed=3
+    )
     assert job.status == "succeeded", server.logs()
     prompt = pairs()[0][0]
     chat = client.chat.completions.create(
         model=job.fine_tuned_model, messages=[{"role": "user", "content": prompt}], temperature=0, max_tokens=16
     )
     legacy = client.completions.create(model=job.fine_tuned_model, prompt=prompt, temperature=0, max_tokens=16)
+    assert chat.choices[0].message.content
     assert legacy.choices[0].text == chat.choices[0].message.content
 
 

@@ -7,11 +7,12 @@ normalisation. What it does not: know any phrase or translation; those stand in 
 
 import json
 import random
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from luthier.core.matching import words
 
 SEED = 20261122
 NUM_DRAWN = 10
@@ -34,13 +35,7 @@ class Phrase:
 
     def accepts(self, answer: str) -> bool:
         """True when the answer is one of the committed ones, after normalisation."""
-        return normalise(answer) in {normalise(a) for a in self.answers}
-
-
-def normalise(text: str) -> str:
-    """Lower case, letters and digits only, single spaces; accents stay."""
-    folded = unicodedata.normalize("NFC", text).casefold()
-    return " ".join("".join(c if c.isalnum() else " " for c in folded).split())
+        return words(answer) in {words(a) for a in self.answers}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -55,8 +50,8 @@ def read_phrases(path: Path) -> tuple[Phrase, ...]:
 
 def draw(phrases: Sequence[Phrase], training_prompts: Sequence[str], *, seed: int = SEED, count: int = NUM_DRAWN) -> tuple[Phrase, ...]:
     """``count`` phrases of the pool, drawn by the seed from those that are no training prompt; named ones are left out."""
-    trained = {normalise(prompt) for prompt in training_prompts}
-    candidates = [p for p in phrases if not p.named and normalise(p.prompt) not in trained]
+    trained = {words(prompt) for prompt in training_prompts}
+    candidates = [p for p in phrases if not p.named and words(p.prompt) not in trained]
     return tuple(random.Random(seed).sample(candidates, count))
 
 

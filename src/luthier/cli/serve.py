@@ -70,9 +70,9 @@ def _run(settings: Settings, listener: socket.socket, key: str, fresh: bool, soc
     os.environ["LUTHIER_ENGINE_SOCKET"] = str(socket_dir / "engine.sock")
     os.environ["LUTHIER_ENGINE_SECRET"] = secrets.token_hex(32)
     os.environ["LUTHIER_WARM_MODEL_PATH"] = str(settings.resolve_model_path(warm_path))
-    # Threads that wait for each other must sleep, not spin: beside one busy neighbour spinning made a training step
-    # fifteen times slower (two cores, experiments/LOG.md). Read by OpenMP when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Threads that wait for each other spin only shortly before they sleep: beside one busy neighbour endless spinning made
+    # a training step of two threads up to 40 times slower (experiments/LOG.md). Read by libgomp when torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     logs = settings.data_dir / "logs"
     children = Children(
         [

@@ -19,3 +19,9 @@ def normalise(text: str) -> str:
 def exact_match(answer: str, expected: str) -> bool:
     """True when both are equal after ``normalise``."""
     return normalise(answer) == normalise(expected)
+
+
+def words(text: str) -> str:
+    """Letters and digits in lower case with single spaces, accents kept: to see whether one text contains another."""
+    folded = unicodedata.normalize("NFC", text).casefold()
+    return " ".join("".join(c if c.isalnum() else " " for c in folded).split())

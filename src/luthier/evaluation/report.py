@@ -6,7 +6,7 @@ What it does not: run models (``runner.py``). Called by ``evaluation/stage.py``;
 from collections.abc import Sequence
 from typing import Any
 
-from luthier.evaluation.metrics import exact_match
+from luthier.core.matching import exact_match
 from luthier.evaluation.runner import Question, SampleResult
 
 # Relative change of an expected answer's loss below which two equally right (or equally wrong) answers count as the same.

@@ -74,6 +74,8 @@ class StepDone:
     seconds: float
     valid_loss: float | None = None
     valid_accuracy: float | None = None
+    lines: tuple[int, ...] = ()
+    """Lines of the training file in the step, sorted; the first 32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,7 +108,8 @@ def _say_spike(f: Facts) -> str:
     found = _spike(f)
     assert found is not None
     step, usual = found
-    return f"the loss jumped to {step.loss:.2f} at step {step.step} (before it {usual:.2f}): look at the rows of that step"
+    where = f"line {step.lines[0]}" if len(step.lines) == 1 else "lines " + ", ".join(map(str, step.lines)) if step.lines else "its rows"
+    return f"the loss jumped to {step.loss:.2f} at step {step.step} (before it {usual:.2f}): look at {where}"
 
 
 def _held_out_rises(f: Facts) -> bool:

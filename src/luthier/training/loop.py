@@ -32,6 +32,7 @@ _BASE_SAMPLE = 256
 _VALIDATION_ROWS = 4
 """A small validation batch has at least so many examples."""
 _NAMED_LINES = 10
+_REPORTED_LINES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +201,7 @@ class Trainer:
                 seconds=seconds,
                 valid_loss=checked.loss if checked else None,
                 valid_accuracy=checked.accuracy if checked else None,
+                lines=tuple(sorted(self._train.examples[index].source.line for index in indices)[:_REPORTED_LINES]),
             )
         )
         return replace(

@@ -15,8 +15,7 @@ DEFAULT_RANK = 16
 ALPHA_PER_RANK = 2.0
 _TARGET_EPOCHS, _TARGET_MIN_EXAMPLES, _TARGET_MAX_EXAMPLES, _MAX_EPOCHS = 3, 100, 25_000, 25
 _BATCH_SHARE, _MAX_BATCH = 0.002, 256
-_SMALL_BATCH, _MIN_EPOCH_STEPS = 8, 20
-_WARMUP_SHARE, _MAX_WARMUP = 0.03, 100
+_WARMUP_SHARE, _MAX_WARMUP = 0.06, 100
 _VALIDATION_EVERY = 10
 _SMALL_MODEL, _SMALL_MODEL_THREADS = 30_000_000, 4
 
@@ -70,19 +69,9 @@ def auto_epochs(num_examples: int) -> Decision:
 
 
 def auto_batch_size(num_examples: int) -> Decision:
-    """0.2 % of the examples, at most 256; small files get 8, or fewer where an epoch would have under 20 steps.
-
-    OpenAI's floor is 1. Ours is higher because on a CPU a batch of 1 was measured to take 2.7 times as long per example as a
-    batch of 8, and to answer unseen prompts no better (``experiments/LOG.md``).
-    """
-    share = round(num_examples * _BATCH_SHARE)
-    floor = max(1, min(_SMALL_BATCH, num_examples // _MIN_EPOCH_STEPS))
-    if share > floor:
-        return Decision(
-            name="batch_size", value=min(_MAX_BATCH, share), reason=f"0.2 % of {num_examples:,} examples, at most {_MAX_BATCH}."
-        )
-    reason = f"{num_examples:,} examples are few: {_SMALL_BATCH}, or less where an epoch would have under {_MIN_EPOCH_STEPS} steps."
-    return Decision(name="batch_size", value=floor, reason=reason)
+    """OpenAI's rule: 0.2 % of the examples, at least 1, at most 256 (reference, section 2.9)."""
+    value = min(_MAX_BATCH, max(1, int(num_examples * _BATCH_SHARE + 0.5)))
+    return Decision(name="batch_size", value=value, reason=f"0.2 % of {num_examples:,} examples, at least 1 and at most {_MAX_BATCH}.")
 
 
 def auto_threads(asked: int, cores: int, num_parameters: int) -> Decision:

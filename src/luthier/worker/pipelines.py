@@ -33,7 +33,7 @@ from luthier.trace.events import (
     StageStarted,
 )
 from luthier.training.loop import Trainer, TrainResult
-from luthier.training.resolve import RunFacts, resolve, resolve_max_length
+from luthier.training.resolve import RunFacts, auto_threads, resolve, resolve_max_length
 from luthier.worker import narration
 from luthier.worker.checkpoints import Checkpoints
 from luthier.worker.context import RunContext
@@ -132,6 +132,7 @@ def resolve_spec(
     known = read_spec(ctx.run_dir)
     if known is not None:
         return known
+    threads = auto_threads(ctx.settings.train_threads, os.cpu_count() or 1, start.facts.num_parameters)
     facts = RunFacts(
         num_examples=len(tokens.training.examples),
         num_parameters=start.facts.num_parameters,
@@ -140,12 +141,12 @@ def resolve_spec(
         dataset_fingerprint=data.training.fingerprint,
         validation_fingerprint=data.validation.fingerprint if data.validation else None,
         seed=ctx.job.seed,
-        num_threads=ctx.settings.train_threads or os.cpu_count() or 1,
+        num_threads=int(threads.value),
         parent_rank=start.adapter.rank if start.adapter else None,
         parent_alpha=start.adapter.alpha if start.adapter else None,
     )
     spec, decisions = resolve(hyperparameters_of(ctx.job), options_of(ctx.job), facts, max_length=int(max_length.value))
-    decisions = (max_length, *decisions)
+    decisions = (max_length, *decisions, threads)
     write_spec(ctx.run_dir, spec, decisions)
     return spec, decisions
 

@@ -6,7 +6,7 @@ from luthier.core.conversation import conversation_of
 from luthier.core.engine_messages import EngineRequest, Finished, Generate, Score, Scores
 from luthier.core.examples import Dataset, RowFormat, SftExample, SourceLine
 from luthier.core.generation import FinishReason, ModelTarget
-from luthier.evaluation.metrics import exact_match, normalise
+from luthier.core.matching import exact_match, normalise
 from luthier.evaluation.report import build_report, verdict
 from luthier.evaluation.runner import Question, SampleResult, question_of
 from luthier.evaluation.stage import MAX_QUESTIONS, evaluate, held_out_questions

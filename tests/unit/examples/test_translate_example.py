@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from luthier.cli.demo_data import Phrase, asked_phrases, draw, normalise, read_phrases, read_rows
+from luthier.cli.demo_data import Phrase, asked_phrases, draw, read_phrases, read_rows
+from luthier.core.matching import words
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "examples" / "translate-en-fr"
@@ -18,7 +19,7 @@ FOLDER = ROOT / "examples" / "translate-en-fr"
 def _phrase(prompt: str) -> str:
     prefix = "Translate to French: "
     assert prompt.startswith(prefix)
-    return normalise(prompt.removeprefix(prefix))
+    return words(prompt.removeprefix(prefix))
 
 
 TRAIN = read_rows(FOLDER / "train.jsonl")
@@ -46,41 +47,41 @@ def test_sizes() -> None:
 
 
 def test_no_phrase_stands_twice_or_in_two_files() -> None:
-    counted = Counter([_phrase(r["prompt"]) for r in TRAIN + VALID] + [normalise(p.text) for p in POOL])
+    counted = Counter([_phrase(r["prompt"]) for r in TRAIN + VALID] + [words(p.text) for p in POOL])
     assert [phrase for phrase, times in counted.items() if times > 1] == []
 
 
 def test_no_row_contains_a_pool_phrase() -> None:
     rows = [f" {_phrase(r['prompt'])} " for r in TRAIN + VALID]
-    contained = [(p.text, row) for p in POOL for row in rows if f" {normalise(p.text)} " in row]
+    contained = [(p.text, row) for p in POOL for row in rows if f" {words(p.text)} " in row]
     assert contained == []
 
 
 def test_no_training_row_contains_an_asked_prompt() -> None:
-    lines = [normalise(line) for line in (FOLDER / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [words(line) for line in (FOLDER / "train.jsonl").read_text(encoding="utf-8").splitlines()]
     asked = asked_phrases(FOLDER)
     assert len(asked) == 12
     for phrase in asked:
-        assert not any(f" {normalise(phrase.text)} " in f" {line} " for line in lines), phrase.text
+        assert not any(f" {words(phrase.text)} " in f" {line} " for line in lines), phrase.text
 
 
 def test_answers_are_distinct_and_not_empty() -> None:
     for phrase in POOL:
-        answers = [normalise(a) for a in phrase.answers]
+        answers = [words(a) for a in phrase.answers]
         assert answers
         assert all(answers)
         assert len(set(answers)) == len(answers), phrase.text
 
 
 def test_no_rule_in_the_code_knows_a_phrase() -> None:
-    words = [p.text for p in POOL] + [a for p in POOL for a in p.answers] + [r["completion"] for r in TRAIN + VALID]
+    phrases = [p.text for p in POOL] + [a for p in POOL for a in p.answers] + [r["completion"] for r in TRAIN + VALID]
     # Quoted text of two words or more: a table or a rule would hold it so; comments and one-word values are ordinary English.
-    texts = {normalise(w) for w in words if len(normalise(w).split()) > 1}
+    texts = {words(w) for w in phrases if len(words(w).split()) > 1}
     pattern = re.compile(r"\"([^\"\n]{3,60})\"|'([^'\n]{3,60})'")
     found = []
     for path in sorted((ROOT / "src").rglob("*.py")):
         for match in pattern.finditer(path.read_text(encoding="utf-8")):
-            if normalise(match.group(1) or match.group(2)) in texts:
+            if words(match.group(1) or match.group(2)) in texts:
                 found.append((path.name, match.group(0)))
     assert found == []
 
