@@ -1,5 +1,6 @@
 """The demo as a newcomer runs it: real training at default settings, the promised fall of loss, the promised answers."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from luthier.trace.reader import read_events
 from tests.support.examples import EXAMPLES
 from tests.support.server import ServerProcess
 
+ENVIRON = {"COLUMNS": "120", "PATH": ""}
+
 
 @pytest.fixture(scope="module")
 def output(server: ServerProcess) -> str:
     """What ``luthier demo`` prints against a running server."""
     command = [sys.executable, "-m", "luthier.cli.main", "demo", "--data-dir", str(server.data_dir)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env={"COLUMNS": "120", "PATH": ""})
+    result = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=ENVIRON)
     assert result.returncode == 0, result.stdout + result.stderr + server.logs()
     return result.stdout
 
@@ -37,7 +40,7 @@ def test_the_reference_run_is_reproduced(server: ServerProcess, output: str) -> 
     assert 0.5 <= epochs[0].train_accuracy <= 0.75
     assert epochs[4].train_loss <= 0.35
     assert epochs[4].train_accuracy >= 0.90
-    assert all(b.train_loss <= a.train_loss and b.train_accuracy >= a.train_accuracy for a, b in zip(epochs, epochs[1:], strict=False))
+    assert all(b.train_loss <= a.train_loss and b.train_accuracy >= a.train_accuracy for a, b in itertools.pairwise(epochs))
     assert all(e.valid_loss is not None and e.valid_accuracy is not None for e in epochs)
 
 
@@ -73,9 +76,7 @@ def test_the_trace_command_tells_the_same_story(server: ServerProcess, output: s
     command = [sys.executable, "-m", "luthier.cli.main", "trace", job.id, "--data-dir", str(server.data_dir)]
     prompt = ["--prompt", "Translate to French: Good morning"]
     for extra in ([], prompt):
-        result = subprocess.run(
-            [*command, *extra], capture_output=True, text=True, timeout=60, check=False, env={"COLUMNS": "120", "PATH": ""}
-        )
+        result = subprocess.run([*command, *extra], capture_output=True, text=True, timeout=60, check=False, env=ENVIRON)
         assert result.returncode == 0, result.stderr
         assert "bonjour" in result.stdout.lower() if extra else "5/5" in result.stdout
 

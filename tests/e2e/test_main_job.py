@@ -65,6 +65,7 @@ def test_a_job_trains_is_measured_and_answers(server: ServerProcess, make: Any, 
     )
     assert answer.model == job.fine_tuned_model
     assert answer.choices[0].finish_reason in ("stop", "length")
+    assert answer.usage is not None
     assert answer.usage.completion_tokens >= 1
     assert job.fine_tuned_model in {m.id for m in client.models.list()}
 
@@ -164,7 +165,7 @@ def test_cancel_ends_a_running_job_without_a_model(server: ServerProcess) -> Non
     [
         (prompt_completion_file(9), "invalid_n_examples", "Training file has 9 example(s), but must have at least 10 examples"),
         (b'{"messages": [{"role": "wizard", "content": "x"}]}\n' * 12, "invalid_training_file", "Example 1, message 1"),
-        (b'{"messages": [{"role": "user", "content": "x"}]}\n' * 12, "invalid_training_file", "Example 1"),
+        (b'{"messages": [{"role": "user", "content": "x"}]}\n' * 12, "invalid_file_format", "Example 1"),
         (b'{"text": "x"}\n' * 12, "invalid_file_format", "Example 1"),
     ],
     ids=["nine", "wrong-role", "no-assistant", "no-messages"],

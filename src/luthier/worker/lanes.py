@@ -46,7 +46,7 @@ LANES: Sequence[Lane] = (
 def forkserver() -> ForkServerContext:
     """A fork server with the workshop imported: children start in milliseconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["luthier.worker.child"])
+    context.set_forkserver_preload(["luthier.worker.preload"])
     return context
 
 
