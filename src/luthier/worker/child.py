@@ -3,9 +3,6 @@
 What it does: builds a ``RunContext``, keeps the lease, turns an expected failure into a failed job. What it does not:
 decide the order of the stages (``pipelines.py``) or retry (``lanes.py``). Forked by the worker's forkserver, which has
 torch preloaded, so the first step comes seconds after a job's creation.
-
-Exit codes: 0 handled (done, failed, cancelled, handed back), 1 an unexpected error (its text is in ``child.log``), 3 the
-worker died, 4 the lease was lost and the loop did not stop.
 """
 
 import os
@@ -14,13 +11,11 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import FrameType
 
 from luthier.core.errors import JobFailure, StaleLease, Unavailable
 from luthier.core.jobs import Job, JobStatus, NewEvent
-from luthier.core.settings import Settings
 from luthier.core.stage import Stage
 from luthier.jobs.queue import JobQueue
 from luthier.storage.blobs import BlobStore
@@ -35,31 +30,16 @@ from luthier.worker import pipelines
 from luthier.worker.context import RunContext
 from luthier.worker.engine_link import EngineLink
 from luthier.worker.heartbeat import Heartbeat
+from luthier.worker.orders import EXIT_CRASH, EXIT_OK, EXIT_ORPHAN, ChildOrder
 from luthier.worker.patient_engine import PatientEngine
 from luthier.worker.recorder import JobRecorder
-
-EXIT_OK = 0
-EXIT_CRASH = 1
-EXIT_ORPHAN = 3
 
 # Training yields to serving and to the rest of the machine.
 NICENESS = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildOrder:
-    """What the worker tells a child."""
-
-    settings: Settings
-    job: Job
-    lane: str
-    """``validate`` or ``train``."""
-    engine_socket: str
-    engine_secret: str
-
-
 def run_child(order: ChildOrder, alive: Connection) -> None:
-    """Entry point of the forked process; never returns."""
+    """The whole life of the forked process; never returns."""
     run_dir = order.settings.run_dir(order.job.id)
     run_dir.mkdir(parents=True, exist_ok=True)
     log = (run_dir / "child.log").open("ab", buffering=0)

@@ -13,11 +13,11 @@ from luthier.core.errors import StaleLease, Unavailable
 from luthier.core.jobs import Job
 from luthier.jobs.queue import JobQueue
 from luthier.storage.jobs import JobStore
+from luthier.worker.orders import EXIT_LEASE_LOST
 
 RENEW_SECONDS = 3.0
 LOOK_SECONDS = 0.5
 GRACE_SECONDS = 20.0
-EXIT_LEASE_LOST = 4
 
 
 class Heartbeat:

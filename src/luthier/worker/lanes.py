@@ -20,7 +20,7 @@ from luthier.core.settings import Settings
 from luthier.jobs.queue import JobQueue
 from luthier.storage.jobs import JobStore
 from luthier.storage.workers import WorkerStore
-from luthier.worker import child
+from luthier.worker.orders import EXIT_OK, ChildOrder, carry_out
 
 log = logging.getLogger("luthier.worker")
 
@@ -93,7 +93,7 @@ class LaneRunner:
             self._next_beat = time.monotonic() + BEAT_SECONDS
 
     def _run(self, job: Job) -> None:
-        order = child.ChildOrder(
+        order = ChildOrder(
             settings=self._settings,
             job=job,
             lane=self._lane.name,
@@ -101,13 +101,13 @@ class LaneRunner:
             engine_secret=os.environ["LUTHIER_ENGINE_SECRET"],
         )
         alive_here, alive_there = self._context.Pipe()
-        process = self._context.Process(target=child.run_child, args=(order, alive_there), name=f"luthier-{self._lane.name}")
+        process = self._context.Process(target=carry_out, args=(order, alive_there), name=f"luthier-{self._lane.name}")
         process.start()
         alive_there.close()
         log.info("%s: job %s in process %s (fence %s)", self._lane.name, job.id, process.pid, job.fence)
         self._watch(process)
         alive_here.close()
-        if process.exitcode != child.EXIT_OK and not self._stopping.is_set():
+        if process.exitcode != EXIT_OK and not self._stopping.is_set():
             self._note_crash(job, process.exitcode)
 
     def _watch(self, process: BaseProcess) -> None:

@@ -22,8 +22,8 @@ from luthier.storage.files import referenced_blobs
 from luthier.storage.jobs import JobStore
 from luthier.storage.workers import WorkerStore
 from luthier.worker.lanes import LANES, LaneRunner, forkserver
+from luthier.worker.orders import EXIT_ORPHAN
 
-EXIT_ORPHAN = 3
 # Bytes that no record names are left alone this long: an upload may be about to name them.
 ORPHAN_SECONDS = 24 * 3600.0
 
