@@ -61,15 +61,22 @@ async def serve(settings: Settings, socket_path: Path, secret: str, warm_path: s
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     engine = Engine(Runner(), Scheduler())
-    cache = ModelCache(engine, load_model=load_model, load_renderer=Renderer.load, max_context_tokens=settings.max_context_tokens)
+    warm_folder = settings.resolve_model_path(warm_path) if warm_path else None
+    cache = ModelCache(
+        engine,
+        load_model=load_model,
+        load_renderer=Renderer.load,
+        max_context_tokens=settings.max_context_tokens,
+        pinned=frozenset({str(warm_folder)} if warm_folder else ()),
+    )
     desk = Desk(engine, cache, num_threads=torch.get_num_threads())
     server = HostServer(engine, desk, secret=secret)
     engine.start()
     listener = await server.listen(socket_path)
     try:
         stopped = asyncio.create_task(stop.wait())
-        if warm_path:
-            warm = asyncio.create_task(_warm(engine, desk, settings.resolve_model_path(warm_path)))
+        if warm_folder:
+            warm = asyncio.create_task(_warm(engine, desk, warm_folder))
             await asyncio.wait((warm, stopped), return_when=asyncio.FIRST_COMPLETED)
             if warm.done():
                 warm.result()

@@ -75,6 +75,7 @@ class ModelCache:
         load_model: Callable[[Path], LanguageModel],
         load_renderer: Callable[[Path], Renderer],
         max_context_tokens: int,
+        pinned: frozenset[str] = frozenset(),
         max_bases: int = MAX_BASES,
         max_adapters: int = MAX_ADAPTERS_PER_BASE,
     ) -> None:
@@ -82,6 +83,8 @@ class ModelCache:
         self._load_model = load_model
         self._load_renderer = load_renderer
         self._max_context_tokens = max_context_tokens
+        self._pinned = pinned
+        """Folders of bases that stay loaded: the default one, without which the server is not ready."""
         self._max_bases = max_bases
         self._max_adapters = max_adapters
         self._bases: OrderedDict[str, _Base] = OrderedDict()
@@ -185,7 +188,7 @@ class ModelCache:
 
     def _make_room_for_base(self) -> None:
         while len(self._bases) >= self._max_bases:
-            idle = next((base for base in self._bases.values() if not base.users), None)
+            idle = next((base for base in self._bases.values() if not base.users and base.key not in self._pinned), None)
             if idle is None:
                 raise Unavailable("All places for models are in use. Please try again later.")
             self._drop_base(idle)

@@ -14,8 +14,10 @@ from luthier.trace.events import BaseMeasured, EpochDone, StepDone
 # The base counts as knowing the data from this token accuracy and this loss (nats) on.
 KNOWN_ACCURACY = 0.90
 KNOWN_LOSS = 0.35
-# A step is a spike when its loss is this many times the median of the steps before it in its epoch, this much above it (nats),
-# and above the run's very first step: small batches of hard rows scatter widely, and only a disturbance goes back beyond the start.
+# A spike is looked for over windows of at least so many trained tokens: one short row says nothing about the run. A window is
+# one when its mean loss is this many times the median of those before it in its epoch, this much above it (nats), and above the
+# run's very first step: small batches of hard rows scatter widely, and only a disturbance goes back beyond the start.
+SPIKE_TOKENS = 40
 SPIKE_FACTOR = 3.0
 SPIKE_MARGIN = 1.0
 _SPIKE_HISTORY = 8
@@ -92,24 +94,43 @@ def _say_known(f: Facts) -> str:
     return f"the base already predicts this data ({measured}): little is left to learn"
 
 
-def _spike(f: Facts) -> tuple[StepDone, float] | None:
-    """The first jump of the epoch, and the usual loss before it."""
-    for i, step in enumerate(f.steps):
-        earlier = [s.loss for s in f.steps[max(0, i - _SPIKE_HISTORY) : i]]
+def _windows(steps: Sequence[StepDone]) -> list[list[StepDone]]:
+    """Neighbouring steps taken together until each window holds ``SPIKE_TOKENS`` trained tokens; a shorter rest is left out."""
+    windows: list[list[StepDone]] = []
+    pending: list[StepDone] = []
+    for step in steps:
+        pending.append(step)
+        if sum(s.num_tokens for s in pending) >= SPIKE_TOKENS:
+            windows.append(pending)
+            pending = []
+    return windows
+
+
+def _mean_loss(window: Sequence[StepDone]) -> float:
+    return sum(s.loss * s.num_tokens for s in window) / sum(s.num_tokens for s in window)
+
+
+def _spike(f: Facts) -> tuple[list[StepDone], float] | None:
+    """The first window of the epoch whose loss jumps, and the usual loss before it."""
+    windows = _windows(f.steps)
+    for i, window in enumerate(windows):
+        earlier = [_mean_loss(w) for w in windows[max(0, i - _SPIKE_HISTORY) : i]]
         if len(earlier) >= 3:
-            usual = median(earlier)
-            stands_out = step.loss > SPIKE_FACTOR * usual and step.loss > usual + SPIKE_MARGIN
-            if stands_out and (f.start is None or step.loss > f.start):
-                return step, usual
+            usual, loss = median(earlier), _mean_loss(window)
+            stands_out = loss > SPIKE_FACTOR * usual and loss > usual + SPIKE_MARGIN
+            if stands_out and (f.start is None or loss > f.start):
+                return window, usual
     return None
 
 
 def _say_spike(f: Facts) -> str:
     found = _spike(f)
     assert found is not None
-    step, usual = found
-    where = f"line {step.lines[0]}" if len(step.lines) == 1 else "lines " + ", ".join(map(str, step.lines)) if step.lines else "its rows"
-    return f"the loss jumped to {step.loss:.2f} at step {step.step} (before it {usual:.2f}): look at {where}"
+    window, usual = found
+    lines = sorted({line for step in window for line in step.lines})
+    where = f"line {lines[0]}" if len(lines) == 1 else "lines " + ", ".join(map(str, lines)) if lines else "its rows"
+    when = f"step {window[0].step}" if len(window) == 1 else f"steps {window[0].step} to {window[-1].step}"
+    return f"the loss jumped to {_mean_loss(window):.2f} at {when} (before it {usual:.2f}): look at {where}"
 
 
 def _held_out_rises(f: Facts) -> bool:

@@ -18,7 +18,7 @@ from tests.support.fake_model import FakeModel
 class Shelf:
     """A cache over fake models whose loads are noted."""
 
-    def __init__(self, root: Path, *, max_bases: int = 2, max_adapters: int = 2) -> None:
+    def __init__(self, root: Path, *, max_bases: int = 2, max_adapters: int = 2, pinned: str | None = None) -> None:
         self.root = root
         self.loads: list[str] = []
         self.models: dict[str, FakeModel] = {}
@@ -27,6 +27,7 @@ class Shelf:
             load_model=self._load,
             load_renderer=lambda folder: cast(Renderer, object()),
             max_context_tokens=48,
+            pinned=frozenset({str(root / pinned)} if pinned else ()),
             max_bases=max_bases,
             max_adapters=max_adapters,
         )
@@ -70,6 +71,13 @@ def test_the_least_recently_used_base_goes_first(shelf: Shelf) -> None:
     for name in ("a", "b", "a", "c"):
         shelf.cache.release(shelf.cache.acquire(shelf.base(name)))
     assert shelf.cache.loaded_names() == ("a", "c")
+
+
+def test_the_default_base_stays_whatever_comes(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, pinned="a")
+    for name in ("a", "b", "c", "d"):
+        shelf.cache.release(shelf.cache.acquire(shelf.base(name)))
+    assert shelf.cache.loaded_names() == ("a", "d")
 
 
 def test_what_is_in_use_is_never_dropped(shelf: Shelf) -> None:

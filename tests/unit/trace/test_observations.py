@@ -1,5 +1,6 @@
 """Each rule of the table, the order among them, and that a sentence carries its numbers."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
@@ -84,6 +85,16 @@ def test_a_spike_of_another_epoch_is_not_told_again() -> None:
 def test_scatter_of_small_batches_is_no_spike() -> None:
     steps = losses(4.0, 1.2, 0.4, 0.3, 0.9, 0.4, 0.4, 1.1, 0.3, 0.5, 1.76)
     assert rule_for(rows((1.0, 1.0)), base=BASE, steps=steps)[0].name == "fast"
+
+
+def test_one_hard_row_of_few_tokens_is_no_spike_but_many_are() -> None:
+    def epoch_of(*values: float) -> list[StepDone]:
+        return [dataclasses.replace(step(n, value, total=99), num_tokens=8, lines=(n,)) for n, value in enumerate(values, 1)]
+
+    calm = [1.0] * 40
+    assert rule_for(rows((1.0, 1.0)), base=BASE, steps=epoch_of(*calm, 9.0, *calm))[0].name == "fast"
+    sentence = observe(rows((1.0, 1.0)), base=BASE, steps=epoch_of(*calm, *[9.0] * 8))
+    assert "jumped to 9.00 at steps 41 to 45 (before it 1.00): look at lines 41, 42, 43, 44, 45" in sentence
 
 
 def test_a_spike_goes_beyond_the_start() -> None:
