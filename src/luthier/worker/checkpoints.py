@@ -129,9 +129,11 @@ class Checkpoints:
         """Stage 3's account of itself."""
         trainable, total = self.trainable_parameters(), self._model.facts.num_parameters
         way = f"LoRA of rank {self._spec.lora_rank}" if self._spec.method is TuningMethod.LORA else "full fine-tuning"
+        size = self._spec.batch_size
+        rows = "1 example" if size == 1 else f"{size} examples of like length"
         return StageFinished(
             shape_in=shape_in,
-            did=f"{way}, {self._spec.total_steps:,} steps of {self._spec.batch_size}, AdamW, peak rate {self._spec.learning_rate:.2g}",
+            did=f"{way}, {self._spec.total_steps:,} steps of {rows}, AdamW, peak rate {self._spec.learning_rate:.2g}",
             shape_out=f"{trainable:,} of {total:,} parameters trained, checkpoint of {self.final_bytes:,} bytes",
             seconds=seconds,
             sample={"losses": self._sample_losses},

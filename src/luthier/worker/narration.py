@@ -79,7 +79,7 @@ def preprocessing(training: Dataset, prepared: Prepared, validation: Prepared | 
     template = "the model's chat template" if renderer.has_template else "plain text (this base has no chat template)"
     return StageFinished(
         shape_in=f"{len(training.examples):,} examples",
-        did=f"rendered through {template}; only assistant tokens count in the loss; rows of like length share a batch",
+        did=f"rendered through {template}; only assistant tokens count in the loss",
         shape_out=shape_out,
         seconds=seconds,
         changes=tuple(changes),
