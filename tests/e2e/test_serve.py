@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -68,6 +69,20 @@ def test_sigterm_ends_with_code_0_and_leaves_nothing_running(tmp_path: Path) -> 
     children = server.descendants()
     assert server.terminate() == 0
     assert not [p for p in children if p.is_running() and p.status() != "zombie"]
+
+
+def test_a_server_that_a_program_started_for_itself_ends_with_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "luthier.cli.main", "serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--until-eof"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    record = tmp_path / "data" / "server.json"
+    deadline = time.monotonic() + 60
+    while not record.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=40) == 0
+    assert not record.exists()
 
 
 def test_a_stopped_data_directory_can_be_moved(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def demo_server(*, url: str | None, api_key: str | None, data_dir: Path | None, 
         return
     folder = Path(tempfile.mkdtemp(prefix="luthier-demo-"))
     began = time.monotonic()
-    process = _start(folder)
+    process = _start(folder, keep=keep)
     # A demo that is asked to end must take its server with it: SIGTERM would otherwise skip the block below.
     before = signal.signal(signal.SIGTERM, _exit)
     kept = False
@@ -82,11 +82,21 @@ def _running(url: str | None, api_key: str | None, data_dir: Path | None) -> Ser
     return None
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
+def _start(folder: Path, *, keep: bool) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "luthier.cli.main", "serve", "--host", "127.0.0.1", "--port", "0", "--data-dir", str(folder / "data")]
+    if not keep:
+        # However the demo ends, kill -9 included, the pipe closes and the server goes with it.
+        command.append("--until-eof")
     with (folder / "serve.log").open("wb") as log:
         # A session of its own: Ctrl-C reaches the demo alone, which then stops the server in order.
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(os.environ), start_new_session=True)
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL if keep else subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=dict(os.environ),
+            start_new_session=True,
+        )
 
 
 def _wait(process: subprocess.Popen[bytes], folder: Path) -> Server:

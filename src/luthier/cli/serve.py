@@ -30,20 +30,31 @@ _CHILDREN_SECONDS = 20.0
 @click.option("--host", default=None, help="Address to listen on (default 127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), default=None, help="Port to listen on (default 8000; 0 takes a free one).")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="Directory that holds everything (default ./luthier-data).")
-def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+@click.option("--until-eof", is_flag=True, help="Stop when standard input ends: for a program that starts a server for itself.")
+def serve(host: str | None, port: int | None, data_dir: Path | None, until_eof: bool) -> None:
     """Start the API, the worker and the engine host on this machine."""
     started = time.monotonic()
+    if until_eof:
+        threading.Thread(target=_stop_at_eof, name="parent-watch", daemon=True).start()
     settings = from_environment(host=host, port=port, data_dir=data_dir)
     listener = _bind(settings)
     prepare(settings.data_dir)
     settings = from_environment(host=host, port=listener.getsockname()[1], data_dir=settings.data_dir.resolve())
     with lock(settings.data_dir):
-        key, fresh = api_key(settings)
+        _, fresh = api_key(settings)
         socket_dir = Path(tempfile.mkdtemp(prefix="luthier-"))
         try:
-            _run(settings, listener, key, fresh, socket_dir, started)
+            _run(settings, listener, fresh, socket_dir, started)
         finally:
             shutil.rmtree(socket_dir, ignore_errors=True)
+
+
+def _stop_at_eof() -> None:
+    """Block on standard input; its end stops this server in order."""
+    # os.read, not sys.stdin: a daemon thread inside the buffered reader makes the interpreter's own exit abort.
+    while os.read(0, 4096):
+        continue
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _bind(settings: Settings) -> socket.socket:
@@ -61,7 +72,7 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
-def _run(settings: Settings, listener: socket.socket, key: str, fresh: bool, socket_dir: Path, started: float) -> None:
+def _run(settings: Settings, listener: socket.socket, fresh: bool, socket_dir: Path, started: float) -> None:
     from luthier.storage.database import migrate
 
     migrate(settings.state_database)
@@ -81,14 +92,26 @@ def _run(settings: Settings, listener: socket.socket, key: str, fresh: bool, soc
         ],
         os.environ,
     )
+    stopping = _note_signals()
     children.start()
     url = _url(settings)
     record = announce(settings, url)
     try:
-        _serve_api(settings, listener, url, key, fresh, started)
+        _serve_api(settings, listener, url, fresh, started, stopping)
     finally:
         record.unlink(missing_ok=True)
         children.stop(_CHILDREN_SECONDS)
+
+
+def _note_signals() -> threading.Event:
+    """From here on a signal stops the server in order, also before uvicorn listens to signals and after it is done.
+
+    uvicorn repeats the signal that stopped it once it has restored these handlers; they must not end the process then.
+    """
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _signal, _frame: stopping.set())
+    return stopping
 
 
 def _url(settings: Settings) -> str:
@@ -116,7 +139,7 @@ def _register_default_base(settings: Settings) -> str:
     return default.path
 
 
-def _serve_api(settings: Settings, listener: socket.socket, url: str, key: str, fresh: bool, started: float) -> None:
+def _serve_api(settings: Settings, listener: socket.socket, url: str, fresh: bool, started: float, stopping: threading.Event) -> None:
     import uvicorn
 
     from luthier.api.app import create_app
@@ -125,16 +148,19 @@ def _serve_api(settings: Settings, listener: socket.socket, url: str, key: str, 
     app = create_app(settings, build_services(settings))
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_DRAIN_SECONDS, server_header=False)
     server = uvicorn.Server(config)
-    threading.Thread(target=_greet, args=(server, settings, url, fresh, started), daemon=True).start()
-    # uvicorn re-raises the signal that stopped it once it is done; our own end is still to come, so it must not kill us.
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
-    signal.signal(signal.SIGINT, lambda _signal, _frame: None)
+
+    def greet() -> None:
+        while not server.started:
+            time.sleep(0.02)
+        _greet(settings, url, fresh, started)
+        if stopping.is_set():  # a signal came before uvicorn took them over
+            server.should_exit = True
+
+    threading.Thread(target=greet, name="greeting", daemon=True).start()
     server.run(sockets=[listener])
 
 
-def _greet(server: object, settings: Settings, url: str, fresh: bool, started: float) -> None:
-    while not getattr(server, "started", False):
-        time.sleep(0.02)
+def _greet(settings: Settings, url: str, fresh: bool, started: float) -> None:
     made = " (made just now)" if fresh else ""
     click.echo(f"Luthier listens on {url}   ({time.monotonic() - started:.1f} s)")
     click.echo(f"  data     {settings.data_dir}")

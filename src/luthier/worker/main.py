@@ -30,7 +30,7 @@ ORPHAN_SECONDS = 24 * 3600.0
 
 def _exit_with_parent() -> None:
     """Block on standard input; end-of-file means that the server is gone."""
-    while sys.stdin.buffer.read(4096):
+    while os.read(0, 4096):
         continue
     os._exit(EXIT_ORPHAN)
 

@@ -97,7 +97,7 @@ server.serve_forever()
 
 
 def replace_command(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    def start(folder: Path) -> server_module.subprocess.Popen[bytes]:
+    def start(folder: Path, *, keep: bool) -> server_module.subprocess.Popen[bytes]:
         with (folder / "serve.log").open("wb") as log:
             return server_module.subprocess.Popen([sys.executable, "-c", code, str(folder / "data")], stdout=log, stderr=log)
 
