@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 
 class FinishReason(StrEnum):
@@ -68,14 +67,3 @@ class ModelTarget:
     """How a bare prompt is rendered (see ``core.examples.RowFormat``)."""
     revision: str = ""
     """Manifest hash: a new one under the same name is loaded anew."""
-
-
-def target_to_dict(target: ModelTarget) -> dict[str, Any]:
-    """Plain values for a message."""
-    return {
-        "name": target.name,
-        "base_path": target.base_path,
-        "adapter_path": target.adapter_path,
-        "row_format": target.row_format,
-        "revision": target.revision,
-    }

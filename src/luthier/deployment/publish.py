@@ -5,13 +5,13 @@ which base they belong to; manifest with hashes last. What it does not: register
 or load it into the engine (``warm.py``). Called by ``worker/pipelines.py`` at each epoch's end.
 """
 
-import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from luthier.core.specs import TuningMethod
-from luthier.models.checkpoint import folder_bytes, publish_folder, verify_folder
+from luthier.models.checkpoint import CorruptFolder, folder_bytes, manifest_sha256, publish_folder, verify_folder
 from luthier.models.language_model import LanguageModel
 
 CARD_FILE = "luthier.json"
@@ -46,8 +46,11 @@ def publish(model: LanguageModel, *, adapter: str, folder: Path, card: ModelCard
     Training is deterministic, so the folder of the same job and step holds the same weights.
     """
     if folder.exists():
-        verify_folder(folder)
-        return PublishedFolder(sha256=_manifest_sha256(folder), bytes=folder_bytes(folder))
+        try:
+            verify_folder(folder)
+            return PublishedFolder(sha256=manifest_sha256(folder), bytes=folder_bytes(folder))
+        except CorruptFolder:
+            shutil.rmtree(folder)  # damaged since it was written; nobody serves it, and the same weights are here
 
     def write(target: Path) -> None:
         if card.method is TuningMethod.LORA:
@@ -59,7 +62,3 @@ def publish(model: LanguageModel, *, adapter: str, folder: Path, card: ModelCard
     meta = {"job_id": card.job_id, "step": card.step, "base": card.base, "base_revision": card.base_revision}
     sha256 = publish_folder(folder, write, meta)
     return PublishedFolder(sha256=sha256, bytes=folder_bytes(folder))
-
-
-def _manifest_sha256(folder: Path) -> str:
-    return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
