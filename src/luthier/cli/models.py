@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from luthier.cli.client import connect
 from luthier.core.settings import from_environment
@@ -28,7 +28,7 @@ def models() -> None:
 def list_models(url: str | None, api_key: str | None, data_dir: Path | None) -> None:
     """List every model that answers."""
     client = connect(url=url, api_key=api_key, data_dir=data_dir)
-    table = Table("model", "base", "kind", "owned by")
+    table = Table(Column("model", overflow="fold"), "base", "kind", "owned by")
     for model in client.models.list():
         extra = (model.model_extra or {}).get("luthier", {})
         table.add_row(model.id, str(extra.get("base", "")), str(extra.get("kind", "")), model.owned_by)
