@@ -20,7 +20,8 @@ from luthier.core.settings import Settings
 from luthier.jobs.queue import JobQueue
 from luthier.storage.jobs import JobStore
 from luthier.storage.workers import WorkerStore
-from luthier.worker.orders import EXIT_OK, ChildOrder, carry_out
+from luthier.worker.entry import carry_out
+from luthier.worker.orders import EXIT_OK, ChildOrder
 
 log = logging.getLogger("luthier.worker")
 

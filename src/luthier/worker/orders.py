@@ -1,11 +1,10 @@
 """What the worker tells the process of one attempt, and what that process answers with its exit code.
 
-What it does: crosses the fork server without the workshop's imports, so that the worker itself stays small. What it does
-not: run anything before the fork. Called by ``lanes.py``; carried out by ``child.py``.
+What it does: plain records that cross the fork server. What it does not: run anything. Made by ``lanes.py``, carried out by
+``child.py``.
 """
 
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 
 from luthier.core.jobs import Job
 from luthier.core.settings import Settings
@@ -30,10 +29,3 @@ class ChildOrder:
     """``validate`` or ``train``."""
     engine_socket: str
     engine_secret: str
-
-
-def carry_out(order: ChildOrder, alive: Connection) -> None:
-    """Entry point of the forked process, where the fork server has already imported the workshop."""
-    from luthier.worker.child import run_child
-
-    run_child(order, alive)

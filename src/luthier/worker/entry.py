@@ -1,0 +1,16 @@
+"""Where a forked process begins.
+
+What it does: imports the workshop only after the fork, where the fork server has it ready, so that the worker itself stays
+small. What it does not: anything else. Named as the target by ``lanes.py``.
+"""
+
+from multiprocessing.connection import Connection
+
+from luthier.worker.orders import ChildOrder
+
+
+def carry_out(order: ChildOrder, alive: Connection) -> None:
+    """Run one attempt; never returns."""
+    from luthier.worker.child import run_child
+
+    run_child(order, alive)
