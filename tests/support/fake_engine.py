@@ -153,8 +153,12 @@ class FakeEngine:
             if inspect.iscoroutinefunction(step):
                 await step()
                 continue
-            writer.write(encode(step))
-            await writer.drain()
+            try:
+                writer.write(encode(step))
+                await writer.drain()
+            except ConnectionError:  # the caller left before this reply
+                self.aborted.release()
+                break
             if is_last(step):
                 break
         writer.close()
