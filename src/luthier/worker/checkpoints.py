@@ -17,7 +17,9 @@ from luthier.core.stage import Stage
 from luthier.deployment.publish import ModelCard, PublishedFolder, publish
 from luthier.models.language_model import LanguageModel
 from luthier.trace.events import BaseMeasured, CheckpointSaved, EpochDone, ResumeSaved, StageFinished, StepDone
+from luthier.trace.reader import read_events
 from luthier.training.loop import ADAPTER_NAME
+from luthier.worker import narration
 from luthier.worker.context import RunContext
 
 
@@ -38,7 +40,6 @@ class Checkpoints:
         self._row_format, self._chat_template = row_format, chat_template
         self._announce: Callable[[], None] | None = announce
         self._known = _known_steps(ctx)
-        self._sample_losses: list[dict[str, float]] = []
         self._final: tuple[PublishedFolder, dict[str, float]] | None = None
         self.final_name = tuned_model_name(base_of(ctx.job.model), ctx.settings.organization, ctx.job.suffix, new_model_suffix_id())
 
@@ -54,8 +55,6 @@ class Checkpoints:
 
     def epoch_done(self, report: EpochDone) -> None:
         """See ``TrainerHooks``."""
-        if report.sample_loss is not None:
-            self._sample_losses.append({"epoch": float(report.epoch), "loss": report.sample_loss})
         self._ctx.tracer.emit(Stage.TRAINING, report)
 
     def resume_saved(self, report: ResumeSaved) -> None:
@@ -136,7 +135,8 @@ class Checkpoints:
             did=f"{way}, {self._spec.total_steps:,} steps of {rows}, AdamW, peak rate {self._spec.learning_rate:.2g}",
             shape_out=f"{trainable:,} of {total:,} parameters trained, checkpoint of {self.final_bytes:,} bytes",
             seconds=seconds,
-            sample={"losses": self._sample_losses},
+            # From the log, not from this attempt: a resumed run shows the epochs before the crash too.
+            sample={"losses": narration.sample_losses(read_events(self._ctx.run_dir / "trace.jsonl")[0])},
         )
 
     def _folder(self, step: int) -> Path:

@@ -12,7 +12,6 @@ import threading
 import time
 import traceback
 from multiprocessing.connection import Connection
-from types import FrameType
 
 from luthier.core.errors import JobFailure, StaleLease, Unavailable
 from luthier.core.jobs import Job, JobStatus, NewEvent
@@ -71,7 +70,7 @@ def _attempt(order: ChildOrder) -> int:
     database = Database(settings.state_database)
     store, queue = JobStore(database), JobQueue(database)
     heartbeat = Heartbeat(queue, store, job)
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: _stop(heartbeat, _frame))
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: heartbeat.shutdown.set())
     heartbeat.start()
     run_dir = settings.run_dir(job.id)
     writer = TraceWriter(run_dir / "trace.jsonl")
@@ -111,10 +110,6 @@ def _attempt(order: ChildOrder) -> int:
         queue.release(job.id, job.fence)
     database.close()
     return EXIT_OK
-
-
-def _stop(heartbeat: Heartbeat, _frame: FrameType | None) -> None:
-    heartbeat.shutdown.set()
 
 
 def announced_step(store: JobStore, job: Job) -> int:

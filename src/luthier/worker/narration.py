@@ -5,13 +5,14 @@ Pure: from a stage's result to a ``StageFinished``. What it does not: compute an
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from luthier.chat.renderer import Renderer
 from luthier.core.conversation import message_to_dict
 from luthier.core.examples import Dataset, RowFormat, SftExample
 from luthier.preprocessing.stage import Prepared
-from luthier.trace.events import StageFinished
+from luthier.trace.events import EpochDone, StageFinished, TraceEvent
 
 # Longest text of a sample that goes into the log, characters; the log says where it was cut.
 _MAX_SAMPLE_CHARACTERS = 2000
@@ -85,6 +86,12 @@ def preprocessing(training: Dataset, prepared: Prepared, validation: Prepared | 
         changes=tuple(changes),
         sample={"line": first.source.line, "tokens": shown},
     )
+
+
+def sample_losses(log: Sequence[TraceEvent]) -> list[dict[str, float]]:
+    """Loss of the sample example after each epoch of the run; of an epoch that a resumed run repeats, the later attempt's."""
+    losses = {e.payload.epoch: e.payload.sample_loss for e in log if isinstance(e.payload, EpochDone)}
+    return [{"epoch": float(epoch), "loss": loss} for epoch, loss in sorted(losses.items()) if loss is not None]
 
 
 def evaluation(report: dict[str, Any], seconds: float) -> StageFinished:
