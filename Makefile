@@ -3,13 +3,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+WORK ?= pretraining/work/$(RECIPE)
+RECIPE ?= cpu
+TOKENS ?= $(if $(filter gpu,$(RECIPE)),400000000,25000000)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench clean venv venv-dev docs
+.PHONY: help demo serve test check bench base-model clean venv venv-dev docs
 
 help:            ## print this list
 	@echo "Luthier - make targets (options of the command behind a target: ARGS='...')"
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 demo: venv       ## fine-tune the embedded model on English to French, watch it, ask it
 	@$(BIN)/luthier demo $(ARGS)
@@ -31,6 +34,15 @@ bench: venv-dev  ## measure training, serving, start-up and memory; write benchm
 	@$(BIN)/python -m benchmarks.bench_startup
 	@$(BIN)/python -m benchmarks.bench_training
 	@$(BIN)/python -m benchmarks.bench_serving
+
+base-model: venv-dev ## make the embedded base model anew: CORPUS=DIR TASKS=DIR (about two hours on two cores; goes on after a stop)
+	@test -n "$(CORPUS)" || { echo "make base-model needs CORPUS=DIR, the folder of the corpus (pretraining/README.md says what is in it)"; exit 2; }
+	@$(BIN)/python -m pretraining.tokenizer --corpus "$(CORPUS)" --work "$(WORK)"
+	@$(BIN)/python -m pretraining.pack --corpus "$(CORPUS)" --work "$(WORK)" --tokens $(TOKENS)
+	@$(BIN)/python -m pretraining.train --work "$(WORK)" --recipe $(RECIPE)
+	@test -d "$(WORK)/luthier-mini" || $(BIN)/python -m pretraining.export --work "$(WORK)" --out "$(WORK)/luthier-mini"
+	@$(BIN)/python -m pretraining.evaluate --model "$(WORK)/luthier-mini" --corpus "$(CORPUS)" $(if $(TASKS),--tasks "$(TASKS)",--only base reference examples speed) --out "$(WORK)/results.json"
+	@$(BIN)/python -m pretraining.card --work "$(WORK)" --results "$(WORK)/results.json" --out "$(WORK)/luthier-mini"
 
 clean:           ## remove .venv, caches and build output (never the data directory)
 	@rm -rf .venv build dist .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/luthier.egg-info

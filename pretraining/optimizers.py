@@ -1,0 +1,60 @@
+"""Muon (Jordan et al. 2024) for the matrices of the layers, AdamW for the rest.
+
+Matrices of one shape are orthogonalised together, as one batched product: on two CPU cores one by one they took as long again.
+Steps are scaled to the size of an AdamW step (Liu et al. 2025, "Muon is scalable"), so that one learning rate serves both.
+Called by ``train.py``.
+"""
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+_NEWTON_SCHULZ_STEPS = 5
+_STEP_SCALE = 0.2
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, then the nearest orthogonal matrix as the direction of the step."""
+
+    def __init__(self, parameters: list[nn.Parameter], *, lr: float, momentum: float, weight_decay: float) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step; every parameter has a gradient."""
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            for parameter in group["params"]:
+                by_shape[parameter.shape].append(parameter)
+            for shape, parameters in by_shape.items():
+                moved = torch.stack([self._momentum(parameter, group["momentum"]) for parameter in parameters])
+                directions = orthogonal(moved)
+                scale = group["lr"] * _STEP_SCALE * max(shape) ** 0.5
+                for parameter, direction in zip(parameters, directions, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-scale)
+
+    def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        gradient = parameter.grad
+        assert gradient is not None
+        state["momentum"].lerp_(gradient, 1 - momentum)
+        return gradient.lerp(state["momentum"], momentum)
+
+
+def orthogonal(matrices_NRC: Tensor) -> Tensor:
+    """The matrices with all singular values brought near 1, by five Newton-Schulz steps in bf16."""
+    x = matrices_NRC.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    a, b, c = _NEWTON_SCHULZ
+    for _ in range(_NEWTON_SCHULZ_STEPS):
+        square = x @ x.mT
+        x = a * x + (b * square + c * (square @ square)) @ x
+    return (x.mT if tall else x).to(matrices_NRC.dtype)
