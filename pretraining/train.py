@@ -93,8 +93,15 @@ class Training:
         self._configuration = {"recipe": recipe, "packed": self.blocks.manifest["configuration"]}
 
     def run(self) -> None:
-        """Train to the end, or until a signal asked to stop."""
+        """Train to the end, or until a signal asked to stop.
+
+        Raises:
+            PretrainingError: the work folder holds a state of another configuration; it is left as it is.
+        """
         self._resume()
+        (self.work / "run.json").write_text(
+            json.dumps({"device": self.device.type, "recipe": self.recipe}, indent=1) + "\n", encoding="utf-8"
+        )
         began, before, saved, losses = time.monotonic(), self.seconds, time.monotonic(), []
         while self.step < self.num_steps and not self.stopping:
             losses.append(self._train_step())
@@ -265,7 +272,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     arguments = parser.parse_args()
     keep_memory()
-    training = Training(arguments.work, changed_recipe(arguments.recipe, arguments.set), torch.device(arguments.device))
+    recipe = changed_recipe(arguments.recipe, arguments.set)
+    training = Training(arguments.work, recipe, torch.device(arguments.device))
 
     def stop(*_: Any) -> None:
         training.stopping = True

@@ -20,7 +20,7 @@ def load_mini(*, adapter: str | None = None) -> LanguageModel:
         generator = torch.Generator().manual_seed(5)
         with torch.no_grad():
             for parameter in model.adapter_parameters(adapter):
-                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
     return model
 
 

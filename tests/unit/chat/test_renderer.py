@@ -224,7 +224,8 @@ def test_description_of_a_prompt() -> None:
     renderer = Renderer.load(mini_folder())
     described = renderer.describe(renderer.prompt(conversation_of([{"role": "user", "content": "é"}])))
     assert b"".join(bytes(d["bytes"]) for d in described) == "<|user|>é<|end|><|assistant|>".encode()
-    assert described[0] == {"id": 8, "text": "<|user|>", "bytes": list(b"<|user|>"), "kind": "special", "role": "", "message": -1}
+    user = renderer.tokenizer.id_of("<|user|>")
+    assert described[0] == {"id": user, "text": "<|user|>", "bytes": list(b"<|user|>"), "kind": "special", "role": "", "message": -1}
     assert {(d["kind"], d["role"], d["message"]) for d in described[1:-2]} == {("context", "user", 0)}
 
 
@@ -245,5 +246,6 @@ def test_a_refusing_template_is_the_callers_fault(tmp_path: Path) -> None:
 def test_a_template_file_beside_the_config_wins(tmp_path: Path) -> None:
     folder = tokenizer_folder(tmp_path / "j", PLAIN_WORDS)
     (folder / "chat_template.jinja").write_text(CHATML)
-    rendered = Renderer.load(folder).prompt(conversation_of(TALK[1:2]))
-    assert rendered.ids_T[0] == 8
+    renderer = Renderer.load(folder)
+    rendered = renderer.prompt(conversation_of(TALK[1:2]))
+    assert rendered.ids_T[0] == renderer.tokenizer.id_of("<|user|>")
