@@ -101,7 +101,8 @@ def _recipe(run: dict[str, Any], last: dict[str, Any], log: list[dict[str, Any]]
     words = (
         f"Muon on the matrices of the layers (peak rate {recipe['learning_rate']}, momentum {recipe['momentum']}), AdamW "
         f"{tuple(recipe['betas'])} on the rest ({recipe['embedding_rate']}), weight decay {recipe['weight_decay']}; "
-        f"{recipe['warmup_steps']} steps of warm-up, flat, linear to 0 over the last {percent(recipe['decay_share'])}; {last['of']:,} steps of {recipe['batch_tokens']:,} tokens; bfloat16 "
+        f"{recipe['warmup_steps']} steps of warm-up, flat, linear to 0 over the last {percent(recipe['decay_share'])}; "
+        f"{last['of']:,} steps of {recipe['batch_tokens']:,} tokens; bfloat16 "
         f"arithmetic over float32 weights; gradient clip {recipe['clip']}; {last['seconds'] / 60:.0f} minutes. Loss on held-out "
         "text (nats per token) as the tokens went by:"
     )

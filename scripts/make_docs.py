@@ -17,6 +17,8 @@ import click
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "luthier"
+BASE_MODEL = SOURCE / "models" / "builtin" / "luthier-mini"
+WORK = ROOT / "pretraining" / "work"
 TREE_BEGIN, TREE_END = "<!-- tree: made by `make docs` -->", "<!-- end of tree -->"
 TEXT_COLUMN = 34
 PAGE_NOTE = "<!-- Made by `make docs` from the code. -->\n"
@@ -65,7 +67,7 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _tree_lines(folder: Path, depth: int) -> Iterator[str]:
-    entries = sorted((p for p in folder.iterdir() if p.name != "__pycache__"), key=lambda p: (p.is_file(), p.name))
+    entries = sorted((p for p in folder.iterdir() if p.name != "__pycache__" and p != WORK), key=lambda p: (p.is_file(), p.name))
     for entry in entries:
         label = "  " * depth + entry.name
         if entry.is_dir():
@@ -83,8 +85,9 @@ def _tree_lines(folder: Path, depth: int) -> Iterator[str]:
 
 
 def readme_tree() -> str:
-    """The annotated tree of src/luthier as README shows it: one line per module, its docstring's first sentence."""
-    return "```\nsrc/luthier/\n" + "\n".join(_tree_lines(SOURCE, 1)) + "\n```\n"
+    """The annotated tree as README shows it: one line per module, its docstring's first sentence."""
+    lines = ["src/luthier/", *_tree_lines(SOURCE, 1), "pretraining/", *_tree_lines(ROOT / "pretraining", 1)]
+    return "```\n" + "\n".join(lines) + "\n```\n"
 
 
 def readme_with_tree(readme: str) -> str:
@@ -187,11 +190,19 @@ def commands_page() -> str:
     return "".join(parts)
 
 
+def base_model_page() -> str:
+    """The embedded model's card without its header for model hubs; links into its folder lead there."""
+    _, _, card = (BASE_MODEL / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    folder = f"../../{BASE_MODEL.relative_to(ROOT).as_posix()}"
+    return PAGE_NOTE + card.lstrip("\n").replace("](ATTRIBUTION", f"]({folder}/ATTRIBUTION")
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/settings.md": settings_page,
     "docs/reference/trace-events.md": trace_events_page,
     "docs/reference/endpoints.md": endpoints_page,
     "docs/reference/commands.md": commands_page,
+    "docs/reference/luthier-mini.md": base_model_page,
 }
 
 
