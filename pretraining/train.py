@@ -7,8 +7,6 @@ Run: ``python -m pretraining.train --work DIR``.
 """
 
 import argparse
-import ctypes
-import ctypes.util
 import hashlib
 import json
 import shutil
@@ -23,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from luthier.training.memory import keep_freed_memory
 from pretraining import corpus
 from pretraining.errors import PretrainingError, run_script
 from pretraining.network import FusedLoss, Network, Shape, chunk_gradient
@@ -34,9 +33,6 @@ _LOG_STEPS = 20
 _HELD_OUT_STEPS = 300
 _HELD_OUT_BATCH = 16
 _SAVE_SECONDS = 300.0
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-"""Names of glibc's malloc.h."""
-_KEEP_BYTES = (1 << 31) - 1
 
 
 class Blocks:
@@ -189,18 +185,6 @@ class Training:
         print(f"train: goes on at step {self.step} of {self.num_steps}", flush=True)
 
 
-def keep_memory() -> None:
-    """Let glibc keep freed memory: giving it back and asking again, page by page, took half of a step's time on a CPU.
-
-    Elsewhere than on glibc this does nothing.
-    """
-    libc_name = ctypes.util.find_library("c")
-    mallopt = getattr(ctypes.CDLL(libc_name), "mallopt", None) if libc_name else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
-
-
 def compiled(network: Network) -> tuple[Callable[[Tensor], Tensor], Callable[..., tuple[Tensor, Tensor]]]:
     """The network and the loss's inner part through torch.compile; every shape is fixed, so each compiles once or twice."""
     if shutil.which("c++") is None and not torch.cuda.is_available():
@@ -271,7 +255,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     arguments = parser.parse_args()
-    keep_memory()
+    keep_freed_memory()
     recipe = changed_recipe(arguments.recipe, arguments.set)
     training = Training(arguments.work, recipe, torch.device(arguments.device))
 

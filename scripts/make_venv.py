@@ -20,9 +20,9 @@ OTHER_PYTHONS = ("python3.13", "python3.12", "python3.11", "python3.14")
 NEEDED_BYTES = 3 * 10**9
 DOWNLOADS = {
     "runtime": "torch's CPU build (about 190 MB) and 50 smaller packages (about 70 MB)",
-    "dev": "torch's CPU build (about 190 MB) and 70 smaller packages (about 150 MB, of which Node for the type checker is 60)",
+    "dev": "torch's CPU build (about 190 MB) and 80 smaller packages (about 200 MB, of which Node for the type checker is 60)",
 }
-ADDED = "the tools for tests and checks (about 90 MB, of which Node for the type checker is 60)"
+ADDED = "the tools for tests and checks (about 140 MB, of which Node for the type checker is 60)"
 CUDA_NOTE = (
     "Where that is the public index, Linux on x86-64 gets torch with NVIDIA's libraries instead: about 3 GB, and 8 GB of disk.\n"
     "To get the CPU build there, first name PyTorch's CPU index to pip, in PIP_EXTRA_INDEX_URL (its address: pytorch.org, Get started)."

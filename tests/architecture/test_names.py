@@ -9,7 +9,7 @@ FORBIDDEN = {"util", "utils", "helper", "helpers", "common", "misc", "tools", "s
 def test_no_module_is_named_after_nothing() -> None:
     named = [
         p.relative_to(ROOT).as_posix()
-        for folder in ("src", "tests", "benchmarks", "scripts", "examples")
+        for folder in ("src", "tests", "benchmarks", "scripts", "examples", "pretraining")
         for p in (ROOT / folder).rglob("*")
         if (p.suffix == ".py" or p.is_dir()) and p.stem in FORBIDDEN and "builtin" not in p.parts
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("src", "tests", "benchmarks", "scripts", "examples")
+FOLDERS = ("src", "tests", "benchmarks", "scripts", "examples", "pretraining")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 

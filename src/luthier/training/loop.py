@@ -19,6 +19,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.trace.events import BaseMeasured, EpochDone, StepDone
 from luthier.training.evaluate import Measured, measure, spread
 from luthier.training.hooks import TrainerHooks
+from luthier.training.memory import keep_freed_memory
 from luthier.training.optimizer import build_optimizer, export_state, import_state, take_step
 from luthier.training.progress import Progress
 from luthier.training.resume import ResumeState, ResumeStore
@@ -99,6 +100,7 @@ class Trainer:
         """
         # The number of threads decides the order of sums, hence the bits: it is part of the spec.
         torch.set_num_threads(self._spec.num_threads)
+        keep_freed_memory()
         parameters = self._trainable()
         optimizer = build_optimizer(parameters, self._spec)
         progress = self._restore(parameters, optimizer)
