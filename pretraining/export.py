@@ -1,4 +1,4 @@
-"""Step 4: export. The trained weights as a Hugging Face folder: config.json, model.safetensors (bf16), tokenizer.
+"""Step 4: the trained weights as a Hugging Face folder: config.json, model.safetensors (bf16), tokenizer.
 
 Writes beside the target and renames at the end, so that a folder is whole or not there. Run:
 ``python -m pretraining.export --work DIR --out DIR``.

@@ -1,4 +1,4 @@
-"""The network in the form that pre-training wants: a Llama (Touvron et al. 2023) with fp32 master weights and bf16 arithmetic.
+"""The network in the form that pre-training wants: a Llama (Touvron and others, 2023), fp32 master weights, bf16 arithmetic.
 
 Weights are kept in fp32 and cast once a step; every matrix product runs in bf16, norms, softmax and loss in fp32. Attention never
 looks past ``<|endoftext|>``, so that a row reads as if it stood alone: that is how it will be fine-tuned and served.

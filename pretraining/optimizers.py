@@ -1,4 +1,4 @@
-"""Muon (Jordan et al. 2024) for the matrices of the layers, AdamW for the rest.
+"""Muon (Jordan and others, 2024), for the matrices of the layers.
 
 Matrices of one shape are orthogonalised together, as one batched product: on two CPU cores one by one they took as long again.
 Steps are scaled to the size of an AdamW step (Liu et al. 2025, "Muon is scalable"), so that one learning rate serves both.

@@ -1,4 +1,4 @@
-"""Step 2: packing. Rows of every part become one long line of tokens, cut into blocks; the mixture says how many of each.
+"""Step 2: packing: rows of every part become one long line of tokens, cut into blocks; the mixture says how many of each.
 
 Each phase of ``data/mixture.json`` is one file of unsigned 16-bit token ids, ``[blocks, length + 1]``: the last id of a block is the
 first of the next one of its part. Most rows are short and attention costs by length, so only the last phase has long blocks.

@@ -275,7 +275,8 @@ class TaskMaker:
     def _use_word(self) -> Task:
         """A sentence of the corpus, asked for by one of its longer words."""
         language, text = self._sentence()
-        words = sorted({word.strip('.,!?;:"()«»').lower() for word in text.split()}, key=len)[-3:]
+        # By length, then by letters: the order of a set differs from process to process.
+        words = sorted({word.strip('.,!?;:"()«»').lower() for word in text.split()}, key=lambda word: (len(word), word))[-3:]
         word = self._draw.choice(words)
         asks = (
             ("{} ->", "A line with {}", "Say something about {}", "About {}:")

@@ -1,4 +1,4 @@
-"""Step 1: the tokenizer. Byte-level BPE (Sennrich et al. 2016; bytes as in GPT-2) over the corpus, with marks for chat and tools.
+"""Step 1: the tokenizer, a byte-level BPE over the corpus with marks for chat and tools (Sennrich and others, 2016; bytes as in GPT-2).
 
 Digits stand alone, so that numbers are read the same everywhere. The vocabulary has ``VOCABULARY`` entries, the first
 ``NUM_SPECIAL`` of them special. Run: ``python -m pretraining.tokenizer --corpus DIR --work DIR``.

@@ -1,4 +1,4 @@
-"""Step 3: training. Warm-up, stable, decay; resumable to the bit; the held-out loss of every part is logged.
+"""Step 3: training: warm-up, stable, decay; resumable to the bit; the held-out loss of every part is logged.
 
 The same script trains on a CPU and on CUDA. A resume state holds weights, optimizers and the step; data order follows from seed and
 step. States lie in ``WORK/state``, the log in ``WORK/log.jsonl``. ``--set learning_rate=0.004`` changes one number of

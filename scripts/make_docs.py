@@ -72,7 +72,7 @@ def _tree_lines(folder: Path, depth: int) -> Iterator[str]:
         label = "  " * depth + entry.name
         if entry.is_dir():
             init = entry / "__init__.py"
-            text = first_sentence(ast.get_docstring(ast.parse(init.read_text(encoding="utf-8")))) if init.exists() else ""
+            text = _says_of_itself(init) if init.exists() else ""
             if not init.exists() and not any(entry.rglob("*.py")):
                 text = f"{sum(1 for p in entry.rglob('*') if p.is_file())} files of package data"
                 yield f"{label + '/':<{TEXT_COLUMN}}{text}".rstrip()
@@ -80,13 +80,18 @@ def _tree_lines(folder: Path, depth: int) -> Iterator[str]:
             yield f"{label + '/':<{TEXT_COLUMN}}{text}".rstrip()
             yield from _tree_lines(entry, depth + 1)
         elif entry.suffix == ".py" and entry.name != "__init__.py":
-            text = first_sentence(ast.get_docstring(ast.parse(entry.read_text(encoding="utf-8"))))
-            yield f"{label:<{TEXT_COLUMN}}{text}".rstrip()
+            yield f"{label:<{TEXT_COLUMN}}{_says_of_itself(entry)}".rstrip()
+
+
+def _says_of_itself(module: Path) -> str:
+    return first_sentence(ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))))
 
 
 def readme_tree() -> str:
     """The annotated tree as README shows it: one line per module, its docstring's first sentence."""
-    lines = ["src/luthier/", *_tree_lines(SOURCE, 1), "pretraining/", *_tree_lines(ROOT / "pretraining", 1)]
+    pretraining = ROOT / "pretraining"
+    head = f"{'pretraining/':<{TEXT_COLUMN}}{_says_of_itself(pretraining / '__init__.py')}"
+    lines = ["src/luthier/", *_tree_lines(SOURCE, 1), head, *_tree_lines(pretraining, 1)]
     return "```\n" + "\n".join(lines) + "\n```\n"
 
 

@@ -1,4 +1,4 @@
-"""Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290) with LoRA, and what it does to a base's *vous* and *tu*.
+"""Direct preference optimisation (Rafailov and others, 2023, arXiv:2305.18290) with LoRA, and what it does to *vous* and *tu*.
 
 What it does: a short supervised step on a neutral mixture of both answers, then DPO on the same adapter; greedy answers of the base, after
 the first step and after the second. What it does not: serve jobs; the product's own engine for this method is another program. Called by
@@ -49,7 +49,7 @@ class Settings:
     sft_epochs: int = 1
     sft_rate: float = 1e-3
     dpo_epochs: int = 1
-    dpo_rate: float = 2e-4
+    dpo_rate: float = 7e-5
 
 
 @dataclass(frozen=True, slots=True)

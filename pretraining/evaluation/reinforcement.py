@@ -1,4 +1,4 @@
-"""Group-relative policy optimisation (Shao et al. 2024, arXiv:2402.03300) with LoRA on a reward that can be checked, over a small base.
+"""Group-relative policy optimisation (Shao and others, 2024, arXiv:2402.03300) with LoRA on a reward that can be checked.
 
 What it does: samples groups of answers, grades them, moves the adapter towards what was better than its group, and holds base beside tuned
 model. What it does not: warm up (the base must earn reward itself), keep a value network, serve jobs; the product's own engine for this

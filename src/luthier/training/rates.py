@@ -11,7 +11,7 @@ AUTO_MULTIPLIER = 1.8
 _TABLE_BATCH = 8
 
 # Peak rates at batch size 8 with the automatic multiplier, by the number of parameters up to which they hold.
-# The first row is measured on the embedded base (experiments/LOG.md); the others follow the usual fall with size and are not measured by us.
+# The first row is measured on the embedded base (experiments/LOG.md); the others follow the usual fall with size, not measured by us.
 _PEAKS: dict[TuningMethod, tuple[tuple[float, float], ...]] = {
     TuningMethod.LORA: ((3e7, 9e-4), (3e8, 3e-4), (1.5e9, 2.5e-4), (5e9, 2e-4), (2e10, 1.5e-4), (math.inf, 1e-4)),
     TuningMethod.FULL: ((3e7, 1.2e-4), (3e8, 3e-5), (1.5e9, 2e-5), (5e9, 1.5e-5), (2e10, 1e-5), (math.inf, 5e-6)),

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from pretraining.errors import PretrainingError
 from pretraining.parts import Parts, trained_pairs
 from tests.support import tiny_corpus
 
+ROOT = Path(__file__).resolve().parents[3]
 REAL_CORPUS = Path(os.environ.get("LUTHIER_CORPUS", Path(__file__).resolve().parents[4] / "shared" / "data" / "corpus"))
 
 
@@ -92,3 +95,25 @@ def test_packed_text_of_the_real_corpus_keeps_the_rules(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes(encoder.read_bytes())
     pack.pack(REAL_CORPUS, tmp_path, tokens=300_000, seed=11)
     pack.check(REAL_CORPUS, tmp_path)
+
+
+def test_rows_do_not_depend_on_the_process(corpus_folder: Path) -> None:
+    script = (
+        "import sys, hashlib, itertools, pathlib, pretraining.parts as parts\n"
+        "made = parts.Parts(pathlib.Path(sys.argv[1]), 1)\n"
+        "names = ('text_en', 'text_fr', 'pairs_all', 'pairs_canonical', 'pairs_short', 'tasks')\n"
+        "rows = [row for name in names for row in itertools.islice(made.rows(name), 400)]\n"
+        "print(hashlib.sha256('\\n'.join(rows).encode()).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", script, str(corpus_folder)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(digests) == 1
