@@ -42,8 +42,8 @@ base-model: venv-dev ## make the embedded base model anew: CORPUS=DIR TASKS=DIR 
 	@$(BIN)/python -m pretraining.train --work "$(WORK)" --recipe $(RECIPE)
 	@test -d "$(WORK)/luthier-mini" || $(BIN)/python -m pretraining.export --work "$(WORK)" --out "$(WORK)/luthier-mini"
 	@$(BIN)/python -m pretraining.evaluate --model "$(WORK)/luthier-mini" --corpus "$(CORPUS)" $(if $(TASKS),--tasks "$(TASKS)",--only base reference examples speed) --out "$(WORK)/results.json"
-	@$(BIN)/python -m pretraining.card --work "$(WORK)" --results "$(WORK)/results.json" --corpus "$(CORPUS)" --out "$(WORK)/luthier-mini"
-	@echo "To ship it: copy $(WORK)/luthier-mini over src/luthier/models/builtin/luthier-mini, $(WORK)/results.json over pretraining/results.json; make test"
+	@$(BIN)/python -m pretraining.card --run "$(WORK)/run.json" --results "$(WORK)/results.json" --corpus "$(CORPUS)" --out "$(WORK)/luthier-mini"
+	@echo "To ship it: copy $(WORK)/luthier-mini over src/luthier/models/builtin/luthier-mini, $(WORK)/run.json and $(WORK)/results.json over those in pretraining/; make test"
 
 clean:           ## remove .venv, caches and build output (never the data directory)
 	@rm -rf .venv build dist .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/luthier.egg-info

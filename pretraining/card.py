@@ -1,52 +1,42 @@
-"""Step 6: the model card, from the run's own files and measured results; no number in it is typed by hand.
+"""Step 6: the model card, from the run's own record and measured results; no number in it is typed by hand.
 
 What it does: fill ``data/card.md`` and write it as ``README.md`` into a model folder. What it does not: measure. Run:
-``python -m pretraining.card --work DIR --results FILE --out DIR``.
+``python -m pretraining.card --run FILE --results FILE --out DIR``.
 """
 
 import argparse
 import json
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
 from pretraining import corpus
-from pretraining.errors import PretrainingError, run_script
+from pretraining.errors import run_script
 from pretraining.evaluation import base_model, reference, speed, tasks
 from pretraining.evaluation.method_tables import FORMALITY_HEADERS, FORMALITY_WORDS, formality_rows
 from pretraining.evaluation.readmes import reference_table
 from pretraining.evaluation.results import Results
 from pretraining.evaluation.statistics import paired_bootstrap, share, unpack_hits
 from pretraining.evaluation.tables import percent, table
+from pretraining.record import read_record
 
 _PATHS = {"cpu": "on the CPU path (two cores, no GPU)", "cuda": "on the GPU path (one GPU)"}
 ATTRIBUTION = "ATTRIBUTION_storybooks.tsv"
 
 
-def card(work: Path, model: Path, results: Results) -> str:
-    """The whole card.
-
-    Raises:
-        PretrainingError: the run is not finished, or the results are another model's.
-    """
-    log = [json.loads(line) for line in (work / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    run = json.loads((work / "run.json").read_text(encoding="utf-8"))
-    manifest = json.loads((work / "packed" / "manifest.json").read_text(encoding="utf-8"))
-    last = log[-1]
-    if last["step"] != last["of"]:
-        raise PretrainingError(f"{work} holds an unfinished run: step {last['step']} of {last['of']}.")
+def card(run: dict[str, Any], model: Path, results: Results) -> str:
+    """The whole card: from the run's record (``record.py``), the model's files and the results."""
     return (
         (corpus.DATA / "card.md")
         .read_text(encoding="utf-8")
         .format(
             facts=_facts(model),
-            tokens=f"{last['tokens'] / 1e6:.1f} million",
+            tokens=f"{run['tokens'] / 1e6:.1f} million",
             path=_PATHS[run["device"]],
-            mixture=_mixture(manifest),
-            recipe=_recipe(run, last, log),
+            mixture=_mixture(run["tokens_of_part"]),
+            recipe=_recipe(run),
             machine=_machine(results),
             figures="\n\n".join(
                 part for part in (_base(results), _reference(results), _tasks(results), _formality(results), _speed(results)) if part
@@ -78,11 +68,7 @@ def _facts(model: Path) -> str:
     return table(("", ""), rows)
 
 
-def _mixture(manifest: dict[str, Any]) -> str:
-    tokens: Counter[str] = Counter()
-    for phase in manifest["phases"]:
-        for part, blocks in phase["blocks_of_part"].items():
-            tokens[part] += blocks * phase["length"]
+def _mixture(tokens: dict[str, int]) -> str:
     names = {
         "text_en": "English text",
         "text_fr": "French text",
@@ -91,22 +77,24 @@ def _mixture(manifest: dict[str, Any]) -> str:
         "pairs_short": "sentence pairs of at most six words",
         "tasks": "task-shaped rows",
     }
-    return "\n".join(f"- {names[part]}: {percent(count / tokens.total())}" for part, count in tokens.most_common())
+    total = sum(tokens.values())
+    ordered = sorted(tokens.items(), key=lambda item: -item[1])
+    return "\n".join(f"- {names[part]}: {percent(count / total)}" for part, count in ordered)
 
 
-def _recipe(run: dict[str, Any], last: dict[str, Any], log: list[dict[str, Any]]) -> str:
+def _recipe(run: dict[str, Any]) -> str:
     recipe = run["recipe"]
-    held = [(line["tokens"], line["held_out"]) for line in log if "held_out" in line]
-    rows = [[f"{tokens / 1e6:.1f} M", *(f"{losses[part]:.2f}" for part in losses)] for tokens, losses in held]
+    parts = [key for key in run["held_out"][-1] if key != "tokens"]
+    rows = [[f"{held['tokens'] / 1e6:.1f} M", *(f"{held[part]:.2f}" for part in parts)] for held in run["held_out"]]
     words = (
         f"Muon on the matrices of the layers (peak rate {recipe['learning_rate']}, momentum {recipe['momentum']}), AdamW "
         f"{tuple(recipe['betas'])} on the rest ({recipe['embedding_rate']}), weight decay {recipe['weight_decay']}; "
         f"{recipe['warmup_steps']} steps of warm-up, flat, linear to 0 over the last {percent(recipe['decay_share'])}; "
-        f"{last['of']:,} steps of {recipe['batch_tokens']:,} tokens; bfloat16 "
-        f"arithmetic over float32 weights; gradient clip {recipe['clip']}; {last['seconds'] / 60:.0f} minutes. Loss on held-out "
-        "text (nats per token) as the tokens went by:"
+        f"{run['steps']:,} steps of {recipe['batch_tokens']:,} tokens; {recipe['arithmetic']} "
+        f"arithmetic over float32 weights; gradient clip {recipe['clip']}; {run['seconds'] / 60:.0f} minutes. Loss on held-out "
+        "rows (nats per token) after so many tokens:"
     )
-    return f"{words}\n\n{table(['tokens', *(part.replace('_', ' ') for part in held[-1][1])], rows)}"
+    return f"{words}\n\n{table(['tokens', *(part.replace('_', ' ') for part in parts)], rows)}"
 
 
 def _machine(results: Results) -> str:
@@ -182,12 +170,12 @@ def _speed(results: Results) -> str:
 def main() -> None:
     """Read the command line and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True, help="record of the finished run (WORK/run.json)")
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, help="folder with the list of storybook authors, copied beside the card")
     parser.add_argument("--out", type=Path, required=True, help="the model's folder")
     arguments = parser.parse_args()
-    text = card(arguments.work, arguments.out, Results.read(arguments.results))
+    text = card(read_record(arguments.run), arguments.out, Results.read(arguments.results))
     (arguments.out / "README.md").write_text(text, encoding="utf-8")
     if arguments.corpus is not None:
         shutil.copyfile(arguments.corpus / ATTRIBUTION, arguments.out / ATTRIBUTION)

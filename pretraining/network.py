@@ -1,6 +1,7 @@
 """The network in the form that pre-training wants: a Llama (Touvron and others, 2023), fp32 master weights, bf16 arithmetic.
 
-Weights are kept in fp32 and cast once a step; every matrix product runs in bf16, norms, softmax and loss in fp32. Attention never
+Weights are kept in fp32 and cast once a step; every matrix product runs in bf16 (in fp32 on processors that are slow at bf16),
+norms, softmax and loss in fp32. Attention never
 looks past ``<|endoftext|>``, so that a row reads as if it stood alone: that is how it will be fine-tuned and served.
 The product's own decoder is for tuning and serving; ``export.py`` brings these weights to it. Called by ``train.py``.
 """
@@ -38,8 +39,9 @@ class Shape:
 class Layer(nn.Module):
     """Attention and SwiGLU, each after an RMSNorm. Names of the weights as in transformers' Llama."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, arithmetic: torch.dtype) -> None:
         super().__init__()
+        self.arithmetic = arithmetic
         width, inner = shape.hidden_size, shape.intermediate_size
         self.num_heads = shape.num_attention_heads
         self.eps = shape.rms_norm_eps
@@ -56,7 +58,7 @@ class Layer(nn.Module):
     def forward(self, x_BTC: Tensor, cos_TD: Tensor, sin_TD: Tensor, hidden_B1TT: Tensor) -> Tensor:
         """``[batch, time, width]`` to the same; ``hidden_B1TT`` is true where a query must not look."""
         batch, time, width = x_BTC.shape
-        h_BTC = _norm(x_BTC, self.input_norm, self.eps)
+        h_BTC = _norm(x_BTC, self.input_norm, self.eps).to(self.arithmetic)
         qkv = F.linear(h_BTC, torch.cat([self.q, self.k, self.v]).to(h_BTC.dtype)).view(batch, time, 3, self.num_heads, -1)
         q_BHTD, k_BHTD, v_BHTD = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         q_BHTD, k_BHTD = _rotate(q_BHTD, cos_TD, sin_TD), _rotate(k_BHTD, cos_TD, sin_TD)
@@ -64,7 +66,7 @@ class Layer(nn.Module):
         weights = scores.masked_fill(hidden_B1TT, float("-inf")).softmax(-1).to(v_BHTD.dtype)
         mixed_BTC = (weights @ v_BHTD).transpose(1, 2).reshape(batch, time, width)
         x_BTC = x_BTC + F.linear(mixed_BTC, self.o.to(mixed_BTC.dtype))
-        h_BTC = _norm(x_BTC, self.post_norm, self.eps)
+        h_BTC = _norm(x_BTC, self.post_norm, self.eps).to(self.arithmetic)
         gate, up = F.linear(h_BTC, torch.cat([self.gate, self.up]).to(h_BTC.dtype)).chunk(2, -1)
         return x_BTC + F.linear(F.silu(gate) * up, self.down.to(h_BTC.dtype))
 
@@ -72,12 +74,13 @@ class Layer(nn.Module):
 class Network(nn.Module):
     """Token ids to the last hidden state; the output matrix is the embedding (tied)."""
 
-    def __init__(self, shape: Shape, seed: int) -> None:
+    def __init__(self, shape: Shape, seed: int, arithmetic: torch.dtype = torch.bfloat16) -> None:
         super().__init__()
         torch.manual_seed(seed)
         self.shape = shape
+        self.arithmetic = arithmetic
         self.embedding = nn.Parameter(torch.empty(shape.vocab_size, shape.hidden_size).normal_(std=_INIT_STD))
-        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(shape, arithmetic) for _ in range(shape.num_hidden_layers))
         self.norm = nn.Parameter(torch.ones(shape.hidden_size))
         # Made once: inside the compiled network they would be computed again for every element.
         cos_TD, sin_TD = rotary(_LONGEST, shape)
@@ -85,7 +88,7 @@ class Network(nn.Module):
         self.register_buffer("sin_TD", sin_TD, persistent=False)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
-        """Ids to hidden states ``[batch, time, width]`` in bf16, after the last norm."""
+        """Ids to hidden states ``[batch, time, width]`` in the network's arithmetic, after the last norm."""
         time = ids_BT.shape[1]
         cos_TD, sin_TD = self.get_buffer("cos_TD")[:time], self.get_buffer("sin_TD")[:time]
         # Row number of every position: the end mark still belongs to the row that it ends.
@@ -96,7 +99,7 @@ class Network(nn.Module):
         x_BTC = F.embedding(ids_BT, self.embedding)
         for layer in self.layers:
             x_BTC = layer(x_BTC, cos_TD, sin_TD, hidden_B1TT)
-        return _norm(x_BTC, self.norm, self.shape.rms_norm_eps)
+        return _norm(x_BTC, self.norm, self.shape.rms_norm_eps).to(self.arithmetic)
 
 
 def _matrix(rows: int, columns: int, depth: int | None = None) -> nn.Parameter:
@@ -105,7 +108,7 @@ def _matrix(rows: int, columns: int, depth: int | None = None) -> nn.Parameter:
 
 
 def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    return (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight).bfloat16()
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
 
 
 def rotary(time: int, shape: Shape) -> tuple[Tensor, Tensor]:
@@ -124,7 +127,7 @@ def _rotate(x: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
 
 
 def chunk_gradient(logits_NV: Tensor, targets_N: Tensor, counted_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the counted losses of some rows, and the gradient of that sum by the logits, in bf16."""
+    """Sum of the counted losses of some rows, and the gradient of that sum by the logits, in the logits' own type."""
     logits = logits_NV.float()
     top = logits.amax(-1, keepdim=True)
     exponents = (logits - top).exp()
@@ -133,7 +136,7 @@ def chunk_gradient(logits_NV: Tensor, targets_N: Tensor, counted_N: Tensor) -> t
     loss = ((total.log() + top - picked).squeeze(-1) * counted_N).sum()
     hits = torch.arange(logits.shape[-1], device=logits.device)[None, :] == targets_N[:, None]
     gradient = (exponents / total - hits.float()) * counted_N[:, None]
-    return loss, gradient.bfloat16()
+    return loss, gradient.to(logits_NV.dtype)
 
 
 class FusedLoss(torch.autograd.Function):

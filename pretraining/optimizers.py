@@ -19,8 +19,9 @@ _STEP_SCALE = 0.2
 class Muon(torch.optim.Optimizer):
     """Momentum, then the nearest orthogonal matrix as the direction of the step."""
 
-    def __init__(self, parameters: list[nn.Parameter], *, lr: float, momentum: float, weight_decay: float) -> None:
+    def __init__(self, parameters: list[nn.Parameter], *, lr: float, momentum: float, weight_decay: float, arithmetic: torch.dtype) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._arithmetic = arithmetic
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -31,7 +32,7 @@ class Muon(torch.optim.Optimizer):
                 by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
                 moved = torch.stack([self._momentum(parameter, group["momentum"]) for parameter in parameters])
-                directions = orthogonal(moved)
+                directions = orthogonal(moved.to(self._arithmetic))
                 scale = group["lr"] * _STEP_SCALE * max(shape) ** 0.5
                 for parameter, direction in zip(parameters, directions, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-scale)
@@ -47,8 +48,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices_NRC: Tensor) -> Tensor:
-    """The matrices with all singular values brought near 1, by five Newton-Schulz steps in bf16."""
-    x = matrices_NRC.bfloat16()
+    """The matrices with all singular values brought near 1, by five Newton-Schulz steps in the type that they come in."""
+    x = matrices_NRC
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT
@@ -57,4 +58,4 @@ def orthogonal(matrices_NRC: Tensor) -> Tensor:
     for _ in range(_NEWTON_SCHULZ_STEPS):
         square = x @ x.mT
         x = a * x + (b * square + c * (square @ square)) @ x
-    return (x.mT if tall else x).to(matrices_NRC.dtype)
+    return x.mT if tall else x

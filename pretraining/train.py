@@ -27,12 +27,14 @@ from pretraining.errors import PretrainingError, run_script
 from pretraining.network import FusedLoss, Network, Shape, chunk_gradient
 from pretraining.optimizers import Muon
 from pretraining.pack import HELD_OUT_LENGTH
+from pretraining.record import write_record
 from pretraining.tokenizer import END_OF_TEXT
 
 _LOG_STEPS = 20
 _HELD_OUT_STEPS = 300
 _HELD_OUT_BATCH = 16
 _SAVE_SECONDS = 300.0
+_ARITHMETIC = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 class Blocks:
@@ -75,10 +77,11 @@ class Training:
     """One run over all blocks."""
 
     def __init__(self, work: Path, recipe: dict[str, Any], device: torch.device, *, compile_network: bool = True) -> None:
-        self.work, self.recipe, self.device = work, recipe, device
+        self.work, self.device = work, device
+        self.recipe = recipe = {**recipe, "arithmetic": arithmetic_for(recipe["arithmetic"], device)}
         self.blocks = Blocks(work)
         self.shape = Shape(**recipe["shape"])
-        self.network = Network(self.shape, recipe["seed"]).to(device)
+        self.network = Network(self.shape, recipe["seed"], _ARITHMETIC[recipe["arithmetic"]]).to(device)
         self._steps = self.blocks.steps(recipe["batch_tokens"])
         self.num_steps = len(self._steps)
         self.optimizers = _optimizers(self.network, recipe)
@@ -95,9 +98,6 @@ class Training:
             PretrainingError: the work folder holds a state of another configuration; it is left as it is.
         """
         self._resume()
-        (self.work / "run.json").write_text(
-            json.dumps({"device": self.device.type, "recipe": self.recipe}, indent=1) + "\n", encoding="utf-8"
-        )
         began, before, saved, losses = time.monotonic(), self.seconds, time.monotonic(), []
         while self.step < self.num_steps and not self.stopping:
             losses.append(self._train_step())
@@ -112,6 +112,8 @@ class Training:
                 self.save()
                 saved = time.monotonic()
         self.save()
+        if self.step == self.num_steps:
+            write_record(self.work, device=self.device.type, recipe=self.recipe, manifest=self.blocks.manifest)
         print("train: " + ("done" if self.step == self.num_steps else f"stopped at step {self.step}; the same command goes on"), flush=True)
 
     def loss(self, ids_BT1: Tensor) -> Tensor:
@@ -177,12 +179,53 @@ class Training:
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
         if state["configuration"] != self._configuration:
-            raise PretrainingError(f"{path} belongs to a run with another configuration. Give another --work, or delete that folder.")
+            raise PretrainingError(
+                f"{path} belongs to a run with another configuration ({_differences(state['configuration'], self._configuration)}). "
+                "Give another --work, or delete that folder."
+            )
         self.network.load_state_dict(state["network"])
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(values)
         self.step, self.seconds = state["step"], state["seconds"]
         print(f"train: goes on at step {self.step} of {self.num_steps}", flush=True)
+
+
+def arithmetic_for(wanted: str, device: torch.device) -> str:
+    """``bfloat16`` or ``float32``; ``auto`` is bf16 where it is the faster one: on CUDA, and on CPUs with instructions for it.
+
+    A CPU without them emulates bf16 forty times slower than it computes in fp32, so one product of each is timed.
+
+    Raises:
+        PretrainingError: neither of the three words.
+    """
+    if wanted != "auto":
+        if wanted not in _ARITHMETIC:
+            raise PretrainingError(f"The recipe's arithmetic is {wanted!r}; it can be auto, {' or '.join(_ARITHMETIC)}.")
+        return wanted
+    if device.type == "cuda":
+        return "bfloat16"
+    seconds = {}
+    for name, dtype in _ARITHMETIC.items():
+        rows, matrix = torch.ones(512, 256, dtype=dtype), torch.ones(256, 704, dtype=dtype)
+        times = []
+        for _ in range(4):
+            began = time.perf_counter()
+            rows @ matrix
+            times.append(time.perf_counter() - began)
+        seconds[name] = min(times)
+    return min(seconds, key=seconds.__getitem__)
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any], above: str = "") -> str:
+    """The numbers in which two configurations differ, by name: ``recipe.seed: 1 there, 2 here``."""
+    found = []
+    for key in sorted(there.keys() | here.keys()):
+        old, new = there.get(key), here.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found.append(_differences(old, new, f"{above}{key}."))
+        elif old != new:
+            found.append(f"{above}{key}: {old} there, {new} here")
+    return "; ".join(filter(None, found))
 
 
 def compiled(network: Network) -> tuple[Callable[[Tensor], Tensor], Callable[..., tuple[Tensor, Tensor]]]:
@@ -196,14 +239,14 @@ def compiled(network: Network) -> tuple[Callable[[Tensor], Tensor], Callable[...
 def _optimizers(network: Network, recipe: dict[str, Any]) -> list[torch.optim.Optimizer]:
     matrices = [p for layer in network.layers for p in layer.parameters() if p.ndim == 2]
     norms = [p for p in network.parameters() if p.ndim == 1]
-    rate, decay = recipe["learning_rate"], recipe["weight_decay"]
+    rate, decay, arithmetic = recipe["learning_rate"], recipe["weight_decay"], _ARITHMETIC[recipe["arithmetic"]]
     groups: list[dict[str, Any]] = [
         {"params": [network.embedding], "lr": recipe["embedding_rate"], "weight_decay": decay},
         {"params": norms, "lr": rate, "weight_decay": 0.0},
     ]
     optimizers: list[torch.optim.Optimizer] = []
     if recipe["optimizer"] == "muon":
-        optimizers.append(Muon(matrices, lr=rate, momentum=recipe["momentum"], weight_decay=decay))
+        optimizers.append(Muon(matrices, lr=rate, momentum=recipe["momentum"], weight_decay=decay, arithmetic=arithmetic))
     else:
         groups.append({"params": matrices, "lr": rate, "weight_decay": decay})
     optimizers.append(torch.optim.AdamW(groups, betas=tuple(recipe["betas"]), eps=1e-8, fused=True))

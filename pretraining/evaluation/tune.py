@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch._dynamo  # noqa: F401 - loaded before a job begins by the worker too (worker/preload.py)
+
 from luthier.chat.renderer import Renderer
 from luthier.core.examples import Dataset
 from luthier.core.specs import Hyperparameters, LuthierOptions, TrainingSpec, TuningMethod

@@ -74,7 +74,9 @@ class DecoderModel(LanguageModel):
             if matrix.weight.requires_grad:
                 matrix.forget()
         frame = self._frame(batch, length)
-        x = F.embedding(ids_BT.reshape(-1), self._weights.embedding)
+        # The tied head's gradient is dense; the few rows of the lookup are added to it instead of to a second matrix of zeros.
+        rows_only = self._config.tied_head and self._weights.embedding.requires_grad
+        x = F.embedding(ids_BT.reshape(-1), self._weights.embedding, sparse=rows_only)
         for layer, low in zip(self._weights.blocks, self._lows(reuse=False), strict=True):
             if length > LONG_ROW:
                 x = plain_block(x, layer, low, frame)[0]

@@ -231,9 +231,13 @@ class Trainer:
                 raise self._not_finite("loss", step, group)
             num_correct += sums.num_correct
             (sums.loss / total).backward()
-        grad_norm = float(nn.utils.clip_grad_norm_(parameters, self._spec.max_grad_norm))
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        grad_norm = float(norm)
         if not math.isfinite(grad_norm):
             raise self._not_finite("gradient", step, indices)
+        # torch's clip_grad_norm_ would also multiply every gradient by 1 when there is nothing to clip.
+        if grad_norm > self._spec.max_grad_norm:
+            nn.utils.clip_grads_with_norm_(parameters, self._spec.max_grad_norm, norm)
         return _StepSums(loss_sum=loss_sum, num_tokens=total, num_correct=num_correct, grad_norm=grad_norm)
 
     def _not_finite(self, what: str, step: int, indices: Sequence[int]) -> JobFailure:

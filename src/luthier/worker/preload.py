@@ -16,4 +16,6 @@ if sys.platform == "linux":
     if os.getppid() == 1:  # the worker died before we could ask
         os._exit(0)
 
+import torch._dynamo  # noqa: E402, F401 - torch imports it when the first optimiser is made: almost two seconds of every job
+
 import luthier.worker.child  # noqa: E402, F401 - after the request above, on purpose

@@ -11,6 +11,7 @@ from tests.support import tiny_corpus
 
 RECIPE = {
     "shape": {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48},
+    "arithmetic": "bfloat16",
     "optimizer": "muon",
     "learning_rate": 0.01,
     "embedding_rate": 0.01,

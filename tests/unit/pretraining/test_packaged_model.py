@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 
 from luthier.core.settings import PACKAGE_DIR
+from pretraining.card import card
+from pretraining.evaluation.results import Results
+from pretraining.record import read_record
 
 MINI = PACKAGE_DIR / "models" / "builtin" / "luthier-mini"
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,6 +45,11 @@ def test_the_results_are_those_of_the_packaged_weights() -> None:
     results = json.loads((ROOT / "pretraining" / "results.json").read_text(encoding="utf-8"))
     assert results["model"]["revision"] == read_facts(MINI).revision
     assert all(results["sections"][name]["complete"] for name in ("base", "reference", "tasks", "examples", "speed"))
+
+
+def test_the_card_is_made_from_the_committed_record_and_results() -> None:
+    made = card(read_record(ROOT / "pretraining" / "run.json"), MINI, Results.read(ROOT / "pretraining" / "results.json"))
+    assert made == (MINI / "README.md").read_text(encoding="utf-8"), "run python -m pretraining.card (pretraining/README.md, step 6)"
 
 
 def test_the_template_renders_tools_and_calls() -> None:

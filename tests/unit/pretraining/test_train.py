@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from pretraining import export
+from pretraining import export, train
 from pretraining.errors import PretrainingError
 from pretraining.network import FusedLoss, Network, Shape, chunk_gradient
 from pretraining.optimizers import orthogonal
-from pretraining.train import Training, changed_recipe, rate_share
+from pretraining.record import read_record
+from pretraining.train import Training, arithmetic_for, changed_recipe, rate_share
 from tests.unit.pretraining.conftest import RECIPE
 
 CPU = torch.device("cpu")
+TRUE_SHAPE = {"hidden_size": 256, "num_hidden_layers": 8, "num_attention_heads": 4, "intermediate_size": 704}
 
 
 def _training(work: Path, **changes: Any) -> Training:
@@ -41,6 +43,21 @@ def test_it_learns_and_logs_every_held_out_part(packed: Path) -> None:
     assert training.step == training.num_steps
 
 
+def test_a_finished_run_leaves_a_record_and_an_unfinished_one_none(packed: Path) -> None:
+    first = _training(packed)
+    _stop_at(first, 4)
+    first.run()
+    with pytest.raises(PretrainingError, match=r"run\.json is missing: run python -m pretraining\.train to its end first"):
+        read_record(packed / "run.json")
+    second = _training(packed)
+    second.run()
+    record = read_record(packed / "run.json")
+    assert (record["device"], record["recipe"], record["steps"]) == ("cpu", second.recipe, second.num_steps)
+    assert record["tokens"] == second.num_steps * RECIPE["batch_tokens"]
+    assert set(record["tokens_of_part"]) == {"text_en", "text_fr", "pairs_all", "pairs_canonical", "pairs_short", "tasks"}
+    assert record["held_out"][-1] == {"tokens": record["tokens"], **second.held_out()}
+
+
 def test_a_resumed_run_ends_with_the_same_bits(packed: Path) -> None:
     whole = _training(packed)
     whole.run()
@@ -61,7 +78,7 @@ def test_a_resume_with_another_configuration_is_refused_and_touches_nothing(pack
     _stop_at(first, 3)
     first.run()
     before = (packed / "state" / "state.pt").read_bytes()
-    with pytest.raises(PretrainingError, match="belongs to a run with another configuration"):
+    with pytest.raises(PretrainingError, match=r"another configuration \(recipe.learning_rate: 0.01 there, 0.5 here\)"):
         _training(packed, learning_rate=0.5).run()
     assert (packed / "state" / "state.pt").read_bytes() == before
 
@@ -122,7 +139,7 @@ def test_a_row_reads_as_if_it_stood_alone() -> None:
 def test_orthogonal_brings_singular_values_near_one() -> None:
     torch.manual_seed(0)
     for shape in ((3, 16, 48), (3, 48, 16)):
-        values = torch.linalg.svdvals(orthogonal(torch.randn(shape)).float())
+        values = torch.linalg.svdvals(orthogonal(torch.randn(shape).to(torch.bfloat16)).float())
         assert values.min() > 0.5
         assert values.max() < 1.35
 
@@ -157,3 +174,22 @@ def test_an_unfinished_run_and_another_tokenizer_are_not_exported(packed: Path, 
     with pytest.raises(PretrainingError, match="does not fit the weights"):
         export.export(packed, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+@pytest.mark.parametrize("arithmetic", ["bfloat16", "float32"])
+def test_the_shipped_recipes_run_on_a_cpu(name: str, arithmetic: str, packed: Path) -> None:
+    recipe = json.loads((Path(train.__file__).parent / "data" / f"recipe_{name}.json").read_text(encoding="utf-8"))
+    assert (recipe["arithmetic"], recipe["shape"]) == ("auto", TRUE_SHAPE)
+    training = _training(packed, **{**recipe, "shape": RECIPE["shape"], "batch_tokens": 128, "arithmetic": arithmetic})
+    training.run()
+    assert training.network(torch.tensor([[5, 6]])).dtype is getattr(torch, arithmetic)
+    assert training.held_out()["pairs"] < 5.9
+
+
+def test_arithmetic_is_chosen_by_the_hardware_unless_it_is_named() -> None:
+    assert arithmetic_for("auto", CPU) in ("bfloat16", "float32")
+    assert arithmetic_for("auto", torch.device("cuda")) == "bfloat16"
+    assert arithmetic_for("float32", torch.device("cuda")) == "float32"
+    with pytest.raises(PretrainingError, match="can be auto, bfloat16 or float32"):
+        arithmetic_for("float16", CPU)

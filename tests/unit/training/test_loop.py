@@ -8,6 +8,7 @@ import torch
 from luthier.core.errors import JobFailure
 from luthier.core.specs import TuningMethod
 from luthier.preprocessing.batches import collate
+from luthier.training import loop
 from luthier.training.evaluate import measure
 from luthier.training.loop import ADAPTER_NAME, Trainer
 from luthier.training.sft import sft_sums
@@ -178,3 +179,19 @@ def test_an_exception_of_a_hook_ends_the_run_and_leaves_no_thread(tmp_path):
     import threading
 
     assert not [t for t in threading.enumerate() if t.name == "resume-writer"]
+
+
+@pytest.mark.parametrize("most", [1e-3, 1e9])
+def test_gradients_are_cut_to_the_norm_and_left_alone_below_it(tmp_path, monkeypatch, most):
+    norms, taken = [], loop.take_step
+
+    def looking(optimizer, parameters, rate):
+        norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in parameters])))
+        taken(optimizer, parameters, rate)
+
+    monkeypatch.setattr(loop, "take_step", looking)
+    train = prepared()
+    _, hooks, _ = _run(tmp_path, train=train, spec=replace(spec_for(train), max_grad_norm=most))
+    assert min(step.grad_norm for step in hooks.steps) > 1e-3
+    for used, step in zip(norms, hooks.steps, strict=True):
+        assert used == pytest.approx(min(most, step.grad_norm), rel=1e-3)
