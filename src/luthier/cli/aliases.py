@@ -113,7 +113,9 @@ def rollback(name: str, url: str | None, api_key: str | None, data_dir: Path | N
     """
     printable_output()
     with client_errors():
-        shown: Any = connect(url=url, api_key=api_key, data_dir=data_dir).post(f"{_path_of(name)}/rollback", cast_to=object)
+        # Never sent twice: a repeated request whose first answer was lost would go back one move too far.
+        client = connect(url=url, api_key=api_key, data_dir=data_dir).with_options(max_retries=0)
+        shown: Any = client.post(f"{_path_of(name)}/rollback", cast_to=object)
     click.echo(f"{name} -> {shown['target']}")
 
 

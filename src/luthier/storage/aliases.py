@@ -59,9 +59,6 @@ class AliasStore:
             if current_target(connection, name) is not None:
                 message = f"The alias `{name}` already exists and stands for `{before}`. Move it with POST /v1/luthier/aliases/{name}."
                 raise InvalidRequest(message, code="alias_exists", param="name")
-            if _is_model(connection, name):
-                message = f"A model named `{name}` exists; an alias may not hide it. Choose another name."
-                raise InvalidRequest(message, code="model_exists", param="name")
             return AliasAction.CREATED, target
 
         return self._write(name, choose, by)
@@ -70,7 +67,7 @@ class AliasStore:
         """Let an alias stand for another model; the same one again changes nothing.
 
         Raises:
-            InvalidRequest: the target is an alias.
+            InvalidRequest: the target is an alias, or a model has the name of the operator's default.
             NotFound: there is no such alias, or the target is not a model.
         """
 
@@ -116,6 +113,9 @@ class AliasStore:
         with self._database.write() as connection:
             before = current_target(connection, name) or self._defaults.get(name)
             action, target = choose(connection, before)
+            if _is_model(connection, name):
+                message = f"A model named `{name}` exists; an alias may not hide it. Choose another name."
+                raise InvalidRequest(message, code="model_exists", param="name")
             self._check_target(connection, target)
             # A default that is moved to where it already points has no row yet and gets one: the wish was to fix it.
             if target != current_target(connection, name):

@@ -108,6 +108,13 @@ def test_a_default_is_overridden_and_comes_back(aliases: AliasStore, models: Mod
     assert chain.value.code == "alias_of_alias"
 
 
+def test_a_default_that_hides_behind_a_model_cannot_be_moved(database: Database, models: ModelStore) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        AliasStore(database, {"c": "a"}).move("c", "b", by="k")
+    assert refused.value.code == "model_exists"
+    assert models.alias_target("c") is None
+
+
 def test_a_model_with_an_alias_stays(aliases: AliasStore, models: ModelStore) -> None:
     aliases.create("x", "c", by="k")
     with pytest.raises(InvalidRequest, match="the alias `x` stands for it"):
