@@ -118,6 +118,9 @@ def settings_page() -> str:
     return (
         "# Settings\n\n" + PAGE_NOTE + "\nEach process reads its settings once, at its start, from environment variables; "
         "options of `luthier serve` win over them. A value that does not fit its type stops the start with a sentence.\n\n"
+        "Settings may also stand in a file: `luthier.toml` in the directory in which the command is started, or the file that "
+        "`LUTHIER_CONFIG` names. It uses the names below without `LUTHIER_` and in lower case (`port = 9000`), tables for the two that are "
+        "tables (`[aliases]`). Environment variables win over the file; a name that is no setting is refused.\n\n"
         + _table(("variable", "type", "default", "meaning"), rows)
     )
 

@@ -17,6 +17,7 @@ from luthier.core.errors import InvalidRequest
 from luthier.core.settings import Settings
 from luthier.jobs.control import JobControl
 from luthier.jobs.queue import JobQueue
+from luthier.storage.aliases import AliasStore
 from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database
 from luthier.storage.files import FileStore
@@ -37,6 +38,7 @@ class Services:
     queue: JobQueue
     control: JobControl
     models: ModelStore
+    aliases: AliasStore
     workers: WorkerStore
     engine: EngineClient
     api_key: str
@@ -64,6 +66,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         queue=JobQueue(database),
         control=JobControl(database),
         models=ModelStore(database),
+        aliases=AliasStore(database, settings.aliases),
         workers=WorkerStore(database),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),
         api_key=api_key,

@@ -1,7 +1,7 @@
 """Between the office's records and OpenAI's objects. Pure.
 
-What it does: files, jobs, events, checkpoints and models as JSON (reference, sections 1.1, 2.2, 2.5, 2.6, 4.1), and a job's
-request as a ``Job``. What it does not: look anything up. Called by the routes.
+What it does: files, jobs, events and checkpoints as JSON (reference, sections 1.1, 2.2, 2.5, 2.6), and a job's request as a
+``Job``. What it does not: models and aliases (``model_objects.py``), look anything up. Called by the routes.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Any
 from luthier.api.model_names import TrainableModel
 from luthier.api.schemas.fine_tuning import Hyperparameters, JobCreateRequest, LuthierOptions
 from luthier.core.errors import InvalidRequest
-from luthier.core.jobs import CheckpointRecord, FileRecord, Job, JobEvent, JobStatus, ModelKind, ModelRecord
+from luthier.core.jobs import CheckpointRecord, FileRecord, Job, JobEvent, JobStatus
 
 _NO_ERROR = {"code": None, "message": None, "param": None}
 HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
@@ -110,23 +110,6 @@ def checkpoint_object(checkpoint: CheckpointRecord) -> dict[str, Any]:
         "step_number": checkpoint.step_number,
         "metrics": checkpoint.metrics,
     }
-
-
-def model_object(record: ModelRecord, *, name: str | None = None) -> dict[str, Any]:
-    """The ``model`` object; ``name`` is the one asked for where it only stands for the record's."""
-    own = {"base": record.base, "kind": record.kind.value, "job_id": record.job_id, "step": record.step}
-    return {
-        "id": name or record.name,
-        "object": "model",
-        "created": record.created_at,
-        "owned_by": record.owned_by,
-        "luthier": {key: value for key, value in own.items() if value is not None},
-    }
-
-
-def is_deletable(record: ModelRecord) -> bool:
-    """Base models stay."""
-    return record.kind is not ModelKind.BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from luthier.cli.settings_file import read_settings
 from luthier.core.errors import InvalidRequest
-from luthier.core.settings import Settings, from_environment
+from luthier.core.settings import Settings
 
 if TYPE_CHECKING:
     import openai
@@ -40,7 +41,7 @@ def find_server(
         InvalidRequest: no key was given and none stands in the data directory.
     """
     env = os.environ if environ is None else environ
-    settings = from_environment(env, data_dir=data_dir)
+    settings = read_settings(env, data_dir=data_dir)
     address = url or env.get("LUTHIER_URL") or _announced_url(settings) or DEFAULT_URL
     key = api_key or env.get("LUTHIER_API_KEY") or read_key(settings.api_key_file)
     if key is None:

@@ -12,7 +12,7 @@ from luthier.core.errors import LuthierError
 COMMANDS = {
     "serve": ("luthier.cli.serve", "serve", "Start the API, the worker and the engine host on this machine."),
     "trace": ("luthier.cli.trace", "trace", "Show the pipeline trace of a job."),
-    "models": ("luthier.cli.models", "models", "List the served models, or add a base model from a local folder."),
+    "models": ("luthier.cli.models", "models", "List the served models, add a base model from a local folder, or give models other names."),
     "demo": ("luthier.cli.demo", "demo", "Fine-tune the embedded model on the example, and see it get better."),
 }
 

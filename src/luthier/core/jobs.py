@@ -175,3 +175,7 @@ class ModelRecord:
     """How prompts are rendered: ``core.examples.RowFormat`` value of the training file; ``chat`` for bases."""
     sha256: str = ""
     """Hash of the folder's manifest."""
+    revision: str | None = None
+    """Of a base: SHA-256 over its weights, tokenizer and configs; None for other models, and where it was never read."""
+    licence: str | None = None
+    """Of a base: the licence that its card names; None for other models, and where no card names one."""

@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0005"
 """Revision that this code works with: the newest migration."""
 
 metadata = MetaData()
@@ -54,6 +54,8 @@ models = Table(
     Column("row_format", Text, nullable=False),
     Column("sha256", Text, nullable=False),
     Column("deleted_at", Float),
+    Column("revision", Text),  # 0005
+    Column("licence", Text),  # 0005
     sqlite_autoincrement=True,
 )
 
@@ -148,4 +150,19 @@ workers = Table(
     Column("owner", Text, primary_key=True),
     Column("role", Text, primary_key=True),
     Column("beat_at", Float, nullable=False),
+)
+
+# The history is the table: an alias stands for what its newest row says, and no row is ever changed.
+alias_changes = Table(
+    "alias_changes",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("from_target", Text),
+    Column("to_target", Text),
+    Column("changed_at", Integer, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Index("ix_alias_changes_name_seq", "name", "seq"),
+    sqlite_autoincrement=True,
 )

@@ -2,13 +2,13 @@ from typing import Any
 
 import pytest
 
-from luthier.api.mapping import JobParts, check_method, event_object, file_object, job_object, model_object
+from luthier.api.mapping import JobParts, check_method, event_object, file_object, job_object
 from luthier.api.mapping import new_job as job_from_request
 from luthier.api.model_names import TrainableModel
 from luthier.api.schemas.fine_tuning import JobCreateRequest
 from luthier.core.errors import InvalidRequest
 from luthier.core.jobs import Job, JobEvent, JobStatus
-from tests.support.office import new_file, new_job, new_model
+from tests.support.office import new_file, new_job
 
 
 def shown(job: Job, *, spec_strict: bool = False) -> dict[str, Any]:
@@ -61,11 +61,6 @@ def test_an_events_data_is_never_null() -> None:
 
 def test_a_files_object() -> None:
     assert file_object(new_file(id="file-1", expires_at=9))["expires_at"] == 9
-
-
-def test_a_models_object_shows_the_name_asked_for() -> None:
-    assert model_object(new_model("m", step=5), name="alias")["id"] == "alias"
-    assert model_object(new_model("m", step=5))["luthier"]["step"] == 5
 
 
 def test_a_job_from_a_request() -> None:

@@ -10,3 +10,16 @@ class RenderRequest(WireModel):
     model: ModelName
     messages: Messages
     add_generation_prompt: bool = True
+
+
+class AliasCreateRequest(WireModel):
+    """Make an alias."""
+
+    name: ModelName
+    target: ModelName
+
+
+class AliasMoveRequest(WireModel):
+    """Let an alias stand for another model."""
+
+    target: ModelName
