@@ -23,6 +23,8 @@ from luthier.storage.database import Database
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
+from luthier.storage.parts import PartFiles
+from luthier.storage.uploads import UploadStore
 from luthier.storage.workers import WorkerStore
 
 
@@ -34,6 +36,8 @@ class Services:
     database: Database
     blobs: BlobStore
     files: FileStore
+    uploads: UploadStore
+    parts: PartFiles
     jobs: JobStore
     queue: JobQueue
     control: JobControl
@@ -62,6 +66,8 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         database=database,
         blobs=BlobStore(settings.blobs_dir),
         files=FileStore(database),
+        uploads=UploadStore(database),
+        parts=PartFiles(settings.uploads_dir),
         jobs=JobStore(database),
         queue=JobQueue(database),
         control=JobControl(database),

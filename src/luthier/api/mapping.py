@@ -1,7 +1,7 @@
 """Between the office's records and OpenAI's objects. Pure.
 
-What it does: files, jobs, events and checkpoints as JSON (reference, sections 1.1, 2.2, 2.5, 2.6), and a job's request as a
-``Job``. What it does not: models and aliases (``model_objects.py``), look anything up. Called by the routes.
+What it does: files, uploads, jobs, events and checkpoints as JSON (reference, sections 1.1, 1.3, 2.2, 2.5, 2.6), and a job's request
+as a ``Job``. What it does not: models and aliases (``model_objects.py``), look anything up. Called by the routes.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from luthier.api.model_names import TrainableModel
 from luthier.api.schemas.fine_tuning import Hyperparameters, JobCreateRequest, LuthierOptions
 from luthier.core.errors import InvalidRequest
 from luthier.core.jobs import CheckpointRecord, FileRecord, Job, JobEvent, JobStatus
+from luthier.core.uploads import PartRecord, UploadRecord
 
 _NO_ERROR = {"code": None, "message": None, "param": None}
 HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
@@ -29,6 +30,26 @@ def file_object(record: FileRecord) -> dict[str, Any]:
         "status": record.status,
         "status_details": None,
     }
+
+
+def upload_object(record: UploadRecord, file: FileRecord | None) -> dict[str, Any]:
+    """The ``upload`` object; ``file`` is what a completed one became, as long as it exists."""
+    return {
+        "id": record.id,
+        "object": "upload",
+        "bytes": record.bytes,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "filename": record.filename,
+        "purpose": record.purpose,
+        "status": record.status.value,
+        "file": None if file is None else file_object(file),
+    }
+
+
+def part_object(record: PartRecord) -> dict[str, Any]:
+    """The ``upload.part`` object."""
+    return {"id": record.id, "object": "upload.part", "created_at": record.created_at, "upload_id": record.upload_id}
 
 
 def _integrations(job: Job) -> list[dict[str, Any]] | None:

@@ -18,6 +18,16 @@ def new_file_id() -> str:
     return "file-" + _random_base62(22)
 
 
+def new_upload_id() -> str:
+    """``upload_`` and 32 hexadecimal characters."""
+    return "upload_" + secrets.token_hex(16)
+
+
+def new_part_id() -> str:
+    """``part_`` and 32 hexadecimal characters."""
+    return "part_" + secrets.token_hex(16)
+
+
 def new_job_id() -> str:
     """``ftjob-`` and 24 base-62 characters."""
     return "ftjob-" + _random_base62(24)

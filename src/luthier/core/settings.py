@@ -86,6 +86,10 @@ class Settings:
     """Longest accepted line of a JSONL file, bytes."""
     max_file_bytes: int = 512 * 1024 * 1024
     """Largest accepted file upload, bytes."""
+    max_upload_bytes: int = 8 * 1024 * 1024 * 1024
+    """Largest file that may be uploaded in parts, bytes."""
+    max_part_bytes: int = 64 * 1024 * 1024
+    """Largest part of such an upload, bytes."""
     max_context_tokens: int = 4096
     """Longest prompt plus answer that is served, tokens (a base model's own limit may be lower)."""
     aliases: dict[str, str] = field(default_factory=dict)
@@ -107,6 +111,11 @@ class Settings:
     def blobs_dir(self) -> Path:
         """Uploaded and result files by SHA-256."""
         return self.data_dir / "blobs"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Parts of uploads that are not complete yet."""
+        return self.data_dir / "uploads"
 
     @property
     def models_dir(self) -> Path:

@@ -166,3 +166,34 @@ alias_changes = Table(
     Index("ix_alias_changes_name_seq", "name", "seq"),
     sqlite_autoincrement=True,
 )
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("filename", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("mime_type", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer, nullable=False),
+    Column("file_expires_after", Integer),
+    Column("status", Text, nullable=False),
+    Column("part_ids", JSON(none_as_null=True)),
+    Column("md5", Text),
+    Column("file_id", Text),
+    sqlite_autoincrement=True,
+)
+
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("upload_id", Text, ForeignKey("uploads.id"), nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Index("ix_upload_parts_upload_id", "upload_id"),
+    sqlite_autoincrement=True,
+)
