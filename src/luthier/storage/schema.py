@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0004"
 """Revision that this code works with: the newest migration."""
 
 metadata = MetaData()
@@ -148,4 +148,19 @@ workers = Table(
     Column("owner", Text, primary_key=True),
     Column("role", Text, primary_key=True),
     Column("beat_at", Float, nullable=False),
+)
+
+stored_completions = Table(
+    "stored_completions",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("created_at", Integer, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("completion", JSON, nullable=False),
+    Column("messages", JSON, nullable=False),
+    Column("tools", JSON, nullable=False),
+    Column("deleted_at", Float),
+    sqlite_autoincrement=True,
 )
