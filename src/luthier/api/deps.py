@@ -22,6 +22,7 @@ from luthier.storage.database import Database
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
+from luthier.storage.stored_completions import StoredCompletionStore
 from luthier.storage.workers import WorkerStore
 
 
@@ -38,6 +39,7 @@ class Services:
     control: JobControl
     models: ModelStore
     workers: WorkerStore
+    stored_completions: StoredCompletionStore
     engine: EngineClient
     api_key: str
     clock: Callable[[], float] = time.time
@@ -65,6 +67,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         control=JobControl(database),
         models=ModelStore(database),
         workers=WorkerStore(database),
+        stored_completions=StoredCompletionStore(database),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),
         api_key=api_key,
     )
