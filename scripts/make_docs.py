@@ -80,7 +80,7 @@ def _tree_lines(folder: Path, depth: int) -> Iterator[str]:
             yield f"{label + '/':<{TEXT_COLUMN}}{text}".rstrip()
             yield from _tree_lines(entry, depth + 1)
         elif entry.suffix == ".py" and entry.name != "__init__.py":
-            yield f"{label:<{TEXT_COLUMN}}{_says_of_itself(entry)}".rstrip()
+            yield f"{label:<{TEXT_COLUMN - 1}} {_says_of_itself(entry)}".rstrip()
 
 
 def _says_of_itself(module: Path) -> str:

@@ -24,6 +24,7 @@ from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
 from luthier.storage.parts import PartFiles
+from luthier.storage.stored_completions import StoredCompletionStore
 from luthier.storage.uploads import UploadStore
 from luthier.storage.workers import WorkerStore
 
@@ -44,6 +45,7 @@ class Services:
     models: ModelStore
     aliases: AliasStore
     workers: WorkerStore
+    stored_completions: StoredCompletionStore
     engine: EngineClient
     api_key: str
     clock: Callable[[], float] = time.time
@@ -74,6 +76,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         models=ModelStore(database),
         aliases=AliasStore(database, settings.aliases),
         workers=WorkerStore(database),
+        stored_completions=StoredCompletionStore(database),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),
         api_key=api_key,
     )

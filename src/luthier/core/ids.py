@@ -53,6 +53,11 @@ def new_completion_id() -> str:
     return "cmpl-" + _random_base62(29)
 
 
+def new_tool_call_id() -> str:
+    """``call_`` and 24 base-62 characters."""
+    return "call_" + _random_base62(24)
+
+
 def new_request_id() -> str:
     """``req_`` and 32 hexadecimal characters."""
     return "req_" + secrets.token_hex(16)

@@ -197,3 +197,18 @@ upload_parts = Table(
     Index("ix_upload_parts_upload_id", "upload_id"),
     sqlite_autoincrement=True,
 )
+
+stored_completions = Table(
+    "stored_completions",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("created_at", Integer, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("completion", JSON, nullable=False),
+    Column("messages", JSON, nullable=False),
+    Column("tools", JSON, nullable=False),
+    Column("deleted_at", Float),
+    sqlite_autoincrement=True,
+)

@@ -71,7 +71,7 @@ def create_job(
     return JsonReply(_shown(services, services.queue.submit(new_job(body, parts), retry=mark)))
 
 
-def _metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
+def metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
     """``metadata[k]=v`` pairs, and whether ``metadata=null`` was asked for."""
     filters: dict[str, str] = {}
     for key, value in request.query_params.multi_items():
@@ -86,7 +86,7 @@ def _metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
 @router.get("")
 def list_jobs(request: Request, services: Injected, limit: Limit = 20, after: After = None) -> Response:
     """A page of jobs, newest first."""
-    metadata, is_null = _metadata_filter(request)
+    metadata, is_null = metadata_filter(request)
     page = services.jobs.list(limit=limit, after=after, metadata=metadata or None, metadata_is_null=is_null)
     return JsonReply(listing([_shown(services, job) for job in page.items], has_more=page.has_more))
 
