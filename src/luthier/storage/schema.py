@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0003"
 """Revision that this code works with: the newest migration."""
 
 metadata = MetaData()
@@ -91,6 +91,7 @@ jobs = Table(
     Column("lease_expires_at", Float),
     Column("attempts", Integer, nullable=False),
     Column("progress_step", Integer, nullable=False),
+    Column("paused_from", Text),
     Index("ix_jobs_status_seq", "status", "seq"),
     sqlite_autoincrement=True,
 )
@@ -148,4 +149,17 @@ workers = Table(
     Column("owner", Text, primary_key=True),
     Column("role", Text, primary_key=True),
     Column("beat_at", Float, nullable=False),
+)
+
+checkpoint_permissions = Table(
+    "checkpoint_permissions",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("model_name", Text, nullable=False),
+    Column("project_id", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    # Its index also lists the permissions of one checkpoint.
+    UniqueConstraint("model_name", "project_id", name="uq_checkpoint_permissions_model_name_project_id"),
+    sqlite_autoincrement=True,
 )

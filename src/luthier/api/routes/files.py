@@ -102,4 +102,5 @@ def file_content(file_id: str, request: Request, services: Injected, format: Ann
         return FileResponse(path, media_type="application/octet-stream", filename=record.filename)
     if format == "csv" or "text/csv" in request.headers.get("accept", "").lower():
         return FileResponse(path, media_type="text/csv; charset=utf-8", filename=record.filename)
-    return Response(base64.b64encode(path.read_bytes()), media_type="application/octet-stream")
+    disposition = {"content-disposition": f'attachment; filename="{record.filename}"'}
+    return Response(base64.b64encode(path.read_bytes()), media_type="application/octet-stream", headers=disposition)
