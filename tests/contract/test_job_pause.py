@@ -46,8 +46,8 @@ def test_a_running_job_goes_back_into_the_queue(server: ApiServer, training_file
     job_id = create(lenient(server), training_file).id
     fence, store = lease(server, job_id), server.services.jobs
     store.update(job_id, fence=fence, changes={"status": JobStatus.QUEUED}, events=[note("queued")])
-    store.update(job_id, fence=fence, changes={"status": JobStatus.RUNNING, "estimated_finish": 2_000_000_000}, events=[note("started")])
-    assert jobs.retrieve(job_id).estimated_finish == 2_000_000_000
+    store.update(job_id, fence=fence, changes={"status": JobStatus.RUNNING, "estimated_finish": 4_000_000_000}, events=[note("started")])
+    assert jobs.retrieve(job_id).estimated_finish == 4_000_000_000
     paused = jobs.pause(job_id)
     assert (paused.status, paused.estimated_finish) == ("paused", None)
     assert jobs.resume(job_id).status == "queued"
@@ -58,7 +58,7 @@ def test_an_estimate_is_shown_only_while_a_trainer_has_the_job(server: ApiServer
     job_id = create(client, training_file).id
     fence, store = lease(server, job_id), server.services.jobs
     store.update(job_id, fence=fence, changes={"status": JobStatus.QUEUED}, events=[note("queued")])
-    store.update(job_id, fence=fence, changes={"status": JobStatus.RUNNING, "estimated_finish": 2_000_000_000}, events=[note("started")])
+    store.update(job_id, fence=fence, changes={"status": JobStatus.RUNNING, "estimated_finish": 4_000_000_000}, events=[note("started")])
     server.services.queue.release(job_id, fence)
     assert client.fine_tuning.jobs.retrieve(job_id).estimated_finish is None
 

@@ -39,9 +39,11 @@ def _integrations(job: Job) -> list[dict[str, Any]] | None:
     return [{**item, "wandb": {**unset, **item["wandb"], "run_id": job.id}} for item in job.integrations]
 
 
-def _estimated_finish(job: Job) -> int | None:
-    """A time only while a trainer keeps it up to date."""
-    return job.estimated_finish if job.status is JobStatus.RUNNING and job.lease_owner is not None else None
+def _estimated_finish(job: Job, now: int) -> int | None:
+    """A time only while a trainer keeps it up to date, and never one that has passed: evaluation and deployment follow the last step."""
+    if job.estimated_finish is None or job.status is not JobStatus.RUNNING or job.lease_owner is None:
+        return None
+    return max(job.estimated_finish, now)
 
 
 def _status_reason(job: Job) -> str | None:
@@ -64,7 +66,7 @@ def _own_fields(job: Job) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def job_object(job: Job, *, organization: str, spec_strict: bool) -> dict[str, Any]:
+def job_object(job: Job, *, organization: str, spec_strict: bool, now: int) -> dict[str, Any]:
     """The ``fine_tuning.job`` object; hyperparameters stand in both places where clients look."""
     hyperparameters = {name: job.hyperparameters.get(name, "auto") for name in HYPERPARAMETERS}
     return {
@@ -85,7 +87,7 @@ def job_object(job: Job, *, organization: str, spec_strict: bool) -> dict[str, A
         "error": job.error or (None if spec_strict else dict(_NO_ERROR)),
         "integrations": _integrations(job),
         "seed": job.seed,
-        "estimated_finish": _estimated_finish(job),
+        "estimated_finish": _estimated_finish(job, now),
         "metadata": job.metadata,
         "user_provided_suffix": job.suffix,
         "usage_metrics": None,

@@ -40,7 +40,8 @@ def find_job(services: Services, job_id: str) -> Job:
 
 
 def _shown(services: Services, job: Job) -> dict[str, object]:
-    return job_object(job, organization=services.settings.organization, spec_strict=services.settings.spec_strict)
+    settings = services.settings
+    return job_object(job, organization=settings.organization, spec_strict=settings.spec_strict, now=int(services.clock()))
 
 
 def _input_file(services: Services, file_id: str, param: str) -> FileRecord:
