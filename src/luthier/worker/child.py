@@ -94,9 +94,7 @@ def _attempt(order: ChildOrder) -> int:
         now=time.time,
     )
     try:
-        pipelines.LANES[order.lane](context)
-    except JobFailure as failure:
-        _fail(context, failure)
+        _carry_out(context, order.lane)
     except Unavailable:
         if not heartbeat.should_stop():
             raise  # otherwise the server is stopping: the next one goes on from the resume state
@@ -112,6 +110,13 @@ def _attempt(order: ChildOrder) -> int:
         queue.release(job.id, job.fence)
     database.close()
     return EXIT_OK
+
+
+def _carry_out(context: RunContext, lane: str) -> None:
+    try:
+        pipelines.LANES[lane](context)
+    except JobFailure as failure:
+        _fail(context, failure)  # refused as any other write when the job was taken away meanwhile
 
 
 def announced_step(store: JobStore, job: Job) -> int:
