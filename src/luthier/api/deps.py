@@ -24,6 +24,7 @@ from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
 from luthier.storage.parts import PartFiles
+from luthier.storage.permissions import PermissionStore
 from luthier.storage.stored_completions import StoredCompletionStore
 from luthier.storage.uploads import UploadStore
 from luthier.storage.workers import WorkerStore
@@ -44,6 +45,7 @@ class Services:
     control: JobControl
     models: ModelStore
     aliases: AliasStore
+    permissions: PermissionStore
     workers: WorkerStore
     stored_completions: StoredCompletionStore
     engine: EngineClient
@@ -75,6 +77,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         control=JobControl(database),
         models=ModelStore(database),
         aliases=AliasStore(database, settings.aliases),
+        permissions=PermissionStore(database),
         workers=WorkerStore(database),
         stored_completions=StoredCompletionStore(database),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),

@@ -43,6 +43,11 @@ def new_checkpoint_id() -> str:
     return "ftckpt_" + _random_base62(24)
 
 
+def new_permission_id() -> str:
+    """``cp_`` and 24 base-62 characters."""
+    return "cp_" + _random_base62(24)
+
+
 def new_chat_completion_id() -> str:
     """``chatcmpl-`` and 29 base-62 characters."""
     return "chatcmpl-" + _random_base62(29)

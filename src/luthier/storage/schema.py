@@ -93,6 +93,7 @@ jobs = Table(
     Column("lease_expires_at", Float),
     Column("attempts", Integer, nullable=False),
     Column("progress_step", Integer, nullable=False),
+    Column("paused_from", Text),
     Index("ix_jobs_status_seq", "status", "seq"),
     sqlite_autoincrement=True,
 )
@@ -210,5 +211,18 @@ stored_completions = Table(
     Column("messages", JSON, nullable=False),
     Column("tools", JSON, nullable=False),
     Column("deleted_at", Float),
+    sqlite_autoincrement=True,
+)
+
+checkpoint_permissions = Table(
+    "checkpoint_permissions",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("model_name", Text, nullable=False),
+    Column("project_id", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    # Its index also lists the permissions of one checkpoint.
+    UniqueConstraint("model_name", "project_id", name="uq_checkpoint_permissions_model_name_project_id"),
     sqlite_autoincrement=True,
 )
