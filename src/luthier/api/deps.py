@@ -22,6 +22,7 @@ from luthier.storage.database import Database
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
+from luthier.storage.responses import ResponseStore
 from luthier.storage.workers import WorkerStore
 
 
@@ -37,6 +38,7 @@ class Services:
     queue: JobQueue
     control: JobControl
     models: ModelStore
+    responses: ResponseStore
     workers: WorkerStore
     engine: EngineClient
     api_key: str
@@ -64,6 +66,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         queue=JobQueue(database),
         control=JobControl(database),
         models=ModelStore(database),
+        responses=ResponseStore(database),
         workers=WorkerStore(database),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),
         api_key=api_key,
