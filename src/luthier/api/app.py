@@ -24,6 +24,7 @@ from luthier.api.routes import (
     luthier,
     models,
     rescue,
+    responses,
     stored_completions,
     uploads,
 )
@@ -57,6 +58,7 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
         chat,
         stored_completions,
         completions,
+        responses,
         luthier,
         aliases,
         rescue,

@@ -25,6 +25,7 @@ from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
 from luthier.storage.parts import PartFiles
 from luthier.storage.permissions import PermissionStore
+from luthier.storage.responses import ResponseStore
 from luthier.storage.stored_completions import StoredCompletionStore
 from luthier.storage.uploads import UploadStore
 from luthier.storage.workers import WorkerStore
@@ -46,6 +47,7 @@ class Services:
     models: ModelStore
     aliases: AliasStore
     permissions: PermissionStore
+    responses: ResponseStore
     workers: WorkerStore
     stored_completions: StoredCompletionStore
     engine: EngineClient
@@ -78,6 +80,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         models=ModelStore(database),
         aliases=AliasStore(database, settings.aliases),
         permissions=PermissionStore(database),
+        responses=ResponseStore(database),
         workers=WorkerStore(database),
         stored_completions=StoredCompletionStore(database),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),

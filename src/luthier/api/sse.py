@@ -6,7 +6,7 @@ closes the source of the events whatever happens. What it does not: know what th
 """
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import orjson
@@ -39,10 +39,15 @@ async def framed(events: AsyncGenerator[dict[str, Any], None]) -> AsyncGenerator
 
 
 class EventStream(StreamingResponse):
-    """A streamed answer over ``events``; ``source`` is what they are made from."""
+    """A streamed answer over ``events``; ``source`` is what they are made from, ``frames`` how they are written."""
 
-    def __init__(self, events: AsyncGenerator[dict[str, Any], None], source: AsyncGenerator[Any, None]) -> None:
-        self._frames = framed(events)
+    def __init__(
+        self,
+        events: AsyncGenerator[dict[str, Any], None],
+        source: AsyncGenerator[Any, None],
+        frames: Callable[[AsyncGenerator[dict[str, Any], None]], AsyncGenerator[bytes, None]] = framed,
+    ) -> None:
+        self._frames = frames(events)
         self._events = events
         self._source = source
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}

@@ -56,6 +56,7 @@ class Render:
     target: ModelTarget
     messages: tuple[dict[str, Any], ...]
     add_generation_prompt: bool = True
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +206,7 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "Generate": _generate,
     "Load": lambda p: Load(**_target(p)),
     "Unload": lambda p: Unload(**p),
-    "Render": lambda p: Render(**_target(_tuples(p, "messages"))),
+    "Render": lambda p: Render(**_target(_tuples(p, "messages", "tools"))),
     "Score": lambda p: Score(**{**_target(p), "conversations": tuple(tuple(c) for c in p["conversations"])}),
     "Status": lambda p: Status(**p),
     "Started": _started,

@@ -63,6 +63,21 @@ def new_tool_call_id() -> str:
     return "call_" + _random_base62(24)
 
 
+def new_response_id() -> str:
+    """``resp_`` and 48 hexadecimal characters."""
+    return "resp_" + secrets.token_hex(24)
+
+
+def new_message_id() -> str:
+    """``msg_`` and 48 hexadecimal characters."""
+    return "msg_" + secrets.token_hex(24)
+
+
+def new_function_item_id() -> str:
+    """``fc_`` and 48 hexadecimal characters: a function call, or its output, among a response's items."""
+    return "fc_" + secrets.token_hex(24)
+
+
 def new_request_id() -> str:
     """``req_`` and 32 hexadecimal characters."""
     return "req_" + secrets.token_hex(16)

@@ -168,7 +168,7 @@ class Desk:
 
     def _rendered(self, request: Render) -> RenderedTokens:
         renderer = self._cache.renderer(request.target)
-        conversation = conversation_of(request.messages)
+        conversation = conversation_of(request.messages, request.tools)
         render = renderer.prompt if request.add_generation_prompt else renderer.example
         rendered = render(conversation, request.target.row_format)
         return RenderedTokens(tokens=tuple(renderer.describe(rendered)))

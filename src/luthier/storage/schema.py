@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0005"
+HEAD = "0007"
 """Revision that this code works with: the newest migration."""
 
 metadata = MetaData()
@@ -224,5 +224,31 @@ checkpoint_permissions = Table(
     Column("created_at", Integer, nullable=False),
     # Its index also lists the permissions of one checkpoint.
     UniqueConstraint("model_name", "project_id", name="uq_checkpoint_permissions_model_name_project_id"),
+    sqlite_autoincrement=True,
+)
+
+# Stored responses (storage/responses.py): each with the whole context it was made from, so that none depends on another's life.
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("created_at", Integer, nullable=False),
+    Column("body", JSON, nullable=False),
+    Index("ix_responses_created_at", "created_at"),
+    sqlite_autoincrement=True,
+)
+
+response_items = Table(
+    "response_items",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("response_id", Text, ForeignKey("responses.id"), nullable=False),
+    Column("item_id", Text, nullable=False),
+    Column("is_output", Boolean, nullable=False),
+    Column("item", JSON, nullable=False),
+    UniqueConstraint("response_id", "item_id", name="uq_response_items_response_id_item_id"),
+    Index("ix_response_items_item_id", "item_id"),
     sqlite_autoincrement=True,
 )

@@ -24,6 +24,7 @@ MESSAGES = [
     m.Load(target=TARGET),
     m.Unload(name="x"),
     m.Render(target=TARGET, messages=({"role": "user", "content": "x"},), add_generation_prompt=False),
+    m.Render(target=TARGET, messages=({"role": "user", "content": "x"},), tools=({"type": "function", "function": {"name": "f"}},)),
     m.Score(target=TARGET, conversations=(({"role": "user", "content": "x"},),), max_length=9),
     m.Status(),
     m.Started(prompt_tokens=3),

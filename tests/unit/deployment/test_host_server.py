@@ -227,6 +227,20 @@ def test_render_shows_tokens_without_loading_weights(running: Running) -> None:
     assert running.loads == []
 
 
+def test_render_counts_the_tokens_that_generation_reads(running: Running) -> None:
+    tools = ({"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}},)
+    counts: set[int] = set()
+    for offered in ((), tools):
+        reply = running.link.request(Render(target=TARGET, messages=HELLO, tools=offered))
+        assert isinstance(reply, RenderedTokens)
+        _, _, finished = running.link.generate(
+            Generate(target=TARGET, sampling=SamplingParams(max_tokens=1), messages=HELLO, tools=offered)
+        )
+        assert len(reply.tokens) == finished.prompt_tokens
+        counts.add(finished.prompt_tokens)
+    assert len(counts) == 2
+
+
 def test_expected_errors_come_back_as_their_class(running: Running) -> None:
     with pytest.raises(NotFound) as caught:
         running.link.request(Load(target=ModelTarget(name="gone", base_path="/nowhere")))
