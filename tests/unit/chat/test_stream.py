@@ -9,8 +9,8 @@ from tests.support.tiny_models import mini_folder
 MINI = Tokenizer.load(mini_folder())
 
 
-def _pieces(ids: list[int], stop: tuple[str, ...] = (), **options: bool) -> tuple[list[str], StreamDecoder]:
-    decoder = StreamDecoder(MINI, stop, **options)
+def _pieces(ids: list[int], stop: tuple[str, ...] = (), skip_special: bool = True) -> tuple[list[str], StreamDecoder]:
+    decoder = StreamDecoder(MINI, stop, skip_special=skip_special)
     return [*(decoder.push(i) for i in ids), decoder.finish()], decoder
 
 
