@@ -84,6 +84,10 @@ class Settings:
     """Largest accepted file upload, bytes."""
     max_context_tokens: int = 4096
     """Longest prompt plus answer that is served, tokens (a base model's own limit may be lower)."""
+    webhooks_allow_http: bool = False
+    """True: webhook endpoints may have ``http`` addresses, without encryption."""
+    webhooks_allow_private: bool = False
+    """True: webhooks may go to private, loopback and link-local addresses, and to any port. Whoever holds the key reaches them then."""
 
     @property
     def state_database(self) -> Path:
