@@ -1,9 +1,10 @@
 """The application: a list of routers and handlers, and nothing else.
 
-What it does: puts every route but the two health checks behind the key, and the edge around all. What it does not: hold
-routes. Called by ``cli/serve.py`` and by tests.
+What it does: puts every route but the two health checks behind the key, and the edge around all; sends webhooks as long as
+it lives. What it does not: hold routes. Called by ``cli/serve.py`` and by tests.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -13,7 +14,8 @@ from luthier.api.auth import require_key
 from luthier.api.deps import Services
 from luthier.api.edge import Edge
 from luthier.api.errors import HANDLED, handle
-from luthier.api.routes import chat, completions, files, fine_tuning, health, luthier, models
+from luthier.api.routes import chat, completions, files, fine_tuning, health, luthier, models, webhooks
+from luthier.api.webhooks.delivery import WebhookDeliveries
 from luthier.core.settings import Settings
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -25,7 +27,11 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        deliveries = WebhookDeliveries(services.webhooks, services.webhook_sender, clock=services.clock)
+        sending = asyncio.create_task(deliveries.run(), name="webhooks")
         yield
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
         services.database.close()
 
     # No generated pages: they would be routes without a key. No redirects: they would repeat a body to another address.
@@ -35,7 +41,7 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
     for error in HANDLED:
         app.add_exception_handler(error, handle)
     guarded = APIRouter(prefix="/v1", dependencies=[Depends(require_key)])
-    for room in (files, fine_tuning, models, chat, completions, luthier):
+    for room in (files, fine_tuning, models, chat, completions, luthier, webhooks):
         guarded.include_router(room.router)
     app.include_router(guarded)
     app.include_router(health.router)

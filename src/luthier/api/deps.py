@@ -13,6 +13,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from luthier.api.engine_client import EngineClient
+from luthier.api.webhooks.sender import WebhookSender
 from luthier.core.errors import InvalidRequest
 from luthier.core.settings import Settings
 from luthier.jobs.control import JobControl
@@ -22,6 +23,7 @@ from luthier.storage.database import Database
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
+from luthier.storage.webhooks import WebhookStore
 from luthier.storage.workers import WorkerStore
 
 
@@ -38,6 +40,8 @@ class Services:
     control: JobControl
     models: ModelStore
     workers: WorkerStore
+    webhooks: WebhookStore
+    webhook_sender: WebhookSender
     engine: EngineClient
     api_key: str
     clock: Callable[[], float] = time.time
@@ -65,6 +69,8 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         control=JobControl(database),
         models=ModelStore(database),
         workers=WorkerStore(database),
+        webhooks=WebhookStore(database),
+        webhook_sender=WebhookSender(settings),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),
         api_key=api_key,
     )
