@@ -1,6 +1,7 @@
 """A receiver of webhooks in this process: real HTTP on a free port, with scripted answers. Called by tests of webhooks."""
 
 import queue
+import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,9 @@ class Received:
 class Receiver:
     """Answers with the statuses in order, the last one for ever; ``hang`` keeps every request waiting until ``let_go``."""
 
-    def __init__(self, statuses: Sequence[int] = (200,), *, hang: bool = False, location: str = "") -> None:
+    def __init__(
+        self, statuses: Sequence[int] = (200,), *, hang: bool = False, location: str = "", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.received: queue.Queue[Received] = queue.Queue()
         self._statuses = list(statuses)
         self._released = threading.Event()
@@ -75,6 +78,8 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/hook?from=luthier"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

@@ -1,9 +1,13 @@
 """One attempt: where it connects, what counts as accepted, and every way in which it may fail, as a value."""
 
 import asyncio
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -180,3 +184,41 @@ def test_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = send(STRICT, NAMED)
     assert attempt.status_code is None
     assert "could not be resolved" in str(attempt)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a self-signed certificate for hooks.example.com in one file."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    names = ["-subj", "/CN=hooks.example.com", "-addext", "subjectAltName=DNS:hooks.example.com"]
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    subprocess.run([openssl, "req", *kind, *files, *names], check=True, capture_output=True)
+    both = folder / "both.pem"
+    both.write_bytes((folder / "key.pem").read_bytes() + (folder / "cert.pem").read_bytes())
+    return both
+
+
+@pytest.mark.parametrize(("host", "accepted"), [("hooks.example.com", True), ("other.example.com", False)])
+def test_the_certificate_is_checked_for_the_name_and_not_for_the_number(certificate: Path, host: str, accepted: bool) -> None:
+    asked: list[str | None] = []
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(certificate)
+    server_side.sni_callback = lambda _socket, name, _context: asked.append(name)
+    receiver = Receiver(tls=server_side)
+    trusting = ssl.create_default_context(cafile=certificate)
+    try:
+        attempt = send(
+            OPEN,
+            f"https://{host}:{receiver.port}/",
+            resolve=resolving(["127.0.0.1"]),
+            transport=lambda: httpx2.AsyncHTTPTransport(verify=trusting, trust_env=False),
+        )
+    finally:
+        receiver.stop()
+    assert attempt.accepted is accepted, attempt
+    assert asked == [host]
+    assert receiver.received.empty() is not accepted
