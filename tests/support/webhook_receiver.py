@@ -87,7 +87,7 @@ class Receiver:
 
     def next(self) -> Received:
         """The next request; fails when none comes."""
-        return self.received.get(timeout=30)
+        return self.received.get(timeout=60)
 
     def let_go(self) -> None:
         """Answer what waits."""
