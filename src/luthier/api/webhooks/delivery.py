@@ -20,6 +20,8 @@ from luthier.storage.webhooks import WebhookStore
 _LOG = logging.getLogger("luthier.webhooks")
 
 IDLE_SECONDS = 0.5
+FAULT_SECONDS = 5.0
+"""Wait after a claim that failed, so that a database that stays away does not fill the log."""
 LEASE_SECONDS = 30.0
 """Several times the longest attempt: a lease that runs out means that its process is gone."""
 FIRST_DELAY_SECONDS = 5.0
@@ -64,13 +66,15 @@ class WebhookDeliveries:
         """Until cancelled; attempts under way end with it."""
         try:
             while True:
+                pause = FAULT_SECONDS
                 try:
                     await self.start_due()
+                    pause = IDLE_SECONDS
                 except (Unavailable, StorageFull) as busy:
                     _LOG.warning("no deliveries claimed: %s", busy.message)
                 except Exception:  # noqa: BLE001 - an edge: one unforeseen fault must not end all deliveries in silence
                     _LOG.exception("no deliveries claimed")
-                await asyncio.sleep(IDLE_SECONDS)
+                await asyncio.sleep(pause)
         finally:
             for task in self._under_way:
                 task.cancel()

@@ -71,6 +71,7 @@ class Office:
 @pytest.fixture
 def office(database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Office:
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "FAULT_SECONDS", 0.01)
     return Office(database, clock)
 
 
