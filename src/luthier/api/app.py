@@ -1,9 +1,10 @@
 """The application: a list of routers and handlers, and nothing else.
 
-What it does: puts every route but the two health checks behind the key, and the edge around all. What it does not: hold
-routes. Called by ``cli/serve.py`` and by tests.
+What it does: puts every route but the two health checks behind the key, and the edge around all; sends webhooks as long as
+it lives. What it does not: hold routes. Called by ``cli/serve.py`` and by tests.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -27,7 +28,9 @@ from luthier.api.routes import (
     responses,
     stored_completions,
     uploads,
+    webhooks,
 )
+from luthier.api.webhooks.delivery import WebhookDeliveries
 from luthier.core.settings import Settings
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -39,7 +42,11 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        deliveries = WebhookDeliveries(services.webhooks, services.webhook_sender, clock=services.clock)
+        sending = asyncio.create_task(deliveries.run(), name="webhooks")
         yield
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
         services.database.close()
 
     # No generated pages: they would be routes without a key. No redirects: they would repeat a body to another address.
@@ -62,6 +69,7 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
         luthier,
         aliases,
         rescue,
+        webhooks,
     ):
         guarded.include_router(room.router)
     app.include_router(guarded)

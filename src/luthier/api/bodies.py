@@ -70,10 +70,12 @@ def _parse(raw: bytes, schema: type[Body]) -> Body:
         raise invalid_request_of(error.errors(include_url=False)) from error
 
 
-def json_body(schema: type[Body]) -> Callable[[Request], Awaitable[Body]]:
-    """The dependency that reads and checks a body of this schema."""
+def json_body(schema: type[Body], *, optional: bool = False) -> Callable[[Request], Awaitable[Body]]:
+    """The dependency that reads and checks a body of this schema; with ``optional`` no body at all stands for ``{}``."""
 
     async def read(request: Request) -> Body:
+        if optional and not await raw_body(request):
+            return _parse(b"{}", schema)
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json":
             raise InvalidRequest(

@@ -13,6 +13,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from luthier.api.engine_client import EngineClient
+from luthier.api.webhooks.sender import WebhookSender
 from luthier.core.errors import InvalidRequest
 from luthier.core.settings import Settings
 from luthier.jobs.control import JobControl
@@ -28,6 +29,7 @@ from luthier.storage.permissions import PermissionStore
 from luthier.storage.responses import ResponseStore
 from luthier.storage.stored_completions import StoredCompletionStore
 from luthier.storage.uploads import UploadStore
+from luthier.storage.webhooks import WebhookStore
 from luthier.storage.workers import WorkerStore
 
 
@@ -50,6 +52,8 @@ class Services:
     responses: ResponseStore
     workers: WorkerStore
     stored_completions: StoredCompletionStore
+    webhooks: WebhookStore
+    webhook_sender: WebhookSender
     engine: EngineClient
     api_key: str
     clock: Callable[[], float] = time.time
@@ -83,6 +87,8 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         responses=ResponseStore(database),
         workers=WorkerStore(database),
         stored_completions=StoredCompletionStore(database),
+        webhooks=WebhookStore(database),
+        webhook_sender=WebhookSender(settings),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),
         api_key=api_key,
     )

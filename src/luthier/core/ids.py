@@ -3,6 +3,7 @@
 What it does: makes random ids. What it does not: look anything up. Called by api, jobs, storage and worker.
 """
 
+import base64
 import secrets
 import string
 
@@ -96,3 +97,18 @@ def new_api_key() -> str:
 def new_owner_id() -> str:
     """Names one running process as the holder of leases."""
     return "owner-" + secrets.token_hex(8)
+
+
+def new_webhook_id() -> str:
+    """``wh_`` and 32 hexadecimal characters: a webhook endpoint, or one delivery (the ``webhook-id`` header)."""
+    return "wh_" + secrets.token_hex(16)
+
+
+def new_webhook_event_id() -> str:
+    """``evt_`` and 32 hexadecimal characters."""
+    return "evt_" + secrets.token_hex(16)
+
+
+def new_webhook_secret() -> str:
+    """``whsec_`` and the base64 of 24 random bytes, which needs no padding."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode("ascii")

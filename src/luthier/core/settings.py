@@ -96,6 +96,10 @@ class Settings:
     """Default aliases, name to model (JSON object; in `luthier.toml` the table `[aliases]`). Aliases made over the API win over them."""
     shutdown_dates: dict[str, str] = field(default_factory=dict)
     """Announced ends, model name to `YYYY-MM-DD`, told as `shutdown_date`; nothing is switched off (`[shutdown_dates]`)."""
+    webhooks_allow_http: bool = False
+    """True: webhook endpoints may have ``http`` addresses, without encryption."""
+    webhooks_allow_private: bool = False
+    """True: webhooks may go to private, loopback and link-local addresses, and to any port. Whoever holds the key reaches them then."""
 
     @property
     def state_database(self) -> Path:

@@ -1,8 +1,9 @@
 """Jobs with their events and checkpoints.
 
 What it does: inserts, finds, lists, and changes jobs; each change is one transaction that checks the lease's number and
-the table of moves and writes the job together with its events, checkpoints, models and files. What it does not: decide
-a change (``jobs/lifecycle.py``), hand out leases (``leases.py``). Called by ``jobs``, ``api`` and ``worker``.
+the table of moves and writes the job together with its events, checkpoints, models and files, and a final move with the
+webhooks that tell of it. What it does not: decide a change (``jobs/lifecycle.py``), hand out leases (``leases.py``). Called
+by ``jobs``, ``api`` and ``worker``.
 """
 
 import dataclasses
@@ -17,10 +18,12 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from luthier.core.errors import NotFound, StaleLease
 from luthier.core.ids import new_event_id
 from luthier.core.jobs import ALLOWED_MOVES, CheckpointRecord, FileRecord, Job, JobEvent, JobStatus, ModelRecord, NewEvent
+from luthier.core.webhooks import JOB_EVENT_TYPES
 from luthier.storage import schema
 from luthier.storage.database import Database
 from luthier.storage.files import insert_file
 from luthier.storage.models import put_model
+from luthier.storage.outbox import enqueue
 from luthier.storage.pages import Page, cut
 from luthier.storage.retries import RetryMark, find_twin, remember
 
@@ -256,7 +259,12 @@ def apply_write(connection: Connection, job: Job, write: JobWrite, now: float) -
         put_model(connection, model)
     for file in write.files:
         insert_file(connection, file)
-    return load_job(connection, job.id)
+    after = load_job(connection, job.id)
+    if after.status.is_final and not job.status.is_final:
+        # In this transaction: an event is owed exactly when the move is durable.
+        ended = int(now) if after.finished_at is None else after.finished_at
+        enqueue(connection, event_type=JOB_EVENT_TYPES[after.status], object_id=job.id, created_at=ended, now=now)
+    return after
 
 
 def _completed(job: Job, write: JobWrite, now: float) -> dict[str, object]:

@@ -252,3 +252,39 @@ response_items = Table(
     Index("ix_response_items_item_id", "item_id"),
     sqlite_autoincrement=True,
 )
+
+# Webhooks.
+
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("created_at", Integer, nullable=False),
+    Column("updated_at", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event_types", JSON, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("old_secrets", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# What is still owed: a row goes when it was delivered or given up.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("endpoint_id", Text, ForeignKey("webhook_endpoints.id"), nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("event_created_at", Integer, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Float, nullable=False),
+    Column("lease_expires_at", Float),
+    Index("ix_webhook_deliveries_endpoint_id", "endpoint_id"),
+    Index("ix_webhook_deliveries_next_attempt_at", "next_attempt_at"),
+    sqlite_autoincrement=True,
+)
