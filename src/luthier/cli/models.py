@@ -16,12 +16,12 @@ from luthier.cli.client import connect
 from luthier.core.settings import from_environment
 
 
-@click.group()
+@click.group(epilog="Example: luthier models list")
 def models() -> None:
     """List the served models, or add a base model from a local folder."""
 
 
-@models.command(name="list")
+@models.command(name="list", epilog="Example: luthier models list")
 @click.option("--url", default=None, help="The server's address.")
 @click.option("--api-key", default=None, help="Its key; found in the data directory by default.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="The server's data directory.")
@@ -35,7 +35,7 @@ def list_models(url: str | None, api_key: str | None, data_dir: Path | None) -> 
     Console().print(table)
 
 
-@models.command()
+@models.command(epilog="Example: luthier models add ./my-model --name my-model")
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", required=True, help="The name under which it trains and answers.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="The server's data directory (default ./luthier-data).")
