@@ -20,6 +20,9 @@ from luthier.cli.render.text import seconds, when
 if TYPE_CHECKING:
     import openai
 
+PATIENT_RETRIES = 8
+"""Of each request once the wait has begun: a restart of the server, about forty seconds, must not end it."""
+
 
 def duration(job: Item) -> str:
     """From creation to end; nothing while it lasts."""
@@ -63,9 +66,12 @@ def wait_for(client: "openai.OpenAI", job_id: str, form: Form) -> None:
         WaitDetached: Ctrl-C.
     """
     printable_output()
+    path = f"/fine_tuning/jobs/{quote(job_id, safe='')}"
     try:
-        follow(client, job_id, Console(stderr=True))
-        job = get(client, f"/fine_tuning/jobs/{quote(job_id, safe='')}")
+        get(client, path)  # a wrong id or address ends the wait at once
+        patient = client.with_options(max_retries=PATIENT_RETRIES)
+        follow(patient, job_id, Console(stderr=True))
+        job = get(patient, path)
     except KeyboardInterrupt:
         raise WaitDetached(f"No longer waiting; {job_id} goes on. Wait again with: luthier jobs wait {job_id}") from None
     show_object(job, LINES, form)

@@ -1,12 +1,14 @@
 """``luthier files``: each command against the real API, and what only other servers have against a scripted one."""
 
 import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
+from rich.console import Console
 
 from luthier.cli import upload as upload_module
 from luthier.core.jobs import FileRecord
@@ -166,3 +168,18 @@ def test_an_endpoint_that_a_server_lacks_is_told(tmp_path: Path) -> None:
         result = luthier("files", "get", "file-1", url=url)
     assert result.exit_code == 4
     assert "This server does not have GET /v1/files/file-1." in one_line(result)
+
+
+def test_a_bar_comes_after_two_seconds_and_only_to_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def written(terminal: bool, now: float) -> str:
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=terminal, width=80)
+        monkeypatch.setattr(upload_module, "Console", lambda stderr: console)
+        clock = iter([0.0, now])
+        with upload_module._bar("a[b].jsonl", 100, clock=lambda: next(clock)) as moved:
+            moved(50)
+        return out.getvalue()
+
+    assert written(True, 1.0) == ""
+    assert written(False, 3.0) == ""
+    assert "uploading a[b].jsonl" in written(True, 3.0)

@@ -78,4 +78,21 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_come_back(monkeypatch: pytest.Mon
         result = luthier("jobs", "wait", "ftjob-abc", url=url)
     assert result.exit_code == ExitCode.DETACHED == 130
     assert result.stderr == "luthier: No longer waiting; ftjob-abc goes on. Wait again with: luthier jobs wait ftjob-abc\n"
-    assert api.requests == []
+    assert [method for method, _, _ in api.requests] == ["GET"], "nothing is asked of the job but how it is"
+
+
+class Restarting(OneJob):
+    """A server that is away for more answers than the client's own retries outlast."""
+
+    def reply(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, dict[str, Any]]:
+        status, reply = super().reply(method, path, query, body)
+        if 1 < len(self.requests) < 5:
+            return 503, {"error": {"message": "starting", "type": "server_error", "code": None, "param": None}}
+        return status, reply
+
+
+def test_a_restart_of_the_server_does_not_end_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    with serving(Restarting(whole_run(), "succeeded")) as url:
+        result = luthier("jobs", "wait", "ftjob-abc", "-q", url=url)
+    assert result.exit_code == 0, result.stderr
