@@ -12,7 +12,7 @@ import click
 
 from luthier.cli.client import delete, get, post
 from luthier.cli.options import Form, Place, pairs, with_form, with_place
-from luthier.cli.output import Field, show_object, show_page
+from luthier.cli.output import Field, Item, show_object, show_page
 from luthier.cli.render.text import size, when
 from luthier.cli.upload import LOCAL_FILE, upload
 
@@ -24,6 +24,17 @@ FIELDS = (
     Field("created", lambda f: when(f["created_at"]), whole=True),
     Field("expires", lambda f: when(f["expires_at"]) if f.get("expires_at") else ""),
 )
+
+
+def _own(name: str) -> Field:
+    def text(file: Item) -> str:
+        value = (file.get("luthier") or {}).get(name)
+        return "" if value is None else f"{value:,}"
+
+    return Field(name.replace("_", " "), text)
+
+
+_MADE = (*FIELDS, _own("rows"), _own("left_out"))
 _DELETED = (Field("deleted", lambda f: f["id"]),)
 _CHUNK_BYTES = 1024 * 1024
 
@@ -116,4 +127,4 @@ def from_completions(metadata: dict[str, str], model: str | None, filename: str 
     """Make a training file from stored chat completions."""
     asked: dict[str, Any] = {"metadata": metadata, "model": model, "filename": filename}
     body = {name: value for name, value in asked.items() if value is not None}
-    show_object(post(place.client(), "/luthier/files/from_completions", body), FIELDS, form)
+    show_object(post(place.client(), "/luthier/files/from_completions", body), _MADE, form)

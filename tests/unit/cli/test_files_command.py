@@ -116,7 +116,7 @@ class ManyParts(FakeApi):
         if path == "/v1/uploads/upload_1/complete":
             return 200, {**upload, "status": "completed", "file": {"id": "file-big", **OBJECT}}
         if path == "/v1/luthier/files/from_completions":
-            return 200, {"id": "file-made", **OBJECT}
+            return 200, {"id": "file-made", **OBJECT, "luthier": {"rows": 1234, "left_out": 0}}
         return 404, {"error": {"message": f"Invalid URL ({method} {path})", "type": "invalid_request_error", "code": None, "param": None}}
 
 
@@ -143,8 +143,9 @@ def test_from_completions_sends_what_was_given() -> None:
         result = luthier(
             "files", "from-completions", "--metadata", "task=a=b", "--metadata", "x=", "--model", "m", "--filename", "f", "-q", url=url
         )
-        luthier("files", "from-completions", "--metadata", "task=a", url=url)
+        table = luthier("files", "from-completions", "--metadata", "task=a", url=url).stdout
     assert ids(result) == ["file-made"]
+    assert [line.split() for line in table.splitlines()][-2:] == [["rows", "1,234"], ["left", "out", "0"]]
     path = "/v1/luthier/files/from_completions"
     assert api.requests == [
         ("POST", path, {"metadata": {"task": "a=b", "x": ""}, "model": "m", "filename": "f"}),
