@@ -80,7 +80,7 @@ def _tree_lines(folder: Path, depth: int) -> Iterator[str]:
             yield f"{label + '/':<{TEXT_COLUMN}}{text}".rstrip()
             yield from _tree_lines(entry, depth + 1)
         elif entry.suffix == ".py" and entry.name != "__init__.py":
-            yield f"{label:<{TEXT_COLUMN}}{_says_of_itself(entry)}".rstrip()
+            yield f"{label:<{TEXT_COLUMN - 1}} {_says_of_itself(entry)}".rstrip()
 
 
 def _says_of_itself(module: Path) -> str:
@@ -118,6 +118,9 @@ def settings_page() -> str:
     return (
         "# Settings\n\n" + PAGE_NOTE + "\nEach process reads its settings once, at its start, from environment variables; "
         "options of `luthier serve` win over them. A value that does not fit its type stops the start with a sentence.\n\n"
+        "Settings may also stand in a file: `luthier.toml` in the directory in which the command is started, or the file that "
+        "`LUTHIER_CONFIG` names. It uses the names below without `LUTHIER_` and in lower case (`port = 9000`), tables for the two that are "
+        "tables (`[aliases]`). Environment variables win over the file; a name that is no setting is refused.\n\n"
         + _table(("variable", "type", "default", "meaning"), rows)
     )
 

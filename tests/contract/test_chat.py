@@ -54,6 +54,14 @@ def test_a_stream_with_usage_ends_with_a_chunk_of_its_own(client: openai.OpenAI)
     assert all(c.usage is None for c in chunks[:-1])
 
 
+def test_chunks_are_padded_unless_asked_not_to(server: ApiServer) -> None:
+    chunks = list(ask(server.client(), stream=True))
+    lengths = {len(c.choices[0].delta.content or "") + len(c.obfuscation) for c in chunks}
+    assert {n % 16 for n in lengths} == {0}
+    plain = list(ask(server.client(), stream=True, stream_options={"include_obfuscation": False}))
+    assert not any("obfuscation" in c.model_fields_set for c in plain)
+
+
 def test_the_streams_wire_form(server: ApiServer) -> None:
     with server.http() as http:
         answer = http.post("/v1/chat/completions", json={"model": TUNED, "messages": HI, "stream": True})
@@ -68,6 +76,10 @@ def test_sampling_parameters_reach_the_engine(server: ApiServer) -> None:
     sampling = asked(server).sampling
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (0, 0.5, 9)
     assert (sampling.stop, sampling.seed, sampling.top_logprobs) == (("a", "b"), -3, None)
+    assert (sampling.frequency_penalty, sampling.presence_penalty, sampling.logit_bias) == (0.0, 0.0, ())
+    ask(server.client(), frequency_penalty=0.5, presence_penalty=-2, logit_bias={"7": -100, "8": 0, "9": 1})
+    sampling = asked(server).sampling
+    assert (sampling.frequency_penalty, sampling.presence_penalty, sampling.logit_bias) == (0.5, -2.0, ((7, -100.0), (9, 1.0)))
     ask(server.client(), max_tokens=5, stop="x")
     sampling = asked(server).sampling
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.stop, sampling.seed) == (1, 1, 5, ("x",), None)
@@ -139,8 +151,12 @@ def test_offered_tools_reach_the_engine_unless_forbidden(server: ApiServer) -> N
     tool: Any = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
     ask(server.client(), tools=[tool])
     assert asked(server).tools == (tool,)
+    assert asked(server).parse_tool_calls
     ask(server.client(), tools=[tool], tool_choice="none")
-    assert asked(server).tools == ()
+    assert (asked(server).tools, asked(server).parse_tool_calls) == ((), False)
+    other: Any = {"type": "function", "function": {"name": "g"}}
+    ask(server.client(), tools=[tool, other], tool_choice=allowed("auto", "g"))
+    assert asked(server).tools == (other,)
 
 
 def test_fields_that_cannot_change_the_text_are_accepted(client: openai.OpenAI) -> None:
@@ -150,6 +166,8 @@ def test_fields_that_cannot_change_the_text_are_accepted(client: openai.OpenAI) 
         "user": "u",
         "safety_identifier": "s",
         "prompt_cache_key": "k",
+        "prompt_cache_retention": "24h",
+        "logprobs": False,
         "service_tier": "auto",
         "verbosity": "low",
         "reasoning_effort": "low",
@@ -170,15 +188,43 @@ IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url":
 TOOL = {"type": "function", "function": {"name": "f"}}
 
 
+def allowed(mode: str, name: str) -> dict[str, Any]:
+    choice = {"mode": mode, "tools": [{"type": "function", "function": {"name": name}}]}
+    return {"type": "allowed_tools", "allowed_tools": choice}
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "param"),
     [
-        ({"frequency_penalty": 0.5}, "unsupported_value", "frequency_penalty"),
-        ({"presence_penalty": -1}, "unsupported_value", "presence_penalty"),
-        ({"logit_bias": {"5": 10}}, "unsupported_parameter", "logit_bias"),
+        ({"frequency_penalty": 2.5}, "decimal_above_max_value", "frequency_penalty"),
+        ({"presence_penalty": -2.1}, "decimal_below_min_value", "presence_penalty"),
+        ({"logit_bias": {"5": 100.5}}, "decimal_above_max_value", "logit_bias.5"),
+        ({"logit_bias": {"5": -101}}, "decimal_below_min_value", "logit_bias.5"),
+        ({"logit_bias": {"-1": 1}}, "invalid_value", "logit_bias"),
+        ({"logit_bias": {"five": 1}}, "invalid_value", "logit_bias"),
+        ({"logit_bias": {str(i): 1 for i in range(1025)}}, "object_above_max_properties", "logit_bias"),
         ({"response_format": {"type": "json_object"}}, "unsupported_value", "response_format.type"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "unsupported_value", "response_format.type"),
+        ({"response_format": {"type": "xml"}}, "invalid_value", "response_format.type"),
+        ({"response_format": {}}, "missing_required_parameter", "response_format.type"),
         ({"tools": [TOOL], "tool_choice": "required"}, "unsupported_value", "tool_choice"),
         ({"tools": [TOOL], "tool_choice": TOOL}, "unsupported_value", "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "custom", "custom": {"name": "f"}}}, "unsupported_value", "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": allowed("required", "f")}, "unsupported_value", "tool_choice.allowed_tools.mode"),
+        ({"tools": [TOOL], "tool_choice": allowed("auto", "g")}, "invalid_value", "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, "invalid_value", "tool_choice.allowed_tools"),
+        ({"tool_choice": allowed("auto", "f")}, "invalid_value", "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": "maybe"}, "invalid_value", "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": ["f"]}, "invalid_value", "tool_choice"),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "unsupported_value", "tools[0].type"),
+        ({"tools": [TOOL] * 129}, "array_above_max_length", "tools"),
+        ({"web_search_options": {}}, "unsupported_parameter", "web_search_options"),
+        ({"verbosity": "loud"}, "invalid_value", "verbosity"),
+        ({"reasoning_effort": "heroic"}, "invalid_value", "reasoning_effort"),
+        ({"service_tier": "gold"}, "invalid_value", "service_tier"),
+        ({"prompt_cache_retention": "1h"}, "invalid_value", "prompt_cache_retention"),
+        ({"safety_identifier": "s" * 65}, "string_above_max_length", "safety_identifier"),
+        ({"stop": []}, "array_below_min_length", "stop"),
         ({"functions": [{"name": "f"}]}, "unsupported_parameter", "functions"),
         ({"modalities": ["text", "audio"]}, "unsupported_value", "modalities"),
         ({"audio": {"voice": "x"}}, "unsupported_parameter", "audio"),

@@ -3,8 +3,10 @@ from typing import Any
 import openai
 import pytest
 
+from luthier.core.engine_messages import Generate, Started, TokenChunk
+from luthier.core.generation import FinishReason
 from tests.support.api_server import TUNED, ApiServer
-from tests.support.fake_engine import saying
+from tests.support.fake_engine import finished, saying, token
 
 
 def ask(client: openai.OpenAI, **fields: Any) -> Any:
@@ -59,6 +61,54 @@ def test_token_prompts(server: ApiServer, client: openai.OpenAI, prompt: Any, ex
     assert sorted(r.token_ids or () for r in server.engine.generations) == expected
 
 
+def test_a_prompt_is_scored_without_generating(server: ApiServer) -> None:
+    """What evaluation harnesses ask for. OpenAI's own schema has no null among the probabilities: the client is the lenient one."""
+    server.engine.generate = saying(reason=FinishReason.LENGTH)
+    for prompt, words in (("Once upon a time", ["Once", " upon", " a", " time"]), ([5, 6], ["<5>", "<6>"])):
+        choice = ask(server.client(), prompt=prompt, max_tokens=0, echo=True, logprobs=2).choices[0]
+        assert (choice.text, choice.finish_reason) == ("".join(words), "length")
+        assert choice.logprobs.tokens == words
+        assert choice.logprobs.token_logprobs == [None] + [-2.0] * (len(words) - 1)
+        assert choice.logprobs.top_logprobs[0] is None
+        assert choice.logprobs.top_logprobs[1] == {words[1]: -2.0, "alt1": -3.0}
+        assert choice.logprobs.text_offset == [sum(map(len, words[:i])) for i in range(len(words))]
+    request = server.engine.generations[-1]
+    assert (request.echo, request.sampling.max_tokens, request.sampling.top_logprobs) == (True, 0, 2)
+
+
+def test_an_echoed_prompt_and_its_answer_are_scored_as_one_text(server: ApiServer) -> None:
+    whole = ask(server.client(), prompt="Once upon", echo=True, logprobs=1).choices[0]
+    assert whole.text == "Once uponHello world!"
+    assert whole.logprobs.tokens == ["Once", " upon", "Hello", " world", "!"]
+    assert whole.logprobs.token_logprobs == [None, -2.0, -0.5, -0.5, -0.5]
+    assert whole.logprobs.text_offset == [0, 4, 9, 14, 20]
+    chunks = [c.choices[0] for c in ask(server.client(), prompt="Once upon", echo=True, logprobs=1, stream=True)]
+    assert "".join(c.text for c in chunks) == whole.text
+    parts = [c.logprobs for c in chunks if c.logprobs is not None]
+    for name in ("tokens", "token_logprobs", "text_offset", "top_logprobs"):
+        assert [value for part in parts for value in getattr(part, name)] == getattr(whole.logprobs, name)
+
+
+def test_the_best_answers_by_their_mean_probability_are_shown(server: ApiServer, client: openai.OpenAI) -> None:
+    def script(request: Generate) -> list[Any]:
+        # The best of five is the longest: its sum is the lowest, its mean the highest.
+        seed = request.sampling.seed or 0
+        texts = ["x"] * (1 + 4 * (seed == 3))
+        chunks = [TokenChunk(text=t, tokens=(token(t, -0.4 if seed == 3 else -float(seed)),)) for t in [f"{request.prompt}{seed}", *texts]]
+        return [Started(prompt_tokens=7), *chunks, finished(completion_tokens=len(chunks))]
+
+    server.engine.generate = script
+    answer = ask(client, prompt=["a", "b"], n=2, best_of=5, seed=1)
+    assert [(c.index, c.text[:2], c.logprobs) for c in answer.choices] == [
+        (0, "a3", None),
+        (1, "a1", None),
+        (2, "b3", None),
+        (3, "b1", None),
+    ]
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (14, 2 * (4 * 2 + 6))
+    assert len(server.engine.generations) == 10
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "param"),
     [
@@ -68,12 +118,14 @@ def test_token_prompts(server: ApiServer, client: openai.OpenAI, prompt: Any, ex
         ({"prompt": [-1]}, "invalid_type", "prompt"),
         ({"prompt": ["a"] * 129}, "array_above_max_length", "prompt"),
         ({"prompt": ["a"] * 2, "n": 128}, "integer_above_max_value", "n"),
-        ({"best_of": 5}, "unsupported_value", "best_of"),
+        ({"best_of": 5, "stream": True}, "unsupported_value", "best_of"),
+        ({"best_of": 2, "n": 3}, "invalid_value", "best_of"),
+        ({"best_of": 21}, "integer_above_max_value", "best_of"),
+        ({"best_of": 20, "prompt": ["a"] * 7}, "integer_above_max_value", "best_of"),
+        ({"logit_bias": {"x": 1}}, "invalid_value", "logit_bias"),
         ({"suffix": "end"}, "unsupported_parameter", "suffix"),
-        ({"echo": True, "logprobs": 1}, "unsupported_value", "logprobs"),
-        ({"echo": True, "prompt": [1]}, "unsupported_value", "echo"),
         ({"logprobs": 6}, "integer_above_max_value", "logprobs"),
-        ({"max_tokens": 0}, "integer_below_min_value", "max_tokens"),
+        ({"max_tokens": -1}, "integer_below_min_value", "max_tokens"),
         ({"messages": []}, "unknown_parameter", "messages"),
     ],
 )

@@ -115,7 +115,7 @@ def test_the_callers_own_request_id_is_logged(server: ApiServer, caplog: pytest.
 def test_unknown_routes_and_wrong_verbs(server: ApiServer) -> None:
     with server.http() as http:
         unknown = http.post("/v1/nothing")
-        wrong = http.get("/v1/chat/completions")
+        wrong = http.get("/v1/completions")
         slash = http.get("/v1/files/")
     assert unknown.status_code == 404
     assert unknown.json()["error"] == {

@@ -1,5 +1,6 @@
 import base64
 import json
+from typing import Any
 
 import openai
 import pytest
@@ -136,10 +137,92 @@ def test_a_refused_upload_leaves_nothing(server: ApiServer) -> None:
 
 
 def test_an_expiry_is_kept(client: openai.OpenAI, rows: bytes) -> None:
-    created = client.files.create(file=rows, purpose="fine-tune", expires_after={"anchor": "created_at", "seconds": 3600})
-    assert created.expires_at == created.created_at + 3600
-    with pytest.raises(openai.BadRequestError):
-        client.files.create(file=rows, purpose="fine-tune", expires_after={"anchor": "created_at", "seconds": 5})
+    for seconds in (3600, 2592000):
+        created = client.files.create(file=rows, purpose="fine-tune", expires_after={"anchor": "created_at", "seconds": seconds})
+        assert created.expires_at == created.created_at + seconds
+    batch = client.files.create(file=rows, purpose="batch", expires_after={"anchor": "created_at", "seconds": 3600})
+    assert batch.expires_at == batch.created_at + 3600
+
+
+def test_batch_files_expire_after_thirty_days_and_others_never(client: openai.OpenAI, rows: bytes) -> None:
+    batch = client.files.create(file=("b.jsonl", rows), purpose="batch")
+    assert batch.expires_at == batch.created_at + 30 * 24 * 3600
+    assert client.files.create(file=rows, purpose="user_data").expires_at is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "message"),
+    [
+        (
+            {"anchor": "created_at", "seconds": "3599"},
+            "integer_below_min_value",
+            "Invalid 'expires_after.seconds': integer below minimum value. Expected a value >= 3600, but got 3599 instead.",
+        ),
+        (
+            {"anchor": "created_at", "seconds": "2592001"},
+            "integer_above_max_value",
+            "Invalid 'expires_after.seconds': integer above maximum value. Expected a value <= 2592000, but got 2592001 instead.",
+        ),
+        (
+            {"anchor": "created_at", "seconds": "1e4"},
+            "invalid_type",
+            "Invalid type for 'expires_after.seconds': expected an integer, but got a string instead.",
+        ),
+        ({"anchor": "created_at"}, "missing_required_parameter", "Missing required parameter: 'expires_after.seconds'."),
+        ({"seconds": "3600"}, "missing_required_parameter", "Missing required parameter: 'expires_after.anchor'."),
+        ({"anchor": "now", "seconds": "3600"}, "invalid_value", "Invalid value: 'now'. Supported values are: 'created_at'."),
+        ({"anchor": "created_at", "seconds": "3600", "x": "1"}, "unknown_parameter", "Unknown parameter: 'expires_after[x]'."),
+    ],
+)
+def test_a_wrong_expiry_is_refused(server: ApiServer, fields: dict[str, str], code: str, message: str) -> None:
+    data = {"purpose": "fine-tune", **{f"expires_after[{name}]": value for name, value in fields.items()}}
+    with server.http() as http:
+        answer = http.post("/v1/files", data=data, files={"file": ("a.jsonl", b"{}")})
+    assert answer.status_code == 400
+    assert (answer.json()["error"]["code"], answer.json()["error"]["message"]) == (code, message)
+
+
+def test_an_expired_file_is_gone_everywhere(client: openai.OpenAI, server: ApiServer, rows: bytes) -> None:
+    sha256, size = server.services.blobs.put(rows)
+    expired = FileRecord(
+        id=new_file_id(), filename="old.jsonl", purpose="fine-tune", bytes=size, sha256=sha256, created_at=1, expires_at=3601
+    )
+    server.services.files.add(expired)
+    newer = client.files.create(file=rows, purpose="fine-tune")
+    assert expired.id not in [file.id for file in client.files.list()]
+    assert next(iter(client.files.list(after=expired.id, order="asc"))).id == newer.id
+    for call in (client.files.retrieve, client.files.content, client.files.delete):
+        with pytest.raises(openai.NotFoundError, match=f"No such File object: {expired.id}"):
+            call(expired.id)
+    with pytest.raises(openai.BadRequestError, match=f"invalid training_file: {expired.id}"):
+        client.fine_tuning.jobs.create(model="gpt-4o-mini-2024-07-18", training_file=expired.id)
+
+
+@pytest.mark.parametrize(("purpose", "api"), [("fine-tune", "Fine-Tuning"), ("batch", "Batch")])
+def test_jsonl_files_must_be_named_so(client: openai.OpenAI, rows: bytes, purpose: Any, api: str) -> None:
+    for name in ("train.json", "train.jsonl.txt"):
+        with pytest.raises(openai.BadRequestError, match=f"Invalid file format for {api} API. Must be .jsonl"):
+            client.files.create(file=(name, rows), purpose=purpose)
+    for name in ("train.JSONL", "dir.d/upload"):
+        assert client.files.create(file=(name, rows), purpose=purpose).filename == name
+    assert client.files.create(file=("train.csv", rows), purpose="user_data").bytes == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("limit=0", "integer_below_min_value"),
+        ("limit=10001", "integer_above_max_value"),
+        ("limit=many", "invalid_type"),
+        ("order=up", "invalid_value"),
+    ],
+)
+def test_wrong_list_parameters_are_refused(server: ApiServer, query: str, code: str) -> None:
+    with server.http() as http:
+        answer = http.get(f"/v1/files?{query}")
+        assert http.get("/v1/files?limit=10000&purpose=nothing-like-it").json()["data"] == []
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == code
 
 
 @pytest.mark.parametrize(
@@ -175,6 +258,17 @@ def test_result_files_are_base64_unless_csv_is_asked_for(server: ApiServer) -> N
     assert base64.b64decode(client.files.content(record.id).read()) == csv
     assert client.files.content(record.id, extra_headers={"Accept": "text/csv"}).text == csv.decode()
     assert client.files.content(record.id, extra_query={"format": "csv"}).read() == csv
+    for query in ({}, {"format": "csv"}):
+        assert "attachment" in client.files.content(record.id, extra_query=query).response.headers["content-disposition"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 400_000])
+def test_result_files_of_any_size_are_encoded_as_one(server: ApiServer, size: int) -> None:
+    data = bytes(n % 251 for n in range(size))
+    sha256, _ = server.services.blobs.put(data)
+    record = FileRecord(id=new_file_id(), filename="m.csv", purpose="fine-tune-results", bytes=size, sha256=sha256, created_at=1)
+    server.services.files.add(record)
+    assert server.client().files.content(record.id).read() == base64.b64encode(data)
 
 
 def test_filenames_are_data_only(client: openai.OpenAI) -> None:

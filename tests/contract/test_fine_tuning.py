@@ -81,14 +81,6 @@ def test_different_hyperparameters_in_both_places_are_refused(server: ApiServer,
     assert refused(server, body)["param"] == "hyperparameters"
 
 
-@pytest.mark.parametrize("method", ["dpo", "reinforcement"])
-def test_other_methods_are_refused_and_nothing_is_stored(server: ApiServer, training_file: str, method: str) -> None:
-    before = len(server.client().fine_tuning.jobs.list(limit=1000).data)
-    error = refused(server, {"model": BASE_NAME, "training_file": training_file, "method": {"type": method, method: {}}})
-    assert (error["code"], error["param"]) == ("unsupported_value", "method.type")
-    assert len(server.client().fine_tuning.jobs.list(limit=1000).data) == before
-
-
 def test_our_options_are_kept(server: ApiServer, training_file: str) -> None:
     job = create(server.client(), training_file, extra_body={"luthier": {"adapter": "lora", "rank": 4, "alpha": 8, "max_length": 64}})
     stored = server.services.jobs.get(job.id)
@@ -99,8 +91,34 @@ def test_our_options_are_kept(server: ApiServer, training_file: str) -> None:
 
 def test_integrations_are_shown_with_the_run(client: openai.OpenAI, training_file: str) -> None:
     job = create(client, training_file, integrations=[{"type": "wandb", "wandb": {"project": "p", "tags": ["a"]}}])
-    assert job.integrations[0].wandb.project == "p"
-    assert job.integrations[0].wandb.run_id == job.id
+    assert job.integrations[0].wandb.model_dump() == {"project": "p", "name": None, "entity": None, "tags": ["a"], "run_id": job.id}
+
+
+def test_five_integrations_are_the_most(server: ApiServer, training_file: str) -> None:
+    one = {"type": "wandb", "wandb": {"project": "p"}}
+    job = create(server.client(), training_file, integrations=[one] * 5)
+    assert [item.wandb.run_id for item in job.integrations] == [job.id] * 5
+    error = refused(server, {"model": BASE_NAME, "training_file": training_file, "integrations": [one] * 6})
+    assert (error["code"], error["param"]) == ("array_above_max_length", "integrations")
+    assert create(server.client(), training_file, integrations=None).integrations is None
+
+
+def test_a_seed_is_made_when_none_is_given(client: openai.OpenAI, training_file: str) -> None:
+    seeds = {create(client, training_file, seed=given).seed for given in (None, None, None)}
+    assert len(seeds) > 1
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert create(client, training_file, seed=0).seed == 0
+    assert create(client, training_file, seed=2**31 - 1).seed == 2**31 - 1
+
+
+@pytest.mark.parametrize("suffix", ["x" * 64, "My Suffix: v1", "::"])
+def test_a_suffix_is_kept_as_given(client: openai.OpenAI, training_file: str, suffix: str) -> None:
+    assert create(client, training_file, suffix=suffix).user_provided_suffix == suffix
+
+
+def test_metadata_up_to_its_limits(client: openai.OpenAI, training_file: str) -> None:
+    metadata = {f"{n:02}" + "k" * 62: "v" * 512 for n in range(16)}
+    assert create(client, training_file, metadata=metadata).metadata == metadata
 
 
 def test_an_undated_name_is_shown_as_its_snapshot(client: openai.OpenAI, training_file: str) -> None:
@@ -162,8 +180,20 @@ def test_a_file_with_another_purpose_is_invalid(server: ApiServer, rows: bytes) 
         ({"seed": 2**31}, "integer_above_max_value", "seed"),
         ({"metadata": {"a": 1}}, "invalid_type", "metadata.a"),
         ({"metadata": {"a": "x" * 513}}, "string_above_max_length", "metadata.a"),
+        ({"metadata": {"k" * 65: "x"}}, "string_above_max_length", "metadata"),
         ({"metadata": {str(i): "x" for i in range(17)}}, "object_above_max_properties", "metadata"),
         ({"integrations": [{"type": "mlflow"}]}, "invalid_value", "integrations[0].type"),
+        ({"integrations": [{"type": "wandb", "wandb": {}}]}, "missing_required_parameter", "integrations[0].wandb.project"),
+        (
+            {"integrations": [{"type": "wandb", "wandb": {"project": "p", "tags": ["x" * 65]}}]},
+            "string_above_max_length",
+            "integrations[0].wandb.tags[0]",
+        ),
+        (
+            {"integrations": [{"type": "wandb", "wandb": {"project": "p", "run_id": "x"}}]},
+            "unknown_parameter",
+            "integrations[0].wandb.run_id",
+        ),
         ({"integrations": [{"type": "wandb"}]}, "missing_required_parameter", "integrations[0].wandb"),
         ({"luthier": {"adapter": "full", "rank": 4}}, "invalid_parameter_combination", "luthier.rank"),
         ({"training_file": None}, "invalid_type", "training_file"),
@@ -200,6 +230,23 @@ def test_jobs_are_filtered_by_metadata(server: ApiServer, training_file: str) ->
     assert [j.id for j in client.fine_tuning.jobs.list(metadata={"filter": "one", "x": "1"})] == [one]
     assert bare in [j.id for j in client.fine_tuning.jobs.list(extra_query={"metadata": "null"})]
     assert one not in [j.id for j in client.fine_tuning.jobs.list(extra_query={"metadata": "null"})]
+
+
+def test_an_empty_value_and_an_empty_filter(server: ApiServer, training_file: str) -> None:
+    client = server.client()
+    empty = create(client, training_file, metadata={"empty": ""}).id
+    full = create(client, training_file, metadata={"empty": "no"}).id
+    none = create(client, training_file, metadata={}).id
+    bare = create(client, training_file).id
+    listed = client.fine_tuning.jobs.list
+    assert [j.id for j in listed(metadata={"empty": ""})] == [empty]
+    assert [j.id for j in listed(metadata={}, limit=4).data] == [bare, none, full, empty]
+    assert [j.id for j in listed(metadata=None, limit=4).data] == [bare, none, full, empty]
+    assert [j.id for j in listed(extra_query={"metadata": "null"}, limit=1).data] == [bare]
+    assert none not in [j.id for j in listed(extra_query={"metadata": "null"}, limit=100)]
+    with pytest.raises(openai.BadRequestError) as error:
+        listed(extra_query={"metadata": "team"})
+    assert (error.value.code, error.value.param) == ("invalid_value", "metadata")
 
 
 def test_cancel_is_at_once_and_only_once(client: openai.OpenAI, training_file: str) -> None:

@@ -1,16 +1,34 @@
+from typing import Any
+
 import openai
 import pytest
 
 from luthier.core.engine_messages import Unload
-from tests.support.api_server import TUNED, ApiServer
+from tests.support.api_server import BASE_LICENCE, BASE_REVISION, TUNED, ApiServer
 from tests.support.office import new_model
+
+ON_THE_BASE = {"base": "luthier-mini", "base_revision": BASE_REVISION, "licence": BASE_LICENCE}
+
+
+def own(model: Any) -> dict[str, Any]:
+    return model.to_dict()["luthier"]
 
 
 def test_all_served_models_are_listed(client: openai.OpenAI) -> None:
     listed = {m.id: m for m in client.models.list()}
     assert {"luthier-mini", TUNED} <= set(listed)
     assert (listed["luthier-mini"].owned_by, listed[TUNED].owned_by) == ("system", "luthier")
-    assert listed[TUNED].to_dict()["luthier"] == {"base": "luthier-mini", "kind": "adapter", "job_id": "ftjob-1"}
+    assert own(listed["luthier-mini"]) == {"kind": "base", **ON_THE_BASE, "alias_of": None}
+    assert own(listed[TUNED]) == {"kind": "adapter", **ON_THE_BASE, "alias_of": None, "job_id": "ftjob-1"}
+    assert listed[TUNED].to_dict()["shutdown_date"] is None
+
+
+def test_the_list_is_newest_first(server: ApiServer, client: openai.OpenAI) -> None:
+    for name, created_at in (("ft:luthier-mini:luthier::order001", 50), ("ft:luthier-mini:luthier::order002:ckpt-step-3", 50)):
+        server.services.models.put(new_model(name, created_at=created_at, step=3))
+    ids = [m.id for m in client.models.list()]
+    assert ids[-4:] == ["ft:luthier-mini:luthier::order002:ckpt-step-3", "ft:luthier-mini:luthier::order001", TUNED, "luthier-mini"]
+    assert own(client.models.retrieve(ids[-4]))["step"] == 3
 
 
 def test_one_model(client: openai.OpenAI) -> None:
@@ -20,7 +38,7 @@ def test_one_model(client: openai.OpenAI) -> None:
 
 def test_an_openai_name_shows_the_open_model_behind_it(client: openai.OpenAI) -> None:
     model = client.models.retrieve("gpt-4o-mini")
-    assert (model.id, model.to_dict()["luthier"]) == ("gpt-4o-mini", {"base": "luthier-mini", "kind": "base"})
+    assert (model.id, own(model)) == ("gpt-4o-mini", {"kind": "alias", **ON_THE_BASE, "alias_of": "luthier-mini"})
 
 
 def test_a_percent_encoded_name_is_found(server: ApiServer) -> None:
@@ -39,6 +57,7 @@ def test_an_unknown_model_is_not_found(client: openai.OpenAI) -> None:
 def test_base_models_stay(client: openai.OpenAI, name: str) -> None:
     with pytest.raises(openai.PermissionDeniedError):
         client.models.delete(name)
+    assert client.models.retrieve(name).id == name
 
 
 def test_a_deleted_model_is_gone_and_forgotten(server: ApiServer, client: openai.OpenAI) -> None:

@@ -1,4 +1,4 @@
-"""Processes killed at bad moments: nothing acknowledged is lost, and the job ends with the very same numbers."""
+"""Jobs killed or paused at bad moments: nothing acknowledged is lost, and the job ends with the very same numbers."""
 
 import time
 from typing import Any
@@ -91,6 +91,40 @@ def test_a_stop_saves_the_run_and_the_next_server_goes_on(fresh_server: ServerPr
     done = fresh_server.wait_for_job(job.id)
     assert done.status == "succeeded", fresh_server.logs()
     assert losses(fresh_server.client(), job.id) == pytest.approx(undisturbed, abs=1e-6)
+
+
+def test_a_paused_job_stops_survives_a_restart_and_goes_on(fresh_server: ServerProcess, undisturbed: dict[int, float]) -> None:
+    client = fresh_server.client()
+    job = start_job(client)
+    wait_for_step(fresh_server, job.id, 30)
+    child = fresh_server.training_child()
+    assert child is not None
+    paused = client.fine_tuning.jobs.pause(job.id)
+    assert (paused.status, paused.estimated_finish) == ("paused", None)
+    child.wait(timeout=60)  # it ends by itself, and the lane is free for another job
+    told = losses(client, job.id)
+    assert len(told) < STEPS
+    other = start_job(client)
+    wait_for_step(fresh_server, other.id, 1)
+    client.fine_tuning.jobs.cancel(other.id)
+
+    assert fresh_server.terminate() == 0
+    fresh_server.start()
+    client = fresh_server.client()
+    assert client.fine_tuning.jobs.retrieve(job.id).status == "paused"
+    assert losses(client, job.id) == told
+
+    assert client.fine_tuning.jobs.resume(job.id).status == "queued"
+    done = fresh_server.wait_for_job(job.id)
+    assert done.status == "succeeded", fresh_server.logs()
+    after = losses(client, job.id)
+    assert sorted(after) == sorted(undisturbed), "every step once"
+    assert after == pytest.approx(undisturbed, abs=1e-6)
+    messages = [e.message for e in client.fine_tuning.jobs.list_events(job.id, limit=100)]
+    again = next(m for m in messages if m.startswith("Fine-tuning job resumed after step "))
+    # The state was saved when the child stopped: no step that was told is trained again.
+    assert int(again.rsplit(" ", 1)[1]) >= max(told)
+    assert messages.index(again) < messages.index("The job has been resumed") < messages.index("The job has been paused")
 
 
 def test_children_do_not_outlive_a_killed_server(fresh_server: ServerProcess) -> None:

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,3 +110,20 @@ def test_the_process_environment_does_not_show_the_key(server: ServerProcess) ->
         environ = Path(f"/proc/{process.pid}/environ")
         if environ.exists() and os.access(environ, os.R_OK):
             assert server.key not in environ.read_text(errors="replace")
+
+
+def test_a_settings_file_gives_aliases_and_the_base_shows_its_card(tmp_path: Path) -> None:
+    config = tmp_path / "luthier.toml"
+    config.write_text('[aliases]\n"support@prod" = "luthier-mini"\n', encoding="utf-8")
+    server = ServerProcess(tmp_path / "data", LUTHIER_CONFIG=str(config)).start()
+    try:
+        client = server.client()
+        answer = client.chat.completions.create(model="support@prod", messages=[{"role": "user", "content": "Hi"}], max_tokens=2)
+        assert answer.model == "support@prod"
+        shown: dict[str, Any] = {m.id: m.to_dict()["luthier"] for m in client.models.list()}
+        assert shown["support@prod"]["alias_of"] == "luthier-mini"
+        for own in shown.values():
+            assert len(own["base_revision"]) == 64
+            assert own["licence"].startswith("cc-by")
+    finally:
+        server.stop()

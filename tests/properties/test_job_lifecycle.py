@@ -1,4 +1,4 @@
-"""Any order of submit, lease, renew, release, cancel, update, crash, abandonment and passing time keeps I2, I3 and I7.
+"""Any order of submit, lease, renew, release, cancel, pause, resume, update, crash, abandonment and passing time keeps I2, I3 and I7.
 
 I2: only allowed moves, finished jobs never change, each move has its event in the same transaction. I3: at most one
 lease's number is good for a job, and every write with another is refused. I7: events without gaps, never rewritten.
@@ -39,6 +39,7 @@ class Expected:
     largest_fence: int = 0
     attempts: int = 0
     messages: list[str] = field(default_factory=list)
+    paused_from: JobStatus | None = None
     finished: object = None
     """The whole job as it was when it finished."""
 
@@ -189,6 +190,27 @@ class JobLife(RuleBasedStateMachine):
         job = self.control.cancel(job_id)
         expected.messages.append("Fine tuning process stopping due to job cancellation")
         expected.finish(S.CANCELLED, job)
+
+    @rule(job_id=jobs)
+    def pause(self, job_id: str) -> None:
+        expected = self.model[job_id]
+        if expected.status.is_final or expected.status is S.PAUSED:
+            self.refused(lambda: self.control.pause(job_id), InvalidRequest)
+            return
+        self.control.pause(job_id)
+        expected.messages.append("The job has been paused")
+        expected.paused_from, expected.status, expected.holder = expected.status, S.PAUSED, None
+
+    @rule(job_id=jobs)
+    def resume(self, job_id: str) -> None:
+        expected = self.model[job_id]
+        if expected.status is not S.PAUSED:
+            self.refused(lambda: self.control.resume(job_id), InvalidRequest)
+            return
+        self.control.resume(job_id)
+        expected.messages.append("The job has been resumed")
+        expected.status = S.VALIDATING_FILES if expected.paused_from is S.VALIDATING_FILES else S.QUEUED
+        expected.paused_from, expected.holder = None, None
 
     @rule(seconds=st.sampled_from([-3600.0, 1.0, 14.0, 16.0]))
     def time_passes(self, seconds: float) -> None:

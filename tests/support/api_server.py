@@ -17,6 +17,7 @@ from luthier.storage.database import migrate
 from tests.support.fake_engine import BASE, FakeEngine
 
 KEY = "sk-luthier-contract-tests-0123456789"
+BASE_REVISION, BASE_LICENCE = "a1" * 32, "cc-by-4.0"
 TUNED = "ft:gpt-4o-mini-2024-07-18:luthier:demo:abcd1234"
 
 
@@ -27,7 +28,18 @@ def new_services(folder: Path, engine: FakeEngine, **changes: Any) -> Services:
     settings.api_key_file.write_text(KEY)
     migrate(settings.state_database)
     services = build_services(settings, {"LUTHIER_ENGINE_SOCKET": engine.socket_path, "LUTHIER_ENGINE_SECRET": engine.secret})
-    services.models.put(ModelRecord(name=BASE, kind=ModelKind.BASE, base=BASE, path=f"builtin:{BASE}", created_at=1, owned_by="system"))
+    services.models.put(
+        ModelRecord(
+            name=BASE,
+            kind=ModelKind.BASE,
+            base=BASE,
+            path=f"builtin:{BASE}",
+            created_at=1,
+            owned_by="system",
+            revision=BASE_REVISION,
+            licence=BASE_LICENCE,
+        )
+    )
     services.models.put(
         ModelRecord(
             name=TUNED,

@@ -6,6 +6,7 @@ and by the unit tests of ``api``.
 
 import asyncio
 import inspect
+import re
 import shutil
 import tempfile
 import threading
@@ -33,7 +34,7 @@ from luthier.core.engine_messages import (
     is_last,
 )
 from luthier.core.errors import AuthenticationFailed
-from luthier.core.generation import FinishReason, TokenLogprob, TopToken
+from luthier.core.generation import EchoedPrompt, FinishReason, TokenLogprob, TopToken
 
 SECRET = "fake-secret"
 HANG = object()
@@ -65,13 +66,22 @@ def finished(*, prompt_tokens: int = 7, completion_tokens: int = 3, reason: Fini
     )
 
 
+def _echo(request: Generate) -> EchoedPrompt | None:
+    """The prompt, a token for each of its words (``"a b"`` is ``a`` and `` b``) or for each of its ids."""
+    if not request.echo:
+        return None
+    words = re.findall(r" ?[^ ]+", request.prompt or "") if request.token_ids is None else [f"<{i}>" for i in request.token_ids]
+    top = request.sampling.top_logprobs
+    return EchoedPrompt(text="".join(words), tokens=() if top is None else tuple(token(word, -2.0, top) for word in words))
+
+
 def saying(*pieces: str, **ending: Any) -> Callable[[Generate], list[EngineReply]]:
     """A script for one generation: these pieces, with log-probabilities when asked for."""
 
     def script(request: Generate) -> list[EngineReply]:
         top = request.sampling.top_logprobs
         chunks = [TokenChunk(text=p, tokens=() if top is None else (token(p, num_top=top),)) for p in pieces]
-        return [Started(prompt_tokens=7), *chunks, finished(**{"completion_tokens": len(pieces) + 1, **ending})]
+        return [Started(prompt_tokens=7, echo=_echo(request)), *chunks, finished(**{"completion_tokens": len(pieces) + 1, **ending})]
 
     return script
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from luthier.core.errors import InvalidRequest
+from luthier.core.generation import CalledTool
 from luthier.models.facts import ModelFacts
 from luthier.models.language_model import Cache, LanguageModel
 
@@ -144,6 +145,7 @@ class FakeText:
         self.stop_at = stop_at
         self.held_back = held_back
         self.stopped = False
+        self.tool_calls: tuple[CalledTool, ...] = ()
 
     def push(self, token_id: int) -> str:
         if token_id == self.stop_at:

@@ -13,7 +13,20 @@ from luthier.api.auth import require_key
 from luthier.api.deps import Services
 from luthier.api.edge import Edge
 from luthier.api.errors import HANDLED, handle
-from luthier.api.routes import chat, completions, files, fine_tuning, health, luthier, models
+from luthier.api.routes import (
+    aliases,
+    chat,
+    checkpoint_permissions,
+    completions,
+    files,
+    fine_tuning,
+    health,
+    luthier,
+    models,
+    rescue,
+    stored_completions,
+    uploads,
+)
 from luthier.core.settings import Settings
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -35,7 +48,19 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
     for error in HANDLED:
         app.add_exception_handler(error, handle)
     guarded = APIRouter(prefix="/v1", dependencies=[Depends(require_key)])
-    for room in (files, fine_tuning, models, chat, completions, luthier):
+    for room in (
+        files,
+        uploads,
+        fine_tuning,
+        checkpoint_permissions,
+        models,
+        chat,
+        stored_completions,
+        completions,
+        luthier,
+        aliases,
+        rescue,
+    ):
         guarded.include_router(room.router)
     app.include_router(guarded)
     app.include_router(health.router)

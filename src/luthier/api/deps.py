@@ -17,11 +17,16 @@ from luthier.core.errors import InvalidRequest
 from luthier.core.settings import Settings
 from luthier.jobs.control import JobControl
 from luthier.jobs.queue import JobQueue
+from luthier.storage.aliases import AliasStore
 from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
+from luthier.storage.parts import PartFiles
+from luthier.storage.permissions import PermissionStore
+from luthier.storage.stored_completions import StoredCompletionStore
+from luthier.storage.uploads import UploadStore
 from luthier.storage.workers import WorkerStore
 
 
@@ -33,11 +38,16 @@ class Services:
     database: Database
     blobs: BlobStore
     files: FileStore
+    uploads: UploadStore
+    parts: PartFiles
     jobs: JobStore
     queue: JobQueue
     control: JobControl
     models: ModelStore
+    aliases: AliasStore
+    permissions: PermissionStore
     workers: WorkerStore
+    stored_completions: StoredCompletionStore
     engine: EngineClient
     api_key: str
     clock: Callable[[], float] = time.time
@@ -60,11 +70,16 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         database=database,
         blobs=BlobStore(settings.blobs_dir),
         files=FileStore(database),
+        uploads=UploadStore(database),
+        parts=PartFiles(settings.uploads_dir),
         jobs=JobStore(database),
         queue=JobQueue(database),
         control=JobControl(database),
         models=ModelStore(database),
+        aliases=AliasStore(database, settings.aliases),
+        permissions=PermissionStore(database),
         workers=WorkerStore(database),
+        stored_completions=StoredCompletionStore(database),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),
         api_key=api_key,
     )

@@ -61,6 +61,7 @@ class Edge:
         headers = Headers(scope=scope)
         started = time.perf_counter()
         request_id = new_request_id()
+        scope.setdefault("state", {})["request_id"] = request_id
         status = 0
 
         async def stamped(message: Message) -> None:

@@ -7,7 +7,7 @@ wire form (``answers.py``). Called by ``routes/chat.py`` and ``routes/completion
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from fastapi import Request, Response
@@ -22,6 +22,8 @@ from luthier.core.generation import FinishReason
 T = TypeVar("T")
 Numbered = tuple[int, EngineReply]
 Replies = AsyncGenerator[Numbered, None]
+Keep = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+"""Takes a complete answer before it is sent, or before its stream ends, and returns it as it is sent."""
 
 
 class AnswerForm(Protocol):
@@ -108,15 +110,31 @@ async def _resumed(first: Numbered, rest: Replies) -> Replies:
         yield numbered
 
 
-async def answer(request: Request, engine: EngineClient, requests: Sequence[Generate], form: AnswerForm, *, stream: bool) -> Response:
-    """Generate and answer.
+async def _noted(replies: Replies, seen: list[Numbered]) -> Replies:
+    async for numbered in replies:
+        seen.append(numbered)
+        yield numbered
+
+
+async def _streamed_and_kept(form: AnswerForm, replies: Replies, keep: Keep) -> AsyncGenerator[dict[str, Any], None]:
+    seen: list[Numbered] = []
+    async for event in form.streamed(_noted(replies, seen)):
+        yield event
+    await keep(form.whole(seen))
+
+
+async def answer(
+    request: Request, engine: EngineClient, requests: Sequence[Generate], form: AnswerForm, *, stream: bool, keep: Keep | None = None
+) -> Response:
+    """Generate and answer; ``keep`` gets the answer once it is complete, streamed or not.
 
     Raises:
         LuthierError: anything that goes wrong before the first reply, or, for a whole answer, before the last.
     """
     replies = run(engine, requests)
     if stream:
-        first = await while_connected(request, _first(replies))
-        return EventStream(form.streamed(_resumed(first, replies)), replies)
+        resumed = _resumed(await while_connected(request, _first(replies)), replies)
+        return EventStream(form.streamed(resumed) if keep is None else _streamed_and_kept(form, resumed, keep), replies)
     async with contextlib.aclosing(replies):
-        return JsonReply(form.whole(await while_connected(request, _all(replies))))
+        whole = form.whole(await while_connected(request, _all(replies)))
+    return JsonReply(whole if keep is None else await keep(whole))

@@ -1,7 +1,7 @@
 """Between the office's records and OpenAI's objects. Pure.
 
-What it does: files, jobs, events, checkpoints and models as JSON (reference, sections 1.1, 2.2, 2.5, 2.6, 4.1), and a job's
-request as a ``Job``. What it does not: look anything up. Called by the routes.
+What it does: files, uploads, jobs, events and checkpoints as JSON (reference, sections 1.1, 1.3, 2.2, 2.5, 2.6), and a job's request
+as a ``Job``. What it does not: models and aliases (``model_objects.py``), look anything up. Called by the routes.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,11 @@ from typing import Any
 from luthier.api.model_names import TrainableModel
 from luthier.api.schemas.fine_tuning import Hyperparameters, JobCreateRequest, LuthierOptions
 from luthier.core.errors import InvalidRequest
-from luthier.core.jobs import CheckpointRecord, FileRecord, Job, JobEvent, JobStatus, ModelKind, ModelRecord
+from luthier.core.jobs import CheckpointPermission, CheckpointRecord, FileRecord, Job, JobEvent, JobStatus
+from luthier.core.uploads import PartRecord, UploadRecord
 
 _NO_ERROR = {"code": None, "message": None, "param": None}
+METHODS = ("supervised", "dpo", "reinforcement")
 HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
 
 
@@ -31,16 +33,46 @@ def file_object(record: FileRecord) -> dict[str, Any]:
     }
 
 
+def upload_object(record: UploadRecord, file: FileRecord | None) -> dict[str, Any]:
+    """The ``upload`` object; ``file`` is what a completed one became, as long as it exists."""
+    return {
+        "id": record.id,
+        "object": "upload",
+        "bytes": record.bytes,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "filename": record.filename,
+        "purpose": record.purpose,
+        "status": record.status.value,
+        "file": None if file is None else file_object(file),
+    }
+
+
+def part_object(record: PartRecord) -> dict[str, Any]:
+    """The ``upload.part`` object."""
+    return {"id": record.id, "object": "upload.part", "created_at": record.created_at, "upload_id": record.upload_id}
+
+
 def _integrations(job: Job) -> list[dict[str, Any]] | None:
     if job.integrations is None:
         return None
-    return [{**item, "wandb": {**item["wandb"], "run_id": job.id}} for item in job.integrations]
+    unset = {"name": None, "entity": None, "tags": []}
+    return [{**item, "wandb": {**unset, **item["wandb"], "run_id": job.id}} for item in job.integrations]
+
+
+def _estimated_finish(job: Job, now: int) -> int | None:
+    """A time only while a trainer keeps it up to date, and never one that has passed: evaluation and deployment follow the last step."""
+    if job.estimated_finish is None or job.status is not JobStatus.RUNNING or job.lease_owner is None:
+        return None
+    return max(job.estimated_finish, now)
 
 
 def _status_reason(job: Job) -> str | None:
     """Why a job is where it is, when its status alone does not tell."""
     if job.status.is_final:
         return None
+    if job.status is JobStatus.PAUSED:
+        return "Paused on request; it waits to be resumed."
     if job.attempts:
         return f"Its training process ended unexpectedly; attempts so far without progress: {job.attempts}."
     if job.lease_owner is None and job.status is JobStatus.RUNNING:
@@ -55,7 +87,7 @@ def _own_fields(job: Job) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def job_object(job: Job, *, organization: str, spec_strict: bool) -> dict[str, Any]:
+def job_object(job: Job, *, organization: str, spec_strict: bool, now: int) -> dict[str, Any]:
     """The ``fine_tuning.job`` object; hyperparameters stand in both places where clients look."""
     hyperparameters = {name: job.hyperparameters.get(name, "auto") for name in HYPERPARAMETERS}
     return {
@@ -76,7 +108,7 @@ def job_object(job: Job, *, organization: str, spec_strict: bool) -> dict[str, A
         "error": job.error or (None if spec_strict else dict(_NO_ERROR)),
         "integrations": _integrations(job),
         "seed": job.seed,
-        "estimated_finish": job.estimated_finish,
+        "estimated_finish": _estimated_finish(job, now),
         "metadata": job.metadata,
         "user_provided_suffix": job.suffix,
         "usage_metrics": None,
@@ -112,21 +144,14 @@ def checkpoint_object(checkpoint: CheckpointRecord) -> dict[str, Any]:
     }
 
 
-def model_object(record: ModelRecord, *, name: str | None = None) -> dict[str, Any]:
-    """The ``model`` object; ``name`` is the one asked for where it only stands for the record's."""
-    own = {"base": record.base, "kind": record.kind.value, "job_id": record.job_id, "step": record.step}
+def permission_object(permission: CheckpointPermission) -> dict[str, Any]:
+    """The ``checkpoint.permission`` object."""
     return {
-        "id": name or record.name,
-        "object": "model",
-        "created": record.created_at,
-        "owned_by": record.owned_by,
-        "luthier": {key: value for key, value in own.items() if value is not None},
+        "id": permission.id,
+        "object": "checkpoint.permission",
+        "created_at": permission.created_at,
+        "project_id": permission.project_id,
     }
-
-
-def is_deletable(record: ModelRecord) -> bool:
-    """Base models stay."""
-    return record.kind is not ModelKind.BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,20 +192,30 @@ def _options(options: LuthierOptions | None) -> dict[str, Any]:
 
 
 def check_method(body: JobCreateRequest) -> None:
-    """Supervised fine-tuning only.
+    """The parts of ``method`` fit its type, and the type is one that can be trained: supervised fine-tuning only.
 
     Raises:
-        InvalidRequest: another method, or its part beside a supervised one.
+        InvalidRequest: another method's part, a part that is missing, or a method that is not offered.
     """
     if body.method is None:
         return
-    if body.method.type != "supervised":
-        message = f"Unsupported value: 'method.type' does not support '{body.method.type}'. Supported values are: 'supervised'."
-        raise InvalidRequest(message, code="unsupported_value", param="method.type")
-    for name in ("dpo", "reinforcement"):
-        if getattr(body.method, name) is not None:
-            message = f"Unsupported parameter: 'method.{name}' does not belong to the method 'supervised'."
+    kind = body.method.type
+    for name in METHODS:
+        if name != kind and getattr(body.method, name) is not None:
+            message = f"Unsupported parameter: 'method.{name}' does not belong to the method '{kind}'."
             raise InvalidRequest(message, code="unsupported_parameter", param=f"method.{name}")
+    if kind == "supervised":
+        return
+    if body.hyperparameters is not None:
+        message = f"Unsupported parameter: 'hyperparameters' belongs to the method 'supervised'. Use 'method.{kind}.hyperparameters'."
+        raise InvalidRequest(message, code="unsupported_parameter", param="hyperparameters")
+    if kind == "reinforcement":
+        needed = {"method.reinforcement": body.method.reinforcement, "validation_file": body.validation_file}
+        missing = next((name for name, part in needed.items() if part is None), None)
+        if missing is not None:
+            raise InvalidRequest(f"Missing required parameter: '{missing}'.", code="missing_required_parameter", param=missing)
+    message = f"Unsupported value: 'method.type' does not support '{kind}'. Supported values are: 'supervised'."
+    raise InvalidRequest(message, code="unsupported_value", param="method.type")
 
 
 def new_job(body: JobCreateRequest, parts: JobParts) -> Job:

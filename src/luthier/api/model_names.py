@@ -1,7 +1,8 @@
 """From a name in a request to the model that answers to it.
 
-What it does: exact names first, then OpenAI's base names, which stand for the configured default base. What it does not:
-load anything. Called by the routes that take a ``model``.
+What it does: exact names first, then aliases (those made over the API before the operator's own), then OpenAI's base names,
+which stand for the configured default base. What it does not: load anything, change aliases. Called by the routes that take a
+``model``: the one place where a name is resolved.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ class ServedModel:
     """A model that a request named."""
 
     name: str
-    """The name that answers show: the dated snapshot for an undated OpenAI name."""
+    """The name that answers show: the one asked for, the dated snapshot for an undated OpenAI name."""
     record: ModelRecord
     target: ModelTarget
 
@@ -38,7 +39,7 @@ class TrainableModel:
     """What a job's ``model`` stands for."""
 
     model: str
-    """``Job.model``: the base name as asked, the dated snapshot for an undated OpenAI name."""
+    """``Job.model`` and the base in the ``ft:`` name: as asked, the dated snapshot for an undated OpenAI name."""
     base: str
     """Name of the open base that trains."""
     parent_model: str | None
@@ -55,6 +56,22 @@ def shown_name(name: str) -> str:
     return OPENAI_SNAPSHOTS.get(name, name)
 
 
+def alias_target(models: ModelStore, settings: Settings, name: str) -> str | None:
+    """The model's name that the alias ``name`` stands for; None when it is no alias."""
+    return models.alias_target(name) or settings.aliases.get(name)
+
+
+def stands_for(models: ModelStore, settings: Settings, name: str) -> str | None:
+    """What a name that is no model's own stands for: an alias's target, or the default base for an OpenAI name; else None.
+
+    An undated OpenAI name follows an alias of its dated snapshot, because the snapshot is the name that answers show.
+    """
+    target = alias_target(models, settings, name)
+    if target is None and name in OPENAI_SNAPSHOTS:
+        target = alias_target(models, settings, OPENAI_SNAPSHOTS[name])
+    return settings.default_base if target is None and name in OPENAI_BASE_NAMES else target
+
+
 def find_record(models: ModelStore, settings: Settings, name: str) -> ModelRecord:
     """The record that answers to ``name``.
 
@@ -62,8 +79,10 @@ def find_record(models: ModelStore, settings: Settings, name: str) -> ModelRecor
         NotFound: nothing does.
     """
     record = models.get(name)
-    if record is None and name in OPENAI_BASE_NAMES:
-        record = models.get(settings.default_base)
+    if record is None:
+        # One step only: a target is a model's own name, never another alias.
+        target = stands_for(models, settings, name)
+        record = models.get(target) if target is not None else None
     if record is None:
         raise unknown_model(name)
     return record
@@ -95,10 +114,22 @@ def find_trainable(models: ModelStore, settings: Settings, name: str) -> Trainab
         raise _not_available(name) from error
     if models.get(record.base) is None:
         raise _not_available(name)
-    if record.kind is ModelKind.BASE:
-        return TrainableModel(model=name if record.name == name else shown_name(name), base=record.name, parent_model=None)
-    asked = base_of(name)
-    return TrainableModel(model=record.base if asked == name else asked, base=record.base, parent_model=name)
+    parent = None if record.kind is ModelKind.BASE else record.name
+    return TrainableModel(model=_asked_base(name, record), base=record.base, parent_model=parent)
+
+
+def _asked_base(name: str, record: ModelRecord) -> str:
+    """The base name that a job under ``name`` shows: libraries read features and prices from it, so the asked name is kept.
+
+    An ``ft:`` name is asked for by the base inside it. Other names with colons would make an ``ft:`` name that no client can
+    take apart, so the model's own base name stands in for them.
+    """
+    if name != record.name and ":" not in name:
+        return shown_name(name)
+    for candidate in (name, record.name):
+        if base_of(candidate) != candidate:
+            return base_of(candidate)
+    return record.base
 
 
 def _not_available(name: str) -> InvalidRequest:

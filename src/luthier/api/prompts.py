@@ -30,28 +30,30 @@ def _unsupported_parameter(param: str, advice: str = "") -> InvalidRequest:
     return InvalidRequest(message, code="unsupported_parameter", param=param)
 
 
-def _refuse_neutral_only(body: ChatRequest | CompletionRequest) -> None:
-    for name in ("frequency_penalty", "presence_penalty"):
-        if getattr(body, name):
-            message = (
-                f"Unsupported value: '{name}' does not support {getattr(body, name)} with this model. Only the default (0) is supported."
-            )
-            raise _unsupported_value(name, message)
-    if body.logit_bias and any(body.logit_bias.values()):
-        raise _unsupported_parameter("logit_bias")
+def _refuse_stray_stream_options(body: ChatRequest | CompletionRequest) -> None:
     if body.stream_options is not None and not body.stream:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise InvalidRequest(message, code="invalid_parameter_combination", param="stream_options")
 
 
-def _refuse_chat_features(body: ChatRequest) -> None:
-    kind = (body.response_format or {"type": "text"}).get("type")
-    if kind != "text":
-        message = f"Unsupported value: 'response_format.type' does not support {kind!r} with this model. Supported values are: 'text'."
+def _refuse_format(response_format: dict[str, Any] | None) -> None:
+    kind = "text" if response_format is None else response_format.get("type")
+    if kind in ("json_object", "json_schema"):
+        message = (
+            f"Unsupported value: 'response_format.type' does not support '{kind}' with this model: its answers are free text. "
+            "Supported values are: 'text'."
+        )
         raise _unsupported_value("response_format.type", message)
-    if body.tool_choice not in (None, "auto", "none"):
-        message = "Unsupported value: 'tool_choice' cannot force a call with this model. Supported values are: 'auto' and 'none'."
-        raise _unsupported_value("tool_choice", message)
+    if kind != "text":
+        raise InvalidRequest(
+            f"Invalid value: {str(kind)[:64]!r}. Supported values are: 'text', 'json_object' and 'json_schema'.",
+            code="missing_required_parameter" if kind is None else "invalid_value",
+            param="response_format.type",
+        )
+
+
+def _refuse_chat_features(body: ChatRequest) -> None:
+    _refuse_format(body.response_format)
     if body.functions:
         raise _unsupported_parameter("functions", " Use 'tools' instead.")
     if body.function_call not in (None, "auto", "none"):
@@ -85,7 +87,56 @@ def _sampling(body: ChatRequest | CompletionRequest, *, max_tokens: int | None, 
         stop=tuple(body.stop or ()),
         seed=body.seed,
         top_logprobs=top_logprobs,
+        frequency_penalty=body.frequency_penalty or 0.0,
+        presence_penalty=body.presence_penalty or 0.0,
+        logit_bias=tuple((int(token), bias) for token, bias in (body.logit_bias or {}).items() if bias),
     )
+
+
+def _cannot_force(param: str = "tool_choice") -> InvalidRequest:
+    message = "Unsupported value: 'tool_choice' cannot force a call with this model. Supported values are: 'auto' and 'none'."
+    return _unsupported_value(param, message)
+
+
+def _allowed_names(choice: dict[str, Any]) -> frozenset[str]:
+    """The functions that an ``allowed_tools`` choice names."""
+    allowed = choice.get("allowed_tools")
+    entries = allowed.get("tools") if isinstance(allowed, dict) else None
+    if not isinstance(allowed, dict) or not isinstance(entries, list) or allowed.get("mode") not in ("auto", "required"):
+        message = "Invalid value for 'tool_choice.allowed_tools': expected an object with a 'mode' of 'auto' or 'required', and 'tools'."
+        raise InvalidRequest(message, code="invalid_value", param="tool_choice.allowed_tools")
+    if allowed["mode"] == "required":
+        raise _cannot_force("tool_choice.allowed_tools.mode")
+    functions = [entry.get("function") if isinstance(entry, dict) else None for entry in entries]
+    return frozenset(f["name"] for f in functions if isinstance(f, dict) and isinstance(f.get("name"), str))
+
+
+def _offered_tools(body: ChatRequest) -> tuple[dict[str, Any], ...]:
+    """The tools that the model is shown: all, those that ``tool_choice`` allows, or none.
+
+    Raises:
+        InvalidRequest: the choice forces a call, or is none that OpenAI knows.
+    """
+    choice, tools = body.tool_choice, tuple(t.model_dump(exclude_unset=True) for t in body.tools or ())
+    if choice is None or choice == "auto":
+        return tools
+    if choice == "none":
+        return ()
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    if choice == "required" or kind in ("function", "custom"):
+        raise _cannot_force()
+    if kind != "allowed_tools":
+        message = f"Invalid value: {str(choice)[:64]!r}. Supported values are: 'none', 'auto' and 'required', or an object."
+        raise InvalidRequest(message, code="invalid_value", param="tool_choice")
+    if not tools:
+        message = "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified."
+        raise InvalidRequest(message, code="invalid_value", param="tool_choice")
+    names = _allowed_names(choice)
+    unknown = names - {tool["function"]["name"] for tool in tools}
+    if unknown:
+        message = f"Tool choice '{min(unknown)[:64]}' not found in 'tools' parameter."
+        raise InvalidRequest(message, code="invalid_value", param="tool_choice")
+    return tuple(tool for tool in tools if tool["function"]["name"] in names)
 
 
 def _choices(request: Generate, n: int) -> list[Generate]:
@@ -104,11 +155,12 @@ def chat_requests(body: ChatRequest, target: ModelTarget) -> list[Generate]:
     Raises:
         InvalidRequest: a field asks for what is not offered, or fields contradict each other.
     """
-    _refuse_neutral_only(body)
+    _refuse_stray_stream_options(body)
     _refuse_chat_features(body)
+    tools = _offered_tools(body)
     sampling = _sampling(body, max_tokens=_max_tokens(body), top_logprobs=_chat_logprobs(body))
-    tools = () if body.tool_choice == "none" else tuple(t.model_dump(exclude_unset=True) for t in body.tools or ())
-    request = Generate(target=target, sampling=sampling, messages=plain_messages(body.messages), tools=tools)
+    messages = plain_messages(body.messages)
+    request = Generate(target=target, sampling=sampling, messages=messages, tools=tools, parse_tool_calls=bool(tools))
     return _choices(request, body.n or 1)
 
 
@@ -172,36 +224,44 @@ def plain_messages(messages: Sequence[ChatMessage]) -> tuple[dict[str, Any], ...
     return tuple(_plain_message(message, index) for index, message in enumerate(messages))
 
 
+def num_candidates(body: CompletionRequest) -> int:
+    """Answers that are generated for each prompt; the best ``n`` of them are shown."""
+    return body.best_of or body.n or 1
+
+
 def _refuse_completion_features(body: CompletionRequest) -> None:
-    n = body.n or 1
-    if len(body.prompt) * n > MAX_CHOICES:
+    n, candidates = body.n or 1, num_candidates(body)
+    if candidates < n:
+        raise InvalidRequest("Invalid 'best_of': it must be greater than or equal to 'n'.", code="invalid_value", param="best_of")
+    if len(body.prompt) * candidates > MAX_CHOICES:
+        name = "best_of" if candidates > n else "n"
         raise InvalidRequest(
-            f"Too many answers: prompts times 'n' must not exceed {MAX_CHOICES}.", code="integer_above_max_value", param="n"
+            f"Too many answers: prompts times '{name}' must not exceed {MAX_CHOICES}.", code="integer_above_max_value", param=name
         )
-    if body.best_of is not None and body.best_of not in (0, n):
-        raise _unsupported_value("best_of", "Unsupported value: 'best_of' must equal 'n' with this model.")
+    if body.stream and candidates > n:
+        raise _unsupported_value("best_of", "Unsupported value: 'best_of' above 'n' cannot be streamed: the best are known at the end.")
     if body.suffix:
-        raise _unsupported_parameter("suffix")
-    if body.echo and body.logprobs is not None:
-        raise _unsupported_value("logprobs", "Unsupported value: 'logprobs' cannot be combined with 'echo' with this model.")
-    if body.echo and any(not isinstance(prompt, str) for prompt in body.prompt):
-        raise _unsupported_value("echo", "Unsupported value: 'echo' needs prompts given as text with this model.")
+        raise _unsupported_parameter("suffix", " It writes what follows a text, never what stands between two texts.")
 
 
 def completion_requests(body: CompletionRequest, target: ModelTarget) -> list[Generate]:
-    """One request per prompt and choice; index = prompt * n + choice.
+    """One request per prompt and candidate; index = prompt * candidates + candidate.
 
     Raises:
         InvalidRequest: a field asks for what is not offered, or fields contradict each other.
     """
-    _refuse_neutral_only(body)
+    _refuse_stray_stream_options(body)
     _refuse_completion_features(body)
-    sampling = _sampling(body, max_tokens=body.max_tokens or DEFAULT_COMPLETION_TOKENS, top_logprobs=body.logprobs)
+    candidates = num_candidates(body)
+    # The best are found by their log-probabilities, shown or not.
+    top_logprobs = 0 if body.logprobs is None and candidates > (body.n or 1) else body.logprobs
+    max_tokens = DEFAULT_COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens
+    sampling = _sampling(body, max_tokens=max_tokens, top_logprobs=top_logprobs)
     requests: list[Generate] = []
     for prompt in body.prompt:
         if isinstance(prompt, str):
-            request = Generate(target=target, sampling=sampling, prompt=prompt)
+            request = Generate(target=target, sampling=sampling, prompt=prompt, echo=bool(body.echo))
         else:
-            request = Generate(target=target, sampling=sampling, token_ids=prompt)
-        requests += _choices(request, body.n or 1)
+            request = Generate(target=target, sampling=sampling, token_ids=prompt, echo=bool(body.echo))
+        requests += _choices(request, candidates)
     return requests

@@ -8,27 +8,36 @@ import codecs
 from collections.abc import Sequence
 
 from luthier.chat.tokenizer import Tokenizer
+from luthier.core.generation import CalledTool
 
 
 class StreamDecoder:
     """The text of one answer, piece by piece. The pieces joined equal the whole text before the first stop string."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), *, skip_special: bool = True) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, stop: Sequence[str] = (), *, skip_special: bool = True, shown: frozenset[int] = frozenset()
+    ) -> None:
         """Start an answer.
 
         Args:
             tokenizer: of the model that answers.
             stop: strings that end the answer; empty ones are ignored.
             skip_special: leave special marks out of the text.
+            shown: ids of special marks that stay in it.
         """
         self.stopped = False
         """True once a stop string was met; the text ends before it and later tokens are ignored."""
         self._tokenizer = tokenizer
         self._stop = tuple(s for s in stop if s)
-        self._skipped = tokenizer.special_ids if skip_special else frozenset()
+        self._skipped = tokenizer.special_ids - shown if skip_special else frozenset()
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
         self._at_start = True
+
+    @property
+    def tool_calls(self) -> tuple[CalledTool, ...]:
+        """None are looked for here (``tool_calls.py`` does)."""
+        return ()
 
     def push(self, token_id: int) -> str:
         """Take one token; returns the text that has become certain, often empty."""
@@ -54,12 +63,12 @@ class StreamDecoder:
         if cut is not None:
             certain, self._held, self.stopped = self._held[:cut], "", True
             return certain
-        keep = max((_overlap(self._held, s) for s in self._stop), default=0)
+        keep = max((overlap(self._held, s) for s in self._stop), default=0)
         certain, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return certain
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Length of the longest end of ``text`` that begins ``stop``."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:length]):

@@ -19,8 +19,9 @@ from luthier.cli.client import Server
 from luthier.cli.exit_codes import ExitCode, exit_code_of
 from luthier.cli.options import Place
 from luthier.cli.render.text import size
+from luthier.cli.settings_file import read_settings
 from luthier.core.errors import LuthierError
-from luthier.core.settings import Settings, from_environment
+from luthier.core.settings import Settings
 
 if TYPE_CHECKING:
     import httpx2
@@ -48,7 +49,7 @@ def examine(place: Place) -> list[Finding]:
     """Every check, in the order in which one would mend things."""
     findings = [_versions()]
     try:
-        settings = from_environment(data_dir=place.data_dir)
+        settings = read_settings(data_dir=place.data_dir)
         server = place.server()
     except LuthierError as error:
         code = exit_code_of(error)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from luthier.cli.settings_file import read_settings
 from luthier.core.errors import AuthenticationFailed, InvalidRequest
-from luthier.core.settings import Settings, from_environment
+from luthier.core.settings import Settings
 
 if TYPE_CHECKING:
     import openai
@@ -45,7 +46,7 @@ def find_server(
         InvalidRequest: a ``LUTHIER_*`` variable does not fit its type, or the address is not one of HTTP.
     """
     env = os.environ if environ is None else environ
-    settings = from_environment(env, data_dir=data_dir)
+    settings = read_settings(env, data_dir=data_dir)
     named = url or env.get("LUTHIER_URL") or (env.get("OPENAI_BASE_URL") if data_dir is None else None)
     key = api_key or env.get("LUTHIER_API_KEY")
     if not key and named and data_dir is None:

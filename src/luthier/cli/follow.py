@@ -65,6 +65,9 @@ def follow(
 
 
 def _show(progress: Progress, task: TaskID, view: TraceView, status: str) -> None:
+    if status == "paused":
+        progress.update(task, description="paused")
+        return
     running = [s for s in view.stages.values() if s.status == "running"]
     steps = view.ordered_steps()
     if not steps:

@@ -12,9 +12,9 @@ import click
 from luthier.cli.client import post
 from luthier.cli.options import AutoOr, Form, Place, pairs, with_form, with_place
 from luthier.cli.output import show_json, show_object
+from luthier.cli.settings_file import read_settings
 from luthier.cli.upload import check_lines, upload
 from luthier.cli.waiting import LINES, wait_for
-from luthier.core.settings import from_environment
 
 _PURPOSE = "fine-tune"
 _ENDPOINT = "/fine_tuning/jobs"
@@ -61,7 +61,7 @@ def create(
     **options: Any,
 ) -> None:
     """Create a fine-tuning job; local files are uploaded first."""
-    settings = from_environment(data_dir=place.data_dir)
+    settings = read_settings(data_dir=place.data_dir)
     files = {"training_file": training, **({} if validation is None else {"validation_file": validation})}
     body = {"model": model or settings.default_base, **files, **_fields(options)}
     if dry_run:

@@ -1,4 +1,4 @@
-"""``luthier models``: list what is served, add a base model from a local folder.
+"""``luthier models``: list what is served, add a base model from a local folder; ``aliases.py`` adds the commands about aliases.
 
 What it does: lists over HTTP; adds through a workshop process on the data directory. What it does not: import torch.
 """
@@ -9,30 +9,39 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Column, Table
 
-from luthier.cli.client import connect
-from luthier.core.settings import from_environment
+from luthier.cli.aliases import ALIAS_COMMANDS
+from luthier.cli.client import get
+from luthier.cli.options import Form, Place, with_form, with_place
+from luthier.cli.output import Field, Item, show_page
+from luthier.cli.settings_file import read_settings
+
+
+def _own(name: str) -> Field:
+    def text(model: Item) -> str:
+        return str((model.get("luthier") or {}).get(name) or "")
+
+    return Field(name.replace("_", " "), text, whole=name == "alias_of")
+
+
+COLUMNS = (
+    Field("model", lambda m: m["id"], whole=True),
+    *(_own(name) for name in ("kind", "base", "licence", "alias_of")),
+    Field("owned by", lambda m: m["owned_by"]),
+)
 
 
 @click.group(epilog="Example: luthier models list")
 def models() -> None:
-    """List the served models, or add a base model from a local folder."""
+    """List the served models, add a base model from a local folder, or give models other names."""
 
 
 @models.command(name="list", epilog="Example: luthier models list")
-@click.option("--url", default=None, help="The server's address.")
-@click.option("--api-key", default=None, help="Its key; found in the data directory by default.")
-@click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="The server's data directory.")
-def list_models(url: str | None, api_key: str | None, data_dir: Path | None) -> None:
-    """List every model that answers."""
-    client = connect(url=url, api_key=api_key, data_dir=data_dir)
-    table = Table(Column("model", overflow="fold"), "base", "kind", "owned by")
-    for model in client.models.list():
-        extra = (model.model_extra or {}).get("luthier", {})
-        table.add_row(model.id, str(extra.get("base", "")), str(extra.get("kind", "")), model.owned_by)
-    Console().print(table)
+@with_form
+@with_place
+def list_models(place: Place, form: Form) -> None:
+    """List every name that answers, newest first, with the open base under it and that base's licence."""
+    show_page(get(place.client(), "/models"), COLUMNS, form, more="luthier models list")
 
 
 @models.command(epilog="Example: luthier models add ./my-model --name my-model")
@@ -41,8 +50,12 @@ def list_models(url: str | None, api_key: str | None, data_dir: Path | None) -> 
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="The server's data directory (default ./luthier-data).")
 def add(path: Path, name: str, data_dir: Path | None) -> None:
     """Add the Hugging Face causal LM in PATH (safetensors only, no remote code). The server may run meanwhile."""
-    settings = from_environment(data_dir=data_dir)
-    settings = from_environment(data_dir=settings.data_dir.resolve())
+    settings = read_settings(data_dir=data_dir)
+    settings = read_settings(data_dir=settings.data_dir.resolve())
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [sys.executable, "-m", "luthier.worker.add_base", str(path.resolve()), "--name", name]
     sys.exit(subprocess.run(command, env={**os.environ, **settings.environment()}, check=False).returncode)
+
+
+for _command in ALIAS_COMMANDS:
+    models.add_command(_command)

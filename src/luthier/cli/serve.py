@@ -5,6 +5,7 @@ date, starts and stops everything. What it does not: answer requests (``api``), 
 (``deployment/host.py``).
 """
 
+import dataclasses
 import os
 import secrets
 import shutil
@@ -19,7 +20,8 @@ import click
 
 from luthier.cli.children import Child, Children
 from luthier.cli.data_dir import CannotStart, announce, api_key, lock, prepare
-from luthier.core.settings import Settings, from_environment
+from luthier.cli.settings_file import read_settings
+from luthier.core.settings import Settings
 
 # Of the 30 seconds that a stop may take: requests in flight first, then the children.
 _DRAIN_SECONDS = 5
@@ -36,10 +38,10 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, until_eof: 
     started = time.monotonic()
     if until_eof:
         threading.Thread(target=_stop_at_eof, name="parent-watch", daemon=True).start()
-    settings = from_environment(host=host, port=port, data_dir=data_dir)
+    settings = read_settings(host=host, port=port, data_dir=data_dir)
     listener = _bind(settings)
     prepare(settings.data_dir)
-    settings = from_environment(host=host, port=listener.getsockname()[1], data_dir=settings.data_dir.resolve())
+    settings = read_settings(host=host, port=listener.getsockname()[1], data_dir=settings.data_dir.resolve())
     with lock(settings.data_dir):
         _, fresh = api_key(settings)
         socket_dir = Path(tempfile.mkdtemp(prefix="luthier-"))
@@ -122,16 +124,20 @@ def _url(settings: Settings) -> str:
 def _register_default_base(settings: Settings) -> str:
     """The model inside the package is a served model like any other: it needs its record. Returns the default base's path."""
     from luthier.core.jobs import ModelKind, ModelRecord
+    from luthier.models.facts import read_licence, revision
     from luthier.storage.database import Database
     from luthier.storage.models import ModelStore
 
     database = Database(settings.state_database)
     models = ModelStore(database)
-    name = "luthier-mini"
-    if models.get(name) is None:
-        models.put(
-            ModelRecord(name=name, kind=ModelKind.BASE, base=name, path=f"builtin:{name}", created_at=int(time.time()), owned_by="system")
-        )
+    name, path = "luthier-mini", "builtin:luthier-mini"
+    folder = settings.resolve_model_path(path)
+    before = models.get(name)
+    record = before or ModelRecord(name=name, kind=ModelKind.BASE, base=name, path=path, created_at=int(time.time()), owned_by="system")
+    # Read at each start: another version of the package may bring other weights.
+    record = dataclasses.replace(record, revision=revision(folder), licence=read_licence(folder))
+    if record != before:
+        models.put(record)
     default = models.get(settings.default_base)
     database.close()
     if default is None:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from luthier.core.errors import AuthenticationFailed, InvalidRequest
-from luthier.core.generation import FinishReason, ModelTarget, SamplingParams, TokenLogprob, TopToken
+from luthier.core.generation import CalledTool, EchoedPrompt, FinishReason, ModelTarget, SamplingParams, TokenLogprob, TopToken
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
@@ -29,6 +29,10 @@ class Generate:
     prompt: str | None = None
     """For ``/completions``: rendered as the target's ``row_format`` says."""
     token_ids: tuple[int, ...] | None = None
+    parse_tool_calls: bool = False
+    """Take tool calls in the model's own form out of the text and tell them in ``Finished``."""
+    echo: bool = False
+    """Give the prompt back in ``Started``, scored when the sampling asks for log-probabilities. Not with ``messages``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,7 @@ class Started:
     """The prompt is rendered and admitted."""
 
     prompt_tokens: int
+    echo: EchoedPrompt | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +100,8 @@ class Finished:
     total_seconds: float
     end_token: TokenLogprob | None = None
     """The end token and its alternatives, when log-probabilities were asked for and the model ended the answer itself."""
+    tool_calls: tuple[CalledTool, ...] = ()
+    """Only when the request asked to parse them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +174,8 @@ def _target(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _generate(plain: dict[str, Any]) -> Generate:
-    sampling = SamplingParams(**_tuples(plain["sampling"], "stop"))
+    fields = _tuples(plain["sampling"], "stop")
+    sampling = SamplingParams(**{**fields, "logit_bias": tuple((int(i), float(bias)) for i, bias in fields.get("logit_bias", ()))})
     return Generate(**{**_target(_tuples(plain, "messages", "tools", "token_ids")), "sampling": sampling})
 
 
@@ -178,7 +186,19 @@ def _token(plain: dict[str, Any]) -> TokenLogprob:
 
 def _finished(plain: dict[str, Any]) -> Finished:
     end = plain["end_token"]
-    return Finished(**{**plain, "finish_reason": FinishReason(plain["finish_reason"]), "end_token": None if end is None else _token(end)})
+    parsed = {
+        "finish_reason": FinishReason(plain["finish_reason"]),
+        "end_token": None if end is None else _token(end),
+        "tool_calls": tuple(CalledTool(**call) for call in plain["tool_calls"]),
+    }
+    return Finished(**{**plain, **parsed})
+
+
+def _started(plain: dict[str, Any]) -> Started:
+    echo = plain["echo"]
+    if echo is not None:
+        echo = EchoedPrompt(text=echo["text"], tokens=tuple(_token(t) for t in echo["tokens"]))
+    return Started(prompt_tokens=plain["prompt_tokens"], echo=echo)
 
 
 _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -188,7 +208,7 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "Render": lambda p: Render(**_target(_tuples(p, "messages"))),
     "Score": lambda p: Score(**{**_target(p), "conversations": tuple(tuple(c) for c in p["conversations"])}),
     "Status": lambda p: Status(**p),
-    "Started": lambda p: Started(**p),
+    "Started": _started,
     "TokenChunk": lambda p: TokenChunk(text=p["text"], tokens=tuple(_token(t) for t in p["tokens"])),
     "Finished": _finished,
     "Failed": lambda p: Failed(**p),

@@ -30,6 +30,12 @@ class SamplingParams:
     """None: drawn by the engine."""
     top_logprobs: int | None = None
     """None: no log-probabilities; 0 to 20 alternatives per token otherwise."""
+    frequency_penalty: float = 0.0
+    """Taken off a token's logit once for each time the answer already holds it."""
+    presence_penalty: float = 0.0
+    """Taken off a token's logit once when the answer already holds it."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Token ids and what is added to their logits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +50,33 @@ class TopToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogprob:
-    """One generated token with its log-probability (natural log, temperature 1) and the alternatives, best first."""
+    """One token with its log-probability and the alternatives, best first. They are the model's own: natural log, at temperature 1,
+    before any penalty or bias."""
 
     id: int
     text: str
     bytes: tuple[int, ...]
     logprob: float
     top: tuple[TopToken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalledTool:
+    """A tool call that the model wrote."""
+
+    name: str
+    arguments: str
+    """JSON text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EchoedPrompt:
+    """A prompt as the model read it, given back for scoring."""
+
+    text: str
+    tokens: tuple[TokenLogprob, ...] = ()
+    """The prompt's own tokens, template marks left out, when log-probabilities were asked for. The first one's
+    probability is never shown: where nothing stands before it, its ``logprob`` is 0 and means nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

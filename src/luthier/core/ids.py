@@ -18,6 +18,16 @@ def new_file_id() -> str:
     return "file-" + _random_base62(22)
 
 
+def new_upload_id() -> str:
+    """``upload_`` and 32 hexadecimal characters."""
+    return "upload_" + secrets.token_hex(16)
+
+
+def new_part_id() -> str:
+    """``part_`` and 32 hexadecimal characters."""
+    return "part_" + secrets.token_hex(16)
+
+
 def new_job_id() -> str:
     """``ftjob-`` and 24 base-62 characters."""
     return "ftjob-" + _random_base62(24)
@@ -33,6 +43,11 @@ def new_checkpoint_id() -> str:
     return "ftckpt_" + _random_base62(24)
 
 
+def new_permission_id() -> str:
+    """``cp_`` and 24 base-62 characters."""
+    return "cp_" + _random_base62(24)
+
+
 def new_chat_completion_id() -> str:
     """``chatcmpl-`` and 29 base-62 characters."""
     return "chatcmpl-" + _random_base62(29)
@@ -41,6 +56,11 @@ def new_chat_completion_id() -> str:
 def new_completion_id() -> str:
     """``cmpl-`` and 29 base-62 characters."""
     return "cmpl-" + _random_base62(29)
+
+
+def new_tool_call_id() -> str:
+    """``call_`` and 24 base-62 characters."""
+    return "call_" + _random_base62(24)
 
 
 def new_request_id() -> str:

@@ -17,7 +17,7 @@ class JobStatus(StrEnum):
     RUNNING = "running"
     """A trainer has it, or will again after a crash."""
     PAUSED = "paused"
-    """Stopped on request with a resume state."""
+    """Stopped on request; goes on from its newest resume state when it is resumed."""
     SUCCEEDED = "succeeded"
     """Done: ``fine_tuned_model`` answers."""
     FAILED = "failed"
@@ -36,7 +36,7 @@ ALLOWED_MOVES: Mapping[JobStatus, frozenset[JobStatus]] = MappingProxyType(
         JobStatus.VALIDATING_FILES: frozenset({JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.PAUSED}),
         JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.PAUSED}),
         JobStatus.RUNNING: frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.PAUSED}),
-        JobStatus.PAUSED: frozenset({JobStatus.QUEUED, JobStatus.CANCELLED}),
+        JobStatus.PAUSED: frozenset({JobStatus.VALIDATING_FILES, JobStatus.QUEUED, JobStatus.CANCELLED}),
         JobStatus.SUCCEEDED: frozenset(),
         JobStatus.FAILED: frozenset(),
         JobStatus.CANCELLED: frozenset(),
@@ -104,6 +104,8 @@ class Job:
     """Leases of the training lane that ended in a crash without progress since the last one that progressed."""
     progress_step: int = 0
     """Last step whose resume state is on disk."""
+    paused_from: JobStatus | None = None
+    """What a paused job was before; None when it is not paused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,16 @@ class CheckpointRecord:
     metrics: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointPermission:
+    """A project that may use a tuned model or a checkpoint."""
+
+    id: str
+    model_name: str
+    project_id: str
+    created_at: int
+
+
 class ModelKind(StrEnum):
     """What a served name stands for."""
 
@@ -175,3 +187,7 @@ class ModelRecord:
     """How prompts are rendered: ``core.examples.RowFormat`` value of the training file; ``chat`` for bases."""
     sha256: str = ""
     """Hash of the folder's manifest."""
+    revision: str | None = None
+    """Of a base: SHA-256 over its weights, tokenizer and configs; None for other models, and where it was never read."""
+    licence: str | None = None
+    """Of a base: the licence that its card names; None for other models, and where no card names one."""

@@ -2,7 +2,8 @@
 
 What it does: takes the bytes piece by piece in flat memory, splits on the byte ``\\n`` only (``str.splitlines`` would also
 split on U+2028 and friends inside strings), and keeps the first fault in OpenAI's wording. What it does not: look inside
-the dictionaries (``data/validate.py``), choose a JSON parser (it is passed in) or raise. Called by ``api/upload.py``.
+the dictionaries (``data/validate.py``), choose a JSON parser (it is passed in) or raise. Called by ``api/upload.py``
+and ``api/assembly.py``.
 """
 
 from collections.abc import Callable

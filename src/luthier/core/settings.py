@@ -1,15 +1,19 @@
 """Every setting, read once from the environment by each process and passed down.
 
 What it does: names, bounds and defaults of all ``LUTHIER_*`` variables; the layout of the data directory.
-What it does not: read files, parse the command line. Called by the three processes' entry points and by the CLI.
+What it does not: read files (``cli/settings_file.py`` does), parse the command line. Called by the three processes' entry
+points and by the CLI.
 ``docs/reference/settings.md`` must name each field (a test compares).
 """
 
+import datetime
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
+from luthier.core.aliases import check_alias_table
 from luthier.core.errors import InvalidRequest
 
 PACKAGE_DIR = Path(__file__).resolve().parent.parent
@@ -82,8 +86,16 @@ class Settings:
     """Longest accepted line of a JSONL file, bytes."""
     max_file_bytes: int = 512 * 1024 * 1024
     """Largest accepted file upload, bytes."""
+    max_upload_bytes: int = 8 * 1024 * 1024 * 1024
+    """Largest file that may be uploaded in parts, bytes."""
+    max_part_bytes: int = 64 * 1024 * 1024
+    """Largest part of such an upload, bytes."""
     max_context_tokens: int = 4096
     """Longest prompt plus answer that is served, tokens (a base model's own limit may be lower)."""
+    aliases: dict[str, str] = field(default_factory=dict)
+    """Default aliases, name to model (JSON object; in `luthier.toml` the table `[aliases]`). Aliases made over the API win over them."""
+    shutdown_dates: dict[str, str] = field(default_factory=dict)
+    """Announced ends, model name to `YYYY-MM-DD`, told as `shutdown_date`; nothing is switched off (`[shutdown_dates]`)."""
 
     @property
     def state_database(self) -> Path:
@@ -99,6 +111,11 @@ class Settings:
     def blobs_dir(self) -> Path:
         """Uploaded and result files by SHA-256."""
         return self.data_dir / "blobs"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Parts of uploads that are not complete yet."""
+        return self.data_dir / "uploads"
 
     @property
     def models_dir(self) -> Path:
@@ -127,15 +144,28 @@ class Settings:
 
     def environment(self) -> dict[str, str]:
         """The settings as environment variables, for a child process; ``from_environment`` reads them back."""
-        return {_variable(f.name): str(getattr(self, f.name)) for f in fields(self)}
+        return {_variable(f.name): _text(getattr(self, f.name)) for f in fields(self)}
+
+
+def _text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 def _variable(name: str) -> str:
     return "LUTHIER_" + name.upper()
 
 
+def _parse_table(text: str) -> dict[str, str]:
+    table = json.loads(text or "{}")
+    if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
+        raise ValueError("not an object of strings")
+    return table
+
+
 def _parse(name: str, kind: object, text: str) -> object:
     try:
+        if kind == dict[str, str]:
+            return _parse_table(text)
         if kind is bool:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}[text.lower()]
         if kind is int:
@@ -143,15 +173,27 @@ def _parse(name: str, kind: object, text: str) -> object:
         if kind is float:
             return float(text)
     except (ValueError, KeyError) as error:
-        raise InvalidRequest(f"{_variable(name)} has the value {text!r}, which is not a {getattr(kind, '__name__', kind)}.") from error
+        raise InvalidRequest(f"{_variable(name)} has the value {text!r}, which is not a {_kind_name(kind)}.") from error
     return Path(text) if kind is Path else text
+
+
+def _kind_name(kind: object) -> str:
+    return "JSON object of strings" if kind == dict[str, str] else str(getattr(kind, "__name__", kind))
+
+
+def _check_dates(dates: Mapping[str, str]) -> None:
+    for name, text in dates.items():
+        try:
+            datetime.datetime.strptime(text, "%Y-%m-%d")
+        except ValueError as error:
+            raise InvalidRequest(f"The shutdown date of {name!r} is {text!r}, which is not a date like 2027-01-14.") from error
 
 
 def from_environment(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
     """Read the settings from ``LUTHIER_*`` variables; keyword arguments that are not None win.
 
     Raises:
-        InvalidRequest: a variable's text does not fit its type.
+        InvalidRequest: a variable's text does not fit its type, or the aliases in it are none.
     """
     source = os.environ if environ is None else environ
     values: dict[str, object] = {}
@@ -160,4 +202,7 @@ def from_environment(environ: Mapping[str, str] | None = None, **overrides: obje
         if text is not None:
             values[f.name] = _parse(f.name, f.type, text)
     values.update({k: v for k, v in overrides.items() if v is not None})
-    return replace(Settings(), **values)  # type: ignore[arg-type]
+    settings = replace(Settings(), **values)  # type: ignore[arg-type]
+    check_alias_table(settings.aliases)
+    _check_dates(settings.shutdown_dates)
+    return settings

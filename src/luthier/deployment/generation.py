@@ -1,15 +1,19 @@
-"""From a ``Generate`` request to a sequence: prompt tokens, context limit, stop tokens.
+"""From a ``Generate`` request to a sequence: prompt tokens, context limit, stop tokens, and what of the prompt is given back.
 
 What it does not: load models or run anything. Called by ``host_requests.py``.
 """
 
 from luthier.chat.renderer import Renderer
 from luthier.chat.stream import StreamDecoder
+from luthier.chat.tool_calls import ToolCallStream, call_form
 from luthier.core.conversation import conversation_of
 from luthier.core.engine_messages import Generate
 from luthier.core.errors import InvalidRequest
+from luthier.core.examples import RowFormat
+from luthier.core.generation import EchoedPrompt
+from luthier.core.tokens import TokenKind
 from luthier.deployment.model_cache import Lease
-from luthier.engine.sequence import Emit, Sequence
+from luthier.engine.sequence import Emit, Sequence, TextStream
 
 
 def build_sequence(request: Generate, lease: Lease, emit: Emit, created_at: float) -> Sequence:
@@ -18,23 +22,56 @@ def build_sequence(request: Generate, lease: Lease, emit: Emit, created_at: floa
     Raises:
         InvalidRequest: not exactly one kind of prompt, token ids out of range, or a prompt beyond the context.
     """
+    _check_bias(request, lease.model.facts.vocab_size)
     prompt_ids = _prompt_ids(request, lease.renderer, lease.model.facts.vocab_size)
     room = lease.max_length - len(prompt_ids)
     if room < 0:
         raise _too_long(request, lease.max_length, len(prompt_ids))
     wanted = request.sampling.max_tokens
-    tokenizer = lease.renderer.tokenizer
     return Sequence(
         lane=lease.lane,
         prompt_ids=prompt_ids,
         sampling=request.sampling,
         max_new_tokens=room if wanted is None else min(room, wanted),
         stop_ids=lease.renderer.stop_ids,
-        text=StreamDecoder(tokenizer, stop=request.sampling.stop),
-        names=tokenizer,
+        text=_text_stream(request, lease.renderer),
+        names=lease.renderer.tokenizer,
         emit=emit,
         created_at=created_at,
+        echo=EchoedPrompt(text=_prompt_text(request, lease.renderer)) if request.echo else None,
     )
+
+
+def own_positions(request: Generate, renderer: Renderer) -> tuple[int, ...]:
+    """Where the text of a bare prompt stands among the prompt's tokens: without the tokenizer's opening and a template's marks."""
+    if request.prompt is None:
+        return tuple(range(len(request.token_ids or ())))
+    if not request.prompt:
+        return ()
+    rendered = renderer.completion_prompt(request.prompt, request.target.row_format)
+    if request.target.row_format == RowFormat.PROMPT_COMPLETION.value and renderer.has_template:
+        return tuple(t for s in rendered.spans if s.message == 0 and s.kind is TokenKind.CONTEXT for t in range(s.start, s.end))
+    return tuple(range(len(renderer.tokenizer.opening_ids), len(rendered.ids_T)))
+
+
+def _check_bias(request: Generate, vocab_size: int) -> None:
+    for token, _ in request.sampling.logit_bias:
+        if not 0 <= token < vocab_size:
+            message = f"Invalid key in 'logit_bias': {token}. Maximum value is {vocab_size - 1}."
+            raise InvalidRequest(message, code="invalid_value", param="logit_bias")
+
+
+def _text_stream(request: Generate, renderer: Renderer) -> TextStream:
+    form = call_form(renderer) if request.parse_tool_calls else None
+    if form is not None:
+        return ToolCallStream(renderer, form, request.sampling.stop)
+    return StreamDecoder(renderer.tokenizer, stop=request.sampling.stop)
+
+
+def _prompt_text(request: Generate, renderer: Renderer) -> str:
+    if request.prompt is not None:
+        return request.prompt
+    return renderer.tokenizer.decode(list(request.token_ids or ()), skip_special=False)
 
 
 def _prompt_ids(request: Generate, renderer: Renderer, vocab_size: int) -> tuple[int, ...]:

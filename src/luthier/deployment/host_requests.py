@@ -5,10 +5,11 @@ What it does: leases models, starts generations and scoring, turns errors into `
 """
 
 import logging
+import math
 import resource
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from luthier.core import errors
@@ -33,11 +34,12 @@ from luthier.core.engine_messages import (
 )
 from luthier.core.errors import InvalidRequest, LuthierError
 from luthier.core.generation import SamplingParams
-from luthier.deployment.generation import build_sequence
+from luthier.deployment.generation import build_sequence, own_positions
 from luthier.deployment.model_cache import Lease, ModelCache
-from luthier.deployment.scoring import score
-from luthier.engine.engine import BROKEN, Engine
-from luthier.engine.sequence import Emit, Sequence
+from luthier.deployment.scoring import score, score_prompt
+from luthier.engine.engine import BROKEN, DIVERGED, Engine
+from luthier.engine.sampler import Pick
+from luthier.engine.sequence import Emit, Sequence, named
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +105,10 @@ class Desk:
         try:
             emit = self._releasing(lease, ticket.emit)
             sequence = build_sequence(request, lease, emit, ticket.arrived_at)
-            self._engine.add(sequence)
+            if sequence.echo is not None and request.sampling.top_logprobs is not None:
+                self._engine.add_background(self._scored_first(request, lease, sequence))
+            else:
+                self._engine.add(sequence)
             ticket.sequence = sequence
         except BaseException:
             self._cache.release(lease)
@@ -119,6 +124,28 @@ class Desk:
                 self._engine.call(lambda: self._cache.release(lease))
 
         return emit_and_release
+
+    def _scored_first(self, request: Generate, lease: Lease, sequence: Sequence) -> Iterator[None]:
+        """Score the prompt in pieces, then let the engine answer. An abort finishes the sequence, which ends this too."""
+        try:
+            picks: list[Pick] = []
+            for piece in score_prompt(lease.model, lease.lane.adapter, sequence.prompt_ids, request.sampling.top_logprobs or 0):
+                picks += piece
+                yield
+                if sequence.finished:
+                    return
+            if any(pick.logprob is None or math.isnan(pick.logprob) for pick in picks):
+                sequence.fail(DIVERGED)
+                return
+            assert sequence.echo is not None
+            tokens = tuple(named(picks[t], sequence.names) for t in own_positions(request, lease.renderer))
+            sequence.echo = replace(sequence.echo, tokens=tokens)
+            self._engine.add(sequence)
+        except LuthierError as error:
+            sequence.fail(failure_of(error))
+        except Exception:
+            logger.exception("scoring a prompt failed")
+            sequence.fail(BROKEN)
 
     def _load(self, request: Load, ticket: Ticket) -> None:
         """Load, then let the engine generate one token like for any caller; ``Loaded`` is its end."""

@@ -1,4 +1,4 @@
-"""Loss and token accuracy of given answers, in pieces short enough that chat goes on between them.
+"""Loss and token accuracy of given answers, and the probabilities of a prompt's tokens, in pieces short enough that chat goes on.
 
 What it does: batches examples by length, compares the model's predictions with the trained tokens.
 What it does not: load models, render, reply to callers. Called by ``host_requests.py`` on the engine's thread.
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from luthier.core.tokens import Rendered
+from luthier.engine.sampler import Pick, described
 from luthier.models.language_model import LanguageModel
 
 MAX_ROWS = 16
@@ -98,3 +99,22 @@ def _score_batch(model: LanguageModel, adapter: str | None, batch: Sequence[Row]
     loss_R = zeros_R.index_add(0, rows_N, loss_N).tolist()
     correct_R = zeros_R.index_add(0, rows_N, correct_N).tolist()
     return [Entry(loss, row.num_trained, int(correct)) for row, loss, correct in zip(batch, loss_R, correct_R, strict=True)]
+
+
+def score_prompt(model: LanguageModel, adapter: str | None, ids: Sequence[int], top_logprobs: int) -> Iterator[tuple[Pick, ...]]:
+    """Yields each token of a prompt with its log-probability after the tokens before it, in pieces; the first token, which has none
+    before it, with 0 and no alternatives."""
+    yield (Pick(ids[0], 0.0),)
+    piece = max(1, MAX_LOGITS_BYTES // (4 * model.facts.vocab_size))
+    for start in range(1, len(ids), piece):
+        yield _score_tokens(model, adapter, ids[: start + piece], start, top_logprobs)
+
+
+@torch.inference_mode()
+def _score_tokens(model: LanguageModel, adapter: str | None, ids: Sequence[int], start: int, top_logprobs: int) -> tuple[Pick, ...]:
+    """The tokens from ``start`` on."""
+    columns_N = torch.arange(start, len(ids))
+    with model.use_adapter(adapter):
+        logits_NV = model.logits_at(torch.tensor([list(ids)]), torch.tensor([len(ids)]), torch.zeros_like(columns_N), columns_N - 1)
+    logits_NV = logits_NV.float().cpu()
+    return tuple(described(logits_V, ids[column], top_logprobs) for logits_V, column in zip(logits_NV, columns_N.tolist(), strict=True))

@@ -1,14 +1,15 @@
 """Picks tokens from logits: greedy, or seeded sampling with temperature and top-p; log-probabilities on request.
 
-Each sequence draws from a generator of its own, and every operation works row by row, so that a seed gives the same
-answer whatever else is in the batch. What it does not: run models or end sequences. Called by ``engine.py``.
+Bias and penalties change the logits before anything else; the log-probabilities that are told stay the model's own. Each
+sequence draws from a generator of its own, and every operation works row by row, so that a seed gives the same answer
+whatever else is in the batch. What it does not: run models or end sequences. Called by ``engine.py``.
 
 Axis letters: B sequences of a batch, N the sampled ones among them, V vocabulary.
 """
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -29,6 +30,11 @@ class Chooser:
     top_logprobs: int | None
     generator: torch.Generator | None
     """None when greedy."""
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    counts: dict[int, int] = field(default_factory=dict)
+    """How often each token was picked so far; kept only when a penalty needs it."""
 
     @classmethod
     def of(cls, sampling: SamplingParams) -> "Chooser":
@@ -37,7 +43,32 @@ class Chooser:
         if sampling.temperature >= GREEDY_BELOW:
             seed = secrets.randbits(63) if sampling.seed is None else sampling.seed & (2**63 - 1)
             generator = torch.Generator().manual_seed(seed)
-        return cls(temperature=sampling.temperature, top_p=sampling.top_p, top_logprobs=sampling.top_logprobs, generator=generator)
+        return cls(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_logprobs=sampling.top_logprobs,
+            generator=generator,
+            frequency_penalty=sampling.frequency_penalty,
+            presence_penalty=sampling.presence_penalty,
+            logit_bias=sampling.logit_bias,
+        )
+
+    @property
+    def has_penalty(self) -> bool:
+        """True when earlier tokens of the answer change the next one's logits."""
+        return bool(self.frequency_penalty or self.presence_penalty)
+
+    def additions(self) -> dict[int, float]:
+        """What is added to the logits of the next token, by token id."""
+        added = dict(self.logit_bias)
+        for token, count in self.counts.items():
+            added[token] = added.get(token, 0.0) - self.frequency_penalty * count - self.presence_penalty
+        return added
+
+    def note(self, token: int) -> None:
+        """Remember a picked token."""
+        if self.has_penalty:
+            self.counts[token] = self.counts.get(token, 0) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +88,29 @@ def pick_tokens(logits_BV: torch.Tensor, choosers: Sequence[Chooser]) -> list[Pi
         choosers: one per row.
     """
     finite_B = torch.isfinite(logits_BV.amax(dim=-1)).tolist()
-    ids_B = logits_BV.argmax(dim=-1).tolist()
+    chosen_BV = _adjusted(logits_BV, choosers)
+    ids_B = chosen_BV.argmax(dim=-1).tolist()
     drawn = [row for row, chooser in enumerate(choosers) if chooser.generator is not None and finite_B[row]]
     if drawn:
         whole = len(drawn) == len(choosers)
-        sampled = _sample(logits_BV if whole else logits_BV[drawn], [choosers[row] for row in drawn])
+        sampled = _sample(chosen_BV if whole else chosen_BV[drawn], [choosers[row] for row in drawn])
         for row, token in zip(drawn, sampled, strict=True):
             ids_B[row] = token
-    return [_with_logprob(logits_BV[row], token, choosers[row].top_logprobs) if finite_B[row] else None for row, token in enumerate(ids_B)]
+    for row, chooser in enumerate(choosers):
+        if finite_B[row]:
+            chooser.note(ids_B[row])
+    return [described(logits_BV[row], token, choosers[row].top_logprobs) if finite_B[row] else None for row, token in enumerate(ids_B)]
+
+
+def _adjusted(logits_BV: torch.Tensor, choosers: Sequence[Chooser]) -> torch.Tensor:
+    """The logits with bias and penalties: a copy where there are any."""
+    rows = {row: added for row, chooser in enumerate(choosers) if (added := chooser.additions())}
+    if not rows:
+        return logits_BV
+    logits_BV = logits_BV.clone()
+    for row, added in rows.items():
+        logits_BV[row, list(added)] += torch.tensor(list(added.values()), dtype=logits_BV.dtype)
+    return logits_BV
 
 
 def _sample(logits_NV: torch.Tensor, choosers: Sequence[Chooser]) -> list[int]:
@@ -100,7 +146,8 @@ def _invert(probs_K: torch.Tensor, uniform: torch.Tensor) -> int:
     return min(int(torch.searchsorted(total_K, uniform * total_K[-1], right=True)), probs_K.shape[-1] - 1)
 
 
-def _with_logprob(logits_V: torch.Tensor, token: int, top_logprobs: int | None) -> Pick:
+def described(logits_V: torch.Tensor, token: int, top_logprobs: int | None) -> Pick:
+    """A token of these logits, with its log-probability and the best alternatives when they were asked for."""
     if top_logprobs is None:
         return Pick(token)
     logprobs_V = torch.log_softmax(logits_V.double(), dim=-1)

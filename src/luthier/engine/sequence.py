@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from luthier.core.engine_messages import EngineReply, Failed, Finished, Started, TokenChunk
-from luthier.core.generation import FinishReason, SamplingParams, TokenLogprob, TopToken
+from luthier.core.generation import CalledTool, EchoedPrompt, FinishReason, SamplingParams, TokenLogprob, TopToken
 from luthier.engine.sampler import Chooser, Pick
 
 # The API's floor for "very unlikely"; minus infinity has no place in JSON.
@@ -29,11 +29,16 @@ class Lane:
 
 
 class TextStream(Protocol):
-    """Turns token ids into text that is certain (``chat.stream.StreamDecoder``)."""
+    """Turns token ids into text that is certain (``chat.stream.StreamDecoder``, ``chat.tool_calls.ToolCallStream``)."""
 
     @property
     def stopped(self) -> bool:
         """True once a stop string was met."""
+        ...
+
+    @property
+    def tool_calls(self) -> tuple[CalledTool, ...]:
+        """The calls that were taken out of the text; complete after ``finish``."""
         ...
 
     def push(self, token_id: int) -> str:
@@ -72,6 +77,8 @@ class Sequence:
     emit: Emit
     created_at: float
     """When the request arrived, on the engine's clock, seconds."""
+    echo: EchoedPrompt | None = None
+    """What ``start`` gives back of the prompt."""
     chooser: Chooser = field(init=False)
     num_generated: int = 0
     last_id: int = -1
@@ -84,7 +91,7 @@ class Sequence:
 
     def start(self) -> None:
         """Tell the caller that the prompt is being read."""
-        self.emit(Started(prompt_tokens=len(self.prompt_ids)))
+        self.emit(Started(prompt_tokens=len(self.prompt_ids), echo=self.echo))
 
     def accept(self, pick: Pick, now: float) -> None:
         """Take the next token; the sequence is ``finished`` afterwards if it was the last one."""
@@ -100,6 +107,7 @@ class Sequence:
         reason: FinishReason | None = None
         if self.text.stopped:
             reason = FinishReason.STOP
+            text += self.text.finish()
         elif self.num_generated >= self.max_new_tokens:
             reason = FinishReason.LENGTH
             text += self.text.finish()
@@ -121,6 +129,7 @@ class Sequence:
                 first_token_seconds=0.0 if first is None else first - self.created_at,
                 total_seconds=now - self.created_at,
                 end_token=end_token,
+                tool_calls=self.text.tool_calls,
             )
         )
 
@@ -135,14 +144,18 @@ class Sequence:
             self.emit(TokenChunk(text=text, tokens=tokens))
 
     def _described(self, pick: Pick) -> TokenLogprob:
-        top = tuple(
-            TopToken(id=i, text=self.names.token_text(i), bytes=tuple(self.names.token_bytes(i)), logprob=max(p, LOWEST_LOGPROB))
-            for i, p in pick.top
-        )
-        return TokenLogprob(
-            id=pick.id,
-            text=self.names.token_text(pick.id),
-            bytes=tuple(self.names.token_bytes(pick.id)),
-            logprob=LOWEST_LOGPROB if pick.logprob is None else max(pick.logprob, LOWEST_LOGPROB),
-            top=top,
-        )
+        return named(pick, self.names)
+
+
+def named(pick: Pick, names: TokenNames) -> TokenLogprob:
+    """A picked token and its alternatives with their texts."""
+    top = tuple(
+        TopToken(id=i, text=names.token_text(i), bytes=tuple(names.token_bytes(i)), logprob=max(p, LOWEST_LOGPROB)) for i, p in pick.top
+    )
+    return TokenLogprob(
+        id=pick.id,
+        text=names.token_text(pick.id),
+        bytes=tuple(names.token_bytes(pick.id)),
+        logprob=LOWEST_LOGPROB if pick.logprob is None else max(pick.logprob, LOWEST_LOGPROB),
+        top=top,
+    )

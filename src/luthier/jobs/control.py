@@ -1,7 +1,7 @@
 """What a caller may do to a job that exists.
 
-What it does: cancels. What it does not: talk to the runner, which learns of it when its next write or renewal is
-refused. Called by ``api``.
+What it does: cancels, pauses, resumes. What it does not: talk to the runner, which learns of it when its next write or
+renewal is refused. Called by ``api``.
 """
 
 import time
@@ -34,3 +34,23 @@ class JobControl:
         """
         now = self._clock()
         return self._jobs.decide(job_id, lambda job: lifecycle.cancelled(job, now))
+
+    def pause(self, job_id: str) -> Job:
+        """The job is paused at once, with its event, in one transaction; nobody leases it until it is resumed.
+
+        Raises:
+            NotFound: no such job.
+            InvalidRequest: the job is finished, or paused already.
+        """
+        now = self._clock()
+        return self._jobs.decide(job_id, lambda job: lifecycle.paused(job, now))
+
+    def resume(self, job_id: str) -> Job:
+        """The job waits for a worker again, and goes on from its newest resume state.
+
+        Raises:
+            NotFound: no such job.
+            InvalidRequest: the job is finished, or not paused.
+        """
+        now = self._clock()
+        return self._jobs.decide(job_id, lambda job: lifecycle.resumed(job, now))

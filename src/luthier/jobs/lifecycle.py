@@ -13,6 +13,8 @@ from luthier.storage.jobs import LEASE_ENDED, JobWrite
 
 INTERNAL_ERROR = "The job failed due to an internal error."
 CANCELLATION = "Fine tuning process stopping due to job cancellation"
+PAUSED = "The job has been paused"
+RESUMED = "The job has been resumed"
 
 
 def can_move(source: JobStatus, target: JobStatus) -> bool:
@@ -52,11 +54,38 @@ def cancelled(job: Job, now: float) -> JobWrite:
     return move(job, JobStatus.CANCELLED, events=(event,), cancel_requested=True, fence=job.fence + 1)
 
 
+def paused(job: Job, now: float) -> JobWrite:
+    """A caller pauses: at once, whatever the runner does; its lease ends, and it saves a resume state at its next step boundary.
+
+    Raises:
+        InvalidRequest: the job is finished, or paused already.
+    """
+    if job.status is JobStatus.PAUSED:
+        raise InvalidRequest(f"Job {job.id} is already paused.")
+    event = NewEvent(created_at=_at(job, now), level="info", message=PAUSED)
+    changes = {"paused_from": job.status, "estimated_finish": None, "fence": job.fence + 1, **LEASE_ENDED}
+    return move(job, JobStatus.PAUSED, events=(event,), **changes)
+
+
+def resumed(job: Job, now: float) -> JobWrite:
+    """A caller resumes: the job waits for a worker again, to have its files checked or to train on.
+
+    Raises:
+        InvalidRequest: the job is finished, or not paused.
+    """
+    if not job.status.is_final and job.status is not JobStatus.PAUSED:
+        raise InvalidRequest(f"Job {job.id} is {job.status}, not paused, and cannot be resumed.")
+    unchecked = job.paused_from is JobStatus.VALIDATING_FILES
+    event = NewEvent(created_at=_at(job, now), level="info", message=RESUMED)
+    target = JobStatus.VALIDATING_FILES if unchecked else JobStatus.QUEUED
+    return move(job, target, events=(event,), paused_from=None, fence=job.fence + 1, **LEASE_ENDED)
+
+
 def crashed(job: Job, now: float, *, progressed: bool, max_attempts: int) -> JobWrite:
     """The runner died. The job waits for the next lease, or fails after ``max_attempts`` deaths in a row without progress."""
     attempts = 0 if progressed else job.attempts + 1
     if attempts < max_attempts or not can_move(job.status, JobStatus.FAILED):
-        return JobWrite(changes={"attempts": attempts, "fence": job.fence + 1, **LEASE_ENDED})
+        return JobWrite(changes={"attempts": attempts, "estimated_finish": None, "fence": job.fence + 1, **LEASE_ENDED})
     error = {"code": "server_error", "message": INTERNAL_ERROR, "param": None}
     event = NewEvent(created_at=_at(job, now), level="error", message=INTERNAL_ERROR)
     return move(job, JobStatus.FAILED, events=(event,), error=error, attempts=attempts, fence=job.fence + 1)

@@ -1,6 +1,7 @@
 """What a model folder is, read without torch: facts for people and records, and the check before anything is loaded.
 
-What it does: reads ``config.json`` and safetensors headers, hashes the folder, refuses folders that are unsafe or incomplete.
+What it does: reads ``config.json``, safetensors headers and the card's licence, hashes the folder, refuses folders that are
+unsafe or incomplete.
 What it does not: read weights into memory. Called by ``load.py``, ``worker``, ``cli``.
 """
 
@@ -28,6 +29,8 @@ _REVISION_NAMES = (
 )
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _DEFAULT_MAX_LENGTH = 2048
+_CARD_HEADER = re.compile(r"\A---[ \t]*\r?\n(.*?)\r?\n---", re.DOTALL)
+_MAX_LICENCE_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,31 @@ def read_facts(folder: Path) -> ModelFacts:
         dtype=stored_dtype,
         revision=revision(folder),
     )
+
+
+def read_licence(folder: Path) -> str | None:
+    """The licence that the folder's card names, as the card writes it (``apache-2.0``); None when there is no card or it names none."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    header = _CARD_HEADER.match(text)
+    if header is None:
+        return None
+    names = {key: _licence_names(header[1], key) for key in ("license", "license_name")}
+    # A card says "other" when the licence is not on the hub's list, and then names it in a field of its own.
+    chosen = names["license_name"] if names["license"] in ("other", "") else names["license"]
+    return (chosen or names["license"])[:_MAX_LICENCE_CHARACTERS] or None
+
+
+def _licence_names(header: str, key: str) -> str:
+    """The values of one field of a card's YAML header: a word, ``[a, b]``, or lines that begin with a dash."""
+    found = re.search(rf"^{key}:[ \t]*([^\n]*)((?:\n[ \t]*-[ \t][^\n]*)*)", header, re.MULTILINE)
+    if found is None:
+        return ""
+    written = found[1].split(" #")[0].strip().strip("[]")
+    values = written.split(",") if written else [line.strip().removeprefix("-") for line in found[2].splitlines()]
+    return ", ".join(value for raw in values if (value := raw.strip().strip("'\"")) and value not in ("null", "~"))
 
 
 def check_folder(folder: Path) -> None:

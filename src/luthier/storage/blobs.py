@@ -5,7 +5,6 @@ What it does not: know who owns a blob; a row with its hash is committed after `
 for uploads, by ``worker`` for result files and for collecting.
 """
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from luthier.core.errors import StorageFull
-from luthier.storage.durability import sync_folder
+from luthier.storage.durability import full_disk_told, sync_folder
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -30,7 +29,7 @@ class BlobWriter:
         self._store = store
         self._hash = hashlib.sha256()
         self._size = 0
-        with _full_disk_told():
+        with full_disk_told():
             descriptor, name = tempfile.mkstemp(dir=store.temporary_folder())
         self._temporary = Path(name)
         self._file = os.fdopen(descriptor, "wb")
@@ -40,7 +39,7 @@ class BlobWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            with _full_disk_told():
+            with full_disk_told():
                 self._file.close()
         except StorageFull:
             # Closing flushes what is buffered; an error that is already under way tells more than this one.
@@ -55,7 +54,7 @@ class BlobWriter:
         Raises:
             StorageFull: the disk is full.
         """
-        with _full_disk_told():
+        with full_disk_told():
             self._file.write(data)
         self._hash.update(data)
         self._size += len(data)
@@ -69,7 +68,7 @@ class BlobWriter:
         Raises:
             StorageFull: the disk is full.
         """
-        with _full_disk_told():
+        with full_disk_told():
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
@@ -160,13 +159,3 @@ class BlobStore:
         with (self._root / "lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-@contextmanager
-def _full_disk_told() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull("The disk is full; the file was not stored.") from error
-        raise

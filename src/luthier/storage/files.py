@@ -1,7 +1,8 @@
 """Rows of stored files.
 
 What it does: adds, finds, lists and deletes file records. What it does not: touch the bytes (``blobs.py``). Called by
-``api`` and ``worker``. A deleted row stays as a tombstone: paging goes on from it, and its blob is kept for a day.
+``api`` and ``worker``. A deleted row stays as a tombstone: paging goes on from it, and its blob is kept for a day. An
+expired file is deleted for every caller, from its second of expiry on.
 """
 
 import dataclasses
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, union, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, union, update
 
 from luthier.core.errors import NotFound
 from luthier.core.jobs import FileRecord, JobStatus
@@ -19,7 +20,13 @@ from luthier.storage.pages import Page, cut
 
 _FIELDS = tuple(f.name for f in dataclasses.fields(FileRecord))
 _COLUMNS = tuple(schema.files.c[name] for name in _FIELDS)
-_LIVE = schema.files.c.deleted_at.is_(None)
+
+
+def _live(now: float) -> ColumnElement[bool]:
+    """Neither deleted nor expired at ``now``."""
+    table = schema.files
+    return and_(table.c.deleted_at.is_(None), or_(table.c.expires_at.is_(None), table.c.expires_at > now))
+
 
 ORPHAN_SECONDS = 24 * 3600.0
 """A blob outlives its last row by this time, seconds."""
@@ -38,9 +45,9 @@ class FileStore:
             insert_file(connection, record)
 
     def get(self, file_id: str) -> FileRecord | None:
-        """The record, or None when there is none or it was deleted."""
+        """The record, or None when there is none, or it was deleted or has expired."""
         with self._database.read() as connection:
-            row = connection.execute(select(*_COLUMNS).where(schema.files.c.id == file_id, _LIVE)).one_or_none()
+            row = connection.execute(select(*_COLUMNS).where(schema.files.c.id == file_id, _live(self._clock()))).one_or_none()
         return None if row is None else _record(row)
 
     def list(self, *, purpose: str | None = None, limit: int = 10000, order: str = "desc", after: str | None = None) -> Page[FileRecord]:
@@ -50,13 +57,13 @@ class FileStore:
             purpose: only files with this purpose.
             limit: most items on the page.
             order: ``desc`` for newest first, ``asc`` for oldest first.
-            after: id of the last file of the page before, which may have been deleted since.
+            after: id of the last file of the page before, which may have been deleted or expired since.
 
         Raises:
             NotFound: ``after`` never was a file.
         """
         seq = schema.files.c.seq
-        query = select(*_COLUMNS).where(_LIVE)
+        query = select(*_COLUMNS).where(_live(self._clock()))
         if purpose is not None:
             query = query.where(schema.files.c.purpose == purpose)
         with self._database.read() as connection:
@@ -70,8 +77,9 @@ class FileStore:
 
     def delete(self, file_id: str) -> bool:
         """Delete a file's row; False when there was none. Jobs that use its bytes keep them."""
+        now = self._clock()
         with self._database.write() as connection:
-            statement = update(schema.files).where(schema.files.c.id == file_id, _LIVE).values(deleted_at=self._clock())
+            statement = update(schema.files).where(schema.files.c.id == file_id, _live(now)).values(deleted_at=now)
             return connection.execute(statement).rowcount == 1
 
 
@@ -83,12 +91,12 @@ def insert_file(connection: Connection, record: FileRecord) -> None:
 def referenced_blobs(database: Database, now: float) -> frozenset[str]:
     """Hashes that ``BlobStore.collect`` must keep at ``now`` (Unix seconds).
 
-    Those of files, of files deleted less than a day ago, and of the snapshots of jobs that are not finished.
+    Those of files, of files deleted or expired less than a day ago, and of the snapshots of jobs that are not finished.
     """
     files, jobs = schema.files, schema.jobs
     active = jobs.c.status.in_([status.value for status in JobStatus if not status.is_final])
     query = union(
-        select(files.c.sha256).where(_LIVE | (files.c.deleted_at > now - ORPHAN_SECONDS)),
+        select(files.c.sha256).where(_live(now - ORPHAN_SECONDS) | (files.c.deleted_at > now - ORPHAN_SECONDS)),
         select(jobs.c.training_sha256).where(active),
         select(jobs.c.validation_sha256).where(active, jobs.c.validation_sha256.is_not(None)),
     )

@@ -123,10 +123,20 @@ class JobStore:
             rows = connection.execute(query.order_by(table.c.sequence.desc()).limit(limit + 1)).all()
         return cut(rows, limit, _event)
 
-    def events_since(self, job_id: str, sequence: int) -> tuple[JobEvent, ...]:
-        """A job's events with a larger sequence than this one, oldest first; 0 for all."""
+    def event_sequence(self, job_id: str, event_id: str) -> int:
+        """Where an event stands among those of its job.
+
+        Raises:
+            NotFound: not an event of the job.
+        """
         table = schema.job_events
-        query = select(*_EVENT).where(table.c.job_id == job_id, table.c.sequence > sequence).order_by(table.c.sequence)
+        with self._database.read() as connection:
+            return _cursor(connection, table.c.sequence, (table.c.id == event_id) & (table.c.job_id == job_id), event_id)
+
+    def events_since(self, job_id: str, sequence: int, limit: int | None = None) -> tuple[JobEvent, ...]:
+        """A job's events with a larger sequence than this one, oldest first, at most ``limit``; sequence 0 for all."""
+        table = schema.job_events
+        query = select(*_EVENT).where(table.c.job_id == job_id, table.c.sequence > sequence).order_by(table.c.sequence).limit(limit)
         with self._database.read() as connection:
             return tuple(_event(row) for row in connection.execute(query))
 
@@ -144,6 +154,12 @@ class JobStore:
                 query = query.where(table.c.seq < _cursor(connection, table.c.seq, (table.c.id == after) & mine, after))
             rows = connection.execute(query.order_by(table.c.seq.desc()).limit(limit + 1)).all()
         return cut(rows, limit, lambda row: CheckpointRecord(**row._asdict()))
+
+    def checkpoint(self, checkpoint_id: str) -> CheckpointRecord | None:
+        """A checkpoint by its id, or None."""
+        with self._database.read() as connection:
+            row = connection.execute(select(*_CHECKPOINT).where(schema.checkpoints.c.id == checkpoint_id)).one_or_none()
+        return None if row is None else CheckpointRecord(**row._asdict())
 
     def update(
         self,
@@ -258,6 +274,7 @@ def _completed(job: Job, write: JobWrite, now: float) -> dict[str, object]:
     if status.is_final:
         changes.setdefault("finished_at", max(int(now), job.created_at))
         changes.setdefault("estimated_finish", None)
+        changes.setdefault("paused_from", None)
         changes.update(LEASE_ENDED)
     return changes
 
@@ -294,7 +311,9 @@ def _plain(values: Mapping[str, object]) -> dict[str, object]:
 
 def _job(row: Row[Any]) -> Job:
     values = row._asdict()
-    return Job(**{**values, "status": JobStatus(values["status"]), "result_files": tuple(values["result_files"])})
+    paused_from = values["paused_from"]
+    statuses = {"status": JobStatus(values["status"]), "paused_from": None if paused_from is None else JobStatus(paused_from)}
+    return Job(**{**values, **statuses, "result_files": tuple(values["result_files"])})
 
 
 def _event(row: Row[Any]) -> JobEvent:

@@ -1,19 +1,22 @@
 """Rows of served models: bases, tuned models, checkpoints.
 
-What it does: puts, finds, lists and deletes model records. What it does not: touch weights. Called by ``api`` and
-``worker``. A deleted row stays as a tombstone until a model of the same name is put again.
+What it does: puts, finds, lists and deletes model records; says what an alias stands for. What it does not: touch weights,
+change aliases (``aliases.py``). Called by ``api`` and ``worker``. A deleted row stays as a tombstone until a model of the same
+name is put again.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from luthier.core.errors import InvalidRequest
 from luthier.core.jobs import ModelKind, ModelRecord
 from luthier.storage import schema
+from luthier.storage.aliases import aliases_of, current_target
 from luthier.storage.database import Database
 
 _FIELDS = tuple(f.name for f in dataclasses.fields(ModelRecord))
@@ -45,9 +48,27 @@ class ModelStore:
             rows = connection.execute(select(*_COLUMNS).where(_LIVE).order_by(schema.models.c.seq)).all()
         return tuple(_record(row) for row in rows)
 
-    def delete(self, name: str) -> bool:
-        """Delete a model's row; False when there was none."""
+    def alias_target(self, name: str) -> str | None:
+        """The model's name that the alias ``name`` stands for; None when the database has no such alias."""
+        with self._database.read() as connection:
+            return current_target(connection, name)
+
+    def delete(self, name: str, default_aliases: Mapping[str, str] | None = None) -> bool:
+        """Delete a model's row; False when there was none.
+
+        Args:
+            default_aliases: the operator's own table of aliases, which counts beside those in the database.
+
+        Raises:
+            InvalidRequest: an alias stands for the model.
+        """
         with self._database.write() as connection:
+            aliases = aliases_of(connection, name, default_aliases or {})
+            if aliases:
+                named = ", ".join(f"`{alias}`" for alias in aliases)
+                which = f"the alias {named} stands" if len(aliases) == 1 else f"the aliases {named} stand"
+                message = f"The model `{name}` cannot be deleted, because {which} for it. Move or delete it first."
+                raise InvalidRequest(message, code="model_has_alias", param="model")
             statement = update(schema.models).where(schema.models.c.name == name, _LIVE).values(deleted_at=self._clock())
             return connection.execute(statement).rowcount == 1
 

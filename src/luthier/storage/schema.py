@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0005"
 """Revision that this code works with: the newest migration."""
 
 metadata = MetaData()
@@ -54,6 +54,8 @@ models = Table(
     Column("row_format", Text, nullable=False),
     Column("sha256", Text, nullable=False),
     Column("deleted_at", Float),
+    Column("revision", Text),  # 0005
+    Column("licence", Text),  # 0005
     sqlite_autoincrement=True,
 )
 
@@ -91,6 +93,7 @@ jobs = Table(
     Column("lease_expires_at", Float),
     Column("attempts", Integer, nullable=False),
     Column("progress_step", Integer, nullable=False),
+    Column("paused_from", Text),
     Index("ix_jobs_status_seq", "status", "seq"),
     sqlite_autoincrement=True,
 )
@@ -148,4 +151,78 @@ workers = Table(
     Column("owner", Text, primary_key=True),
     Column("role", Text, primary_key=True),
     Column("beat_at", Float, nullable=False),
+)
+
+# The history is the table: an alias stands for what its newest row says, and no row is ever changed.
+alias_changes = Table(
+    "alias_changes",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("from_target", Text),
+    Column("to_target", Text),
+    Column("changed_at", Integer, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Index("ix_alias_changes_name_seq", "name", "seq"),
+    sqlite_autoincrement=True,
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("filename", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("mime_type", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer, nullable=False),
+    Column("file_expires_after", Integer),
+    Column("status", Text, nullable=False),
+    Column("part_ids", JSON(none_as_null=True)),
+    Column("md5", Text),
+    Column("file_id", Text),
+    sqlite_autoincrement=True,
+)
+
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("upload_id", Text, ForeignKey("uploads.id"), nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Index("ix_upload_parts_upload_id", "upload_id"),
+    sqlite_autoincrement=True,
+)
+
+stored_completions = Table(
+    "stored_completions",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("created_at", Integer, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("completion", JSON, nullable=False),
+    Column("messages", JSON, nullable=False),
+    Column("tools", JSON, nullable=False),
+    Column("deleted_at", Float),
+    sqlite_autoincrement=True,
+)
+
+checkpoint_permissions = Table(
+    "checkpoint_permissions",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("model_name", Text, nullable=False),
+    Column("project_id", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    # Its index also lists the permissions of one checkpoint.
+    UniqueConstraint("model_name", "project_id", name="uq_checkpoint_permissions_model_name_project_id"),
+    sqlite_autoincrement=True,
 )

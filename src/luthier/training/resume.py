@@ -37,6 +37,18 @@ class ResumeState:
     """Weights, moments and random state on the CPU; see ``optimizer.export_state`` and ``loop.py``."""
 
 
+def newest_step(folder: Path) -> int:
+    """The step of the newest state in ``folder``, by its name; 0 when there is none."""
+    return max((step for step, _ in _named_states(folder)), default=0)
+
+
+def _named_states(folder: Path) -> list[tuple[int, Path]]:
+    """(step, folder) of all states by name, oldest first; temporary folders of a torn write have other names."""
+    if not folder.is_dir():
+        return []
+    return sorted((int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name)))
+
+
 class ResumeStore:
     """The resume states of one run in one folder. Used by the training thread; it owns one writer thread at a time."""
 
@@ -135,8 +147,4 @@ class ResumeStore:
             return None
 
     def _folders(self) -> list[tuple[int, Path]]:
-        """(step, folder) of all states by name, oldest first; temporary folders of a torn write have other names."""
-        if not self._folder.is_dir():
-            return []
-        found = [(int(match[1]), path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-        return sorted(found)
+        return _named_states(self._folder)

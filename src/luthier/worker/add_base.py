@@ -22,8 +22,9 @@ from luthier.core.jobs import ModelKind, ModelRecord
 from luthier.core.settings import Settings, from_environment
 from luthier.models.checkpoint import publish_folder
 from luthier.models.decoder_config import parse
-from luthier.models.facts import ModelFacts, check_folder, read_config, read_facts
+from luthier.models.facts import ModelFacts, check_folder, read_config, read_facts, read_licence
 from luthier.models.load import load_model
+from luthier.storage.aliases import AliasStore
 from luthier.storage.database import Database, migrate
 from luthier.storage.models import ModelStore
 
@@ -72,12 +73,15 @@ def add_base(settings: Settings, source: Path, name: str) -> ModelFacts:
     models = ModelStore(database)
     if models.get(name) is not None:
         raise InvalidRequest(f"A model named {name!r} already exists. Choose another --name.")
+    if name in settings.aliases or AliasStore(database).get(name) is not None:
+        raise InvalidRequest(f"{name!r} is an alias on this server. Choose another --name, or delete the alias first.")
     check_folder(source)
     prove(source)
     final = settings.bases_dir / name
     shutil.rmtree(final, ignore_errors=True)  # without a record nobody can be using it: an earlier, unfinished addition
     settings.bases_dir.mkdir(parents=True, exist_ok=True)
     sha256 = publish_folder(final, lambda target: copy_with_progress(source, target), {"base": name})
+    facts = read_facts(final)
     models.put(
         ModelRecord(
             name=name,
@@ -87,10 +91,12 @@ def add_base(settings: Settings, source: Path, name: str) -> ModelFacts:
             created_at=int(time.time()),
             owned_by=settings.organization,
             sha256=sha256,
+            revision=facts.revision,
+            licence=read_licence(source),
         )
     )
     database.close()
-    return read_facts(final)
+    return facts
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def _attempt(order: ChildOrder) -> int:
     heartbeat.start()
     run_dir = settings.run_dir(job.id)
     writer = TraceWriter(run_dir / "trace.jsonl")
-    recorder = JobRecorder(store, job, announced_step=announced_step(store, job))
+    recorder = JobRecorder(store, job, announced_step=announced_step(store, job), lost=heartbeat.lost)
     earlier, _ = read_events(run_dir / "trace.jsonl")
     recorder.refill(earlier)
     attempt = 1 + sum(isinstance(event.payload, RunStarted) for event in earlier)
@@ -94,22 +94,29 @@ def _attempt(order: ChildOrder) -> int:
         now=time.time,
     )
     try:
-        pipelines.LANES[order.lane](context)
-    except JobFailure as failure:
-        _fail(context, failure)
+        _carry_out(context, order.lane)
     except Unavailable:
         if not heartbeat.should_stop():
             raise  # otherwise the server is stopping: the next one goes on from the resume state
     except StaleLease:
-        _say_cancelled(context, Tracer(job.id, (writer,), attempt=attempt, next_id=writer.next_id))
+        heartbeat.lost.set()
     finally:
         recorder.close()
         heartbeat.stop()
+        if heartbeat.lost.is_set():
+            _say_cancelled(context, Tracer(job.id, (writer,), attempt=attempt, next_id=writer.next_id))
         writer.close()
     if not heartbeat.lost.is_set():
         queue.release(job.id, job.fence)
     database.close()
     return EXIT_OK
+
+
+def _carry_out(context: RunContext, lane: str) -> None:
+    try:
+        pipelines.LANES[lane](context)
+    except JobFailure as failure:
+        _fail(context, failure)  # refused as any other write when the job was taken away meanwhile
 
 
 def announced_step(store: JobStore, job: Job) -> int:

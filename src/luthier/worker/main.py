@@ -1,8 +1,8 @@
 """The worker process: ``python -m luthier.worker.main``, started by ``luthier serve``.
 
 What it does: builds the lanes over one database and keeps them running until SIGTERM, or until its standard input ends
-(its parent is gone: it exits at once, and its children with it). What it does not: run a stage itself; every attempt has
-its own process.
+(its parent is gone: it exits at once, and its children with it); removes files that nobody needs at its start and every
+hour. What it does not: run a stage itself; every attempt has its own process.
 """
 
 import logging
@@ -10,22 +10,24 @@ import os
 import signal
 import sys
 import threading
-import time
 from multiprocessing.forkserver import ensure_running
 
+from luthier.core.errors import LuthierError
 from luthier.core.ids import new_owner_id
-from luthier.core.settings import from_environment
+from luthier.core.settings import Settings, from_environment
 from luthier.jobs.queue import JobQueue
 from luthier.storage.blobs import BlobStore
+from luthier.storage.collection import collect_unneeded
 from luthier.storage.database import Database
-from luthier.storage.files import referenced_blobs
 from luthier.storage.jobs import JobStore
+from luthier.storage.parts import PartFiles
 from luthier.storage.workers import WorkerStore
 from luthier.worker.lanes import LANES, LaneRunner, forkserver
 from luthier.worker.orders import EXIT_ORPHAN
 
-# Bytes that no record names are left alone this long: an upload may be about to name them.
-ORPHAN_SECONDS = 24 * 3600.0
+COLLECT_SECONDS = 3600.0
+"""Time between two searches for bytes on the disk that nobody needs any more."""
+_LOG = logging.getLogger("luthier.worker")
 
 
 def _exit_with_parent() -> None:
@@ -33,6 +35,13 @@ def _exit_with_parent() -> None:
     while os.read(0, 4096):
         continue
     os._exit(EXIT_ORPHAN)
+
+
+def _collect(settings: Settings, database: Database) -> None:
+    try:
+        collect_unneeded(database, BlobStore(settings.blobs_dir), PartFiles(settings.uploads_dir))
+    except (LuthierError, OSError):  # jobs go on, and the next hour tries again
+        _LOG.exception("removing unneeded files failed")
 
 
 def main() -> None:
@@ -48,14 +57,15 @@ def main() -> None:
     queue, jobs, workers = JobQueue(database), JobStore(database), WorkerStore(database)
     # The data directory's lock is held by our server alone: leases of earlier processes are void.
     queue.abandon_leases()
-    BlobStore(settings.blobs_dir).collect(referenced_blobs(database, int(time.time())), ORPHAN_SECONDS)
+    _collect(settings, database)
     context, owner = forkserver(), new_owner_id()
     # Start it now: the workshop's imports are done before the first job comes.
     ensure_running()
     lanes = [LaneRunner(lane, settings=settings, owner=owner, context=context, queue=queue, jobs=jobs, workers=workers) for lane in LANES]
     for lane in lanes:
         lane.thread.start()
-    stopping.wait()
+    while not stopping.wait(COLLECT_SECONDS):
+        _collect(settings, database)
     for lane in lanes:
         lane.stop()
     for lane in lanes:

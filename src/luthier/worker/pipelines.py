@@ -34,6 +34,7 @@ from luthier.trace.events import (
 )
 from luthier.training.loop import Trainer, TrainResult
 from luthier.training.resolve import RunFacts, auto_threads, resolve, resolve_max_length
+from luthier.training.resume import newest_step
 from luthier.worker import narration
 from luthier.worker.checkpoints import Checkpoints
 from luthier.worker.context import RunContext
@@ -75,8 +76,10 @@ def validate(ctx: RunContext) -> None:
 
 
 def fine_tune(ctx: RunContext) -> None:
-    """Lane 2: the other four stages. Returns early, with a resume state on disk, when the server stops."""
-    started = RunStarted(model=ctx.job.model, base=ctx.job.base, attempt=ctx.attempt, resumed_from_step=ctx.job.progress_step)
+    """Lane 2: the other four stages. Returns early, with a resume state on disk, when the server stops or the job is paused."""
+    # The folder, not ``job.progress_step``: the state of a paused run was saved after its lease was over.
+    resumed_from = newest_step(ctx.run_dir / "resume")
+    started = RunStarted(model=ctx.job.model, base=ctx.job.base, attempt=ctx.attempt, resumed_from_step=resumed_from)
     with ctx.recorder.exclusively():
         ctx.tracer.emit(Stage.TRAINING, started)
         ctx.recorder.write({"status": JobStatus.RUNNING} if ctx.job.status is JobStatus.QUEUED else {})

@@ -25,8 +25,18 @@ _ETA_STEPS = 50
 class JobRecorder:
     """The sink between one run's tracer and its job in the database."""
 
-    def __init__(self, store: JobStore, job: Job, *, announced_step: int = 0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        job: Job,
+        *,
+        announced_step: int = 0,
+        lost: threading.Event | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``lost`` is set when a write in the background is refused: the lease is over, and the loop ends at its next boundary."""
         self._store = store
+        self._lost = lost or threading.Event()
         self._job_id, self._fence = job.id, job.fence
         self._clock = clock
         self._projection = JobEventProjection()
@@ -45,6 +55,8 @@ class JobRecorder:
         """Take one event. Steps that an earlier attempt already announced are dropped: after a resume they repeat exactly."""
         if self._failure is not None:
             raise self._failure
+        if self._lost.is_set():
+            return  # the log has the event; the next attempt makes it public (``refill``)
         payload = event.payload
         with self._lock:
             events = self._projection.push(event)
@@ -131,8 +143,9 @@ class JobRecorder:
                 self.write()
             except Unavailable:
                 continue  # a locked database: the next round takes it along
-            except StaleLease as error:
-                self._failure = error
+            except StaleLease:
+                # Not raised: the loop shall still save its state, in case the job was only paused.
+                self._lost.set()
                 return
             except Exception as error:  # noqa: BLE001 - a thread's edge: the run's own thread raises it at its next event
                 self._failure = error

@@ -29,7 +29,7 @@ def head(**changes: Any) -> Head:
 
 def test_a_prompt_counts_once_for_all_its_choices() -> None:
     ends = [(i, finished(prompt_tokens=10 + i // 2, completion_tokens=3)) for i in range(4)]
-    counts = usage(ends, num_choices=2)
+    counts = usage(ends, per_prompt=2)
     assert (counts["prompt_tokens"], counts["completion_tokens"], counts["total_tokens"]) == (21, 12, 33)
 
 

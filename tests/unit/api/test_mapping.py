@@ -2,17 +2,17 @@ from typing import Any
 
 import pytest
 
-from luthier.api.mapping import JobParts, check_method, event_object, file_object, job_object, model_object
+from luthier.api.mapping import JobParts, check_method, event_object, file_object, job_object
 from luthier.api.mapping import new_job as job_from_request
 from luthier.api.model_names import TrainableModel
 from luthier.api.schemas.fine_tuning import JobCreateRequest
 from luthier.core.errors import InvalidRequest
 from luthier.core.jobs import Job, JobEvent, JobStatus
-from tests.support.office import new_file, new_job, new_model
+from tests.support.office import START, new_file, new_job
 
 
 def shown(job: Job, *, spec_strict: bool = False) -> dict[str, Any]:
-    return job_object(job, organization="org", spec_strict=spec_strict)
+    return job_object(job, organization="org", spec_strict=spec_strict, now=START)
 
 
 def request(**fields: Any) -> JobCreateRequest:
@@ -63,11 +63,6 @@ def test_a_files_object() -> None:
     assert file_object(new_file(id="file-1", expires_at=9))["expires_at"] == 9
 
 
-def test_a_models_object_shows_the_name_asked_for() -> None:
-    assert model_object(new_model("m", step=5), name="alias")["id"] == "alias"
-    assert model_object(new_model("m", step=5))["luthier"]["step"] == 5
-
-
 def test_a_job_from_a_request() -> None:
     body = request(hyperparameters={"n_epochs": "auto", "batch_size": 2}, suffix="s", metadata={}, luthier={"rank": 4})
     job = built(body)
@@ -95,3 +90,22 @@ def test_only_supervised_for_now() -> None:
     check_method(request(method={"type": "supervised"}))
     with pytest.raises(InvalidRequest, match="dpo"):
         check_method(request(method={"type": "dpo"}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"status": JobStatus.RUNNING, "lease_owner": "me"}, START + 60),
+        ({"status": JobStatus.RUNNING, "lease_owner": "me", "estimated_finish": START - 5}, START),
+        ({"status": JobStatus.RUNNING, "lease_owner": "me", "estimated_finish": None}, None),
+        ({"status": JobStatus.RUNNING}, None),
+        ({"status": JobStatus.QUEUED, "lease_owner": "me"}, None),
+        ({"status": JobStatus.PAUSED}, None),
+    ],
+)
+def test_the_estimate_is_only_shown_while_it_means_something(changes: dict[str, Any], expected: int | None) -> None:
+    assert shown(new_job(**{"estimated_finish": START + 60, **changes}))["estimated_finish"] == expected
+
+
+def test_a_paused_job_says_what_it_waits_for() -> None:
+    assert shown(new_job(status=JobStatus.PAUSED))["luthier"]["status_reason"] == "Paused on request; it waits to be resumed."

@@ -184,3 +184,20 @@ def test_a_bar_comes_after_two_seconds_and_only_to_a_terminal(monkeypatch: pytes
     assert written(True, 1.0) == ""
     assert written(False, 3.0) == ""
     assert "uploading a[b].jsonl" in written(True, 3.0)
+
+
+def test_a_real_server_takes_parts(run: Run, rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload_module, "MAX_SINGLE_BYTES", 100)
+    monkeypatch.setattr(upload_module, "PART_BYTES", 300)
+    result = run("files", "upload", str(rows), "-q")
+    assert result.exit_code == 0, result.stderr
+    assert run("files", "content", result.stdout.strip()).stdout_bytes == rows.read_bytes()
+
+
+def test_a_real_server_makes_a_file_of_stored_completions(run: Run, server: ApiServer) -> None:
+    messages: Any = [{"role": "user", "content": "Hi"}]
+    server.client().chat.completions.create(model="luthier-mini", messages=messages, store=True, metadata={"task": "greet"})
+    result = run("files", "from-completions", "--metadata", "task=greet", "--filename", "greet.jsonl", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["luthier"]["rows"] == 1
+    assert run("files", "from-completions", "--metadata", "task=other").exit_code == 5

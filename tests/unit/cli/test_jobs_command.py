@@ -215,3 +215,13 @@ def test_pause_and_resume_are_asked_for() -> None:
     assert [path.rpartition("/")[2] for _, path, _ in api.requests] == ["pause", "resume"]
     assert missing.exit_code == 4
     assert "This server does not have POST /v1/fine_tuning/jobs/ftjob-x%2Fy/pause" in one_line(missing)
+
+
+def test_a_real_server_pauses_and_resumes(run: Run, training_file: str) -> None:
+    job_id = run("jobs", "create", "--training-file", training_file, "-q").stdout.strip()
+    paused = run("jobs", "pause", job_id, "--json")
+    assert (paused.exit_code, json.loads(paused.stdout)["status"]) == (0, "paused")
+    assert run("jobs", "resume", job_id, "-q").stdout == f"{job_id}\n"
+    again = run("jobs", "resume", job_id)
+    assert again.exit_code == 1
+    assert one_line(again).endswith(f"See: luthier jobs get {job_id}")

@@ -5,7 +5,7 @@ import pytest
 from luthier.core import engine_messages as m
 from luthier.core.conversation import conversation_of, message_to_dict
 from luthier.core.errors import AuthenticationFailed
-from luthier.core.generation import FinishReason, ModelTarget, SamplingParams, TokenLogprob, TopToken
+from luthier.core.generation import CalledTool, EchoedPrompt, FinishReason, ModelTarget, SamplingParams, TokenLogprob, TopToken
 from luthier.core.stage import Stage
 from luthier.trace import events
 
@@ -14,12 +14,20 @@ TOP = TopToken(id=1, text="é", bytes=(195, 169), logprob=-0.5)
 MESSAGES = [
     m.Generate(target=TARGET, sampling=SamplingParams(stop=("\n",), seed=3), messages=({"role": "user", "content": "\ud800"},)),
     m.Generate(target=TARGET, sampling=SamplingParams(), token_ids=(1, 2)),
+    m.Generate(
+        target=TARGET,
+        sampling=SamplingParams(logit_bias=((5, -100.0),), frequency_penalty=0.5, presence_penalty=-1.0),
+        prompt="x",
+        echo=True,
+        parse_tool_calls=True,
+    ),
     m.Load(target=TARGET),
     m.Unload(name="x"),
     m.Render(target=TARGET, messages=({"role": "user", "content": "x"},), add_generation_prompt=False),
     m.Score(target=TARGET, conversations=(({"role": "user", "content": "x"},),), max_length=9),
     m.Status(),
     m.Started(prompt_tokens=3),
+    m.Started(prompt_tokens=3, echo=EchoedPrompt(text="é", tokens=(TokenLogprob(id=1, text="é", bytes=(195, 169), logprob=0.0),))),
     m.TokenChunk(text="é", tokens=(TokenLogprob(id=1, text="é", bytes=(195, 169), logprob=-0.5, top=(TOP,)),)),
     m.Finished(finish_reason=FinishReason.LENGTH, prompt_tokens=1, completion_tokens=2, first_token_seconds=0.1, total_seconds=0.2),
     m.Finished(
@@ -29,6 +37,7 @@ MESSAGES = [
         first_token_seconds=0.1,
         total_seconds=0.2,
         end_token=TokenLogprob(id=1, text="é", bytes=(195, 169), logprob=-0.5, top=(TOP,)),
+        tool_calls=(CalledTool(name="f", arguments="{}"),),
     ),
     m.Failed(kind="InvalidRequest", message="no", code="c", param=None),
     m.Loaded(bytes=1, seconds=0.1),

@@ -13,6 +13,8 @@ from luthier.core.model_names import base_of, normalise_suffix, tuned_model_name
     ("make", "shape"),
     [
         (ids.new_file_id, r"file-[0-9A-Za-z]{22}"),
+        (ids.new_upload_id, r"upload_[0-9a-f]{32}"),
+        (ids.new_part_id, r"part_[0-9a-f]{32}"),
         (ids.new_job_id, r"ftjob-[0-9A-Za-z]{24}"),
         (ids.new_event_id, r"ftevent-[0-9A-Za-z]{24}"),
         (ids.new_checkpoint_id, r"ftckpt_[0-9A-Za-z]{24}"),

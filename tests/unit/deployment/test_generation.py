@@ -3,10 +3,11 @@ from typing import Any
 import pytest
 
 from luthier.chat.renderer import Renderer
+from luthier.chat.tool_calls import ToolCallStream
 from luthier.core.engine_messages import EngineReply, Generate
 from luthier.core.errors import InvalidRequest
-from luthier.core.generation import ModelTarget, SamplingParams
-from luthier.deployment.generation import build_sequence
+from luthier.core.generation import EchoedPrompt, ModelTarget, SamplingParams
+from luthier.deployment.generation import build_sequence, own_positions
 from luthier.deployment.model_cache import Lease, ModelCache
 from luthier.engine.sequence import Sequence
 from tests.support.engine_sequences import new_engine
@@ -78,3 +79,42 @@ def test_exactly_one_kind_of_prompt(lease: Lease, prompt: dict[str, Any]) -> Non
 def test_token_ids_outside_of_the_vocabulary_are_refused(lease: Lease, bad: int) -> None:
     with pytest.raises(InvalidRequest):
         _build(lease, token_ids=(1, bad))
+
+
+def test_a_bias_on_a_token_outside_of_the_vocabulary_is_refused(lease: Lease) -> None:
+    def build(token: int) -> Sequence:
+        request = Generate(target=TARGET, sampling=SamplingParams(logit_bias=((token, 1.0),)), token_ids=(1,))
+        return build_sequence(request, lease, lambda _: None, 0.0)
+
+    assert build(8191).chooser.logit_bias == ((8191, 1.0),)
+    with pytest.raises(InvalidRequest, match=r"Invalid key in 'logit_bias': 8192\. Maximum value is 8191") as caught:
+        build(8192)
+    assert caught.value.param == "logit_bias"
+
+
+def test_tool_calls_are_looked_for_only_when_asked(lease: Lease) -> None:
+    assert isinstance(_build(lease, messages=HELLO, parse_tool_calls=True).text, ToolCallStream)
+    assert not isinstance(_build(lease, messages=HELLO).text, ToolCallStream)
+
+
+def test_an_echo_is_the_prompt_as_it_was_given(lease: Lease) -> None:
+    assert _build(lease, prompt="Once upon", echo=True).echo == EchoedPrompt(text="Once upon")
+    ids = tuple(lease.renderer.tokenizer.encode("Good<|end|>"))
+    assert _build(lease, token_ids=ids, echo=True).echo == EchoedPrompt(text="Good<|end|>")
+    assert _build(lease, prompt="Once upon").echo is None
+
+
+@pytest.mark.parametrize("row_format", ["chat", "prompt_completion"])
+def test_own_positions_are_those_of_the_prompts_text(lease: Lease, row_format: str) -> None:
+    target = ModelTarget(name="mini", base_path=str(MINI), row_format=row_format)
+    request = Generate(target=target, sampling=SamplingParams(), prompt="Once upon a time", echo=True)
+    sequence = build_sequence(request, lease, lambda _: None, 0.0)
+    own = [sequence.prompt_ids[t] for t in own_positions(request, lease.renderer)]
+    assert lease.renderer.tokenizer.decode(own, skip_special=False) == "Once upon a time"
+    assert (len(own) < len(sequence.prompt_ids)) == (row_format == "prompt_completion")
+
+
+def test_an_empty_prompt_has_no_tokens_of_its_own(lease: Lease) -> None:
+    request = Generate(target=TARGET, sampling=SamplingParams(), prompt="", echo=True)
+    assert own_positions(request, lease.renderer) == ()
+    assert _build(lease, prompt="", echo=True).echo == EchoedPrompt(text="")

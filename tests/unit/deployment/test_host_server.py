@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from luthier.chat.renderer import Renderer
 from luthier.core.engine_messages import (
     Done,
     Failed,
+    Finished,
     Generate,
     HostStatus,
     Load,
@@ -24,6 +26,7 @@ from luthier.core.engine_messages import (
     RenderedTokens,
     Score,
     Scores,
+    Started,
     Status,
     TokenChunk,
     Unload,
@@ -32,7 +35,7 @@ from luthier.core.engine_messages import (
     encode,
 )
 from luthier.core.errors import AuthenticationFailed, InvalidRequest, NotFound, Unavailable
-from luthier.core.generation import ModelTarget, SamplingParams
+from luthier.core.generation import FinishReason, ModelTarget, SamplingParams
 from luthier.deployment.host_requests import Desk
 from luthier.deployment.host_server import HostServer
 from luthier.deployment.model_cache import ModelCache
@@ -105,6 +108,11 @@ def _endless(**sampling: object) -> Generate:
     return Generate(target=TARGET, sampling=SamplingParams(**sampling), messages=HELLO)  # type: ignore[arg-type]
 
 
+def _echoing(*, prompt: str | None = None, token_ids: tuple[int, ...] = (40, 41)) -> Generate:
+    sampling = SamplingParams(max_tokens=0, top_logprobs=2)
+    return Generate(target=TARGET, sampling=sampling, echo=True, prompt=prompt, token_ids=None if prompt else token_ids)
+
+
 def test_a_closed_connection_aborts_its_generation_and_frees_the_model(running: Running) -> None:
     replies = running.link.replies(_endless(), timeout_seconds=WAIT_SECONDS)
     while not isinstance(next(replies), TokenChunk):
@@ -116,7 +124,7 @@ def test_a_closed_connection_aborts_its_generation_and_frees_the_model(running: 
     _assert_nothing_is_in_use(running)
 
 
-@pytest.mark.parametrize("request_kind", ["finished", "empty", "refused", "broken", "scored", "loaded"])
+@pytest.mark.parametrize("request_kind", ["finished", "empty", "refused", "broken", "echoed", "echo_broken", "scored", "loaded"])
 def test_every_end_of_a_request_frees_its_model(running: Running, request_kind: str) -> None:
     conversation = (*HELLO, {"role": "assistant", "content": "Hi"})
     if request_kind == "finished":
@@ -130,11 +138,44 @@ def test_every_end_of_a_request_frees_its_model(running: Running, request_kind: 
         running.model.break_next_decode = True
         with pytest.raises(Unavailable):
             running.link.generate(_endless(max_tokens=3))
+    elif request_kind == "echoed":
+        running.link.generate(_echoing())
+    elif request_kind == "echo_broken":
+        running.model.table.fill_(float("nan"))
+        with pytest.raises(Unavailable, match="not finite"):
+            running.link.generate(_echoing())
+        running.model.table.zero_()
     elif request_kind == "scored":
         running.link.request(Score(target=TARGET, conversations=(conversation,), max_length=64))
     else:
         running.link.request(Load(target=TARGET))
     _assert_nothing_is_in_use(running)
+
+
+def test_a_prompt_is_given_back_with_the_probability_of_each_of_its_tokens(running: Running) -> None:
+    renderer = Renderer.load(MINI)
+    ids = renderer.tokenizer.encode("Good morning to you")
+    started, finished = list(running.link.replies(_echoing(prompt="Good morning to you"), timeout_seconds=WAIT_SECONDS))
+    assert isinstance(started, Started)
+    assert isinstance(finished, Finished)
+    assert (finished.finish_reason, finished.completion_tokens) == (FinishReason.LENGTH, 0)
+    assert started.echo is not None
+    assert started.echo.text == "".join(t.text for t in started.echo.tokens) == "Good morning to you"
+    assert [t.id for t in started.echo.tokens] == ids
+    columns = torch.arange(len(ids) - 1)
+    logits = running.model.logits_at(torch.tensor([ids]), torch.tensor([len(ids)]), torch.zeros_like(columns), columns)
+    expected = torch.log_softmax(logits.double(), dim=-1)[columns, torch.tensor(ids[1:])].tolist()
+    assert [t.logprob for t in started.echo.tokens[1:]] == pytest.approx(expected)
+    assert [len(t.top) for t in started.echo.tokens] == [0] + [2] * len(columns)
+
+
+def test_a_caller_who_leaves_while_a_prompt_is_scored_frees_the_model(running: Running) -> None:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(running.path)
+    connection.sendall(encode(_echoing(token_ids=(40,) * 2000), secret=SECRET))
+    connection.close()
+    _assert_nothing_is_in_use(running)
+    assert running.status().active == 0
 
 
 def _assert_nothing_is_in_use(running: Running) -> None:

@@ -7,7 +7,7 @@ import torch
 from luthier.chat.renderer import Renderer
 from luthier.core.conversation import conversation_of
 from luthier.deployment import scoring
-from luthier.deployment.scoring import Entry, Row, _batches, score
+from luthier.deployment.scoring import Entry, Row, _batches, score, score_prompt
 from luthier.models.language_model import LanguageModel
 from tests.support.mini import MINI, load_mini
 
@@ -103,3 +103,28 @@ def test_batches_are_bounded_in_tokens_and_in_logits(monkeypatch: pytest.MonkeyP
     assert [len(b) for b in _batches([_row(30, 1)] * 7, vocab_size=10)] == [3, 3, 1]
     assert [len(b) for b in _batches([_row(10, 5)] * 5, vocab_size=10)] == [2, 2, 1]
     assert [len(b) for b in _batches([_row(500, 400)] * 2, vocab_size=10)] == [1, 1]
+
+
+@pytest.mark.parametrize("adapter", [None, "tuned"])
+@pytest.mark.parametrize("piece_tokens", [3, 1000])
+def test_each_token_of_a_prompt_is_scored_after_those_before_it(
+    mini: LanguageModel, renderer: Renderer, monkeypatch: pytest.MonkeyPatch, adapter: str | None, piece_tokens: int
+) -> None:
+    monkeypatch.setattr(scoring, "MAX_LOGITS_BYTES", 4 * mini.facts.vocab_size * piece_tokens)
+    ids = renderer.tokenizer.encode("Good morning, how are you today?")
+    assert len(ids) > 6
+    pieces = list(score_prompt(mini, adapter, ids, 2))
+    assert all(len(piece) <= piece_tokens for piece in pieces)
+    picks = [pick for piece in pieces for pick in piece]
+    assert [pick.id for pick in picks] == ids
+    assert (picks[0].logprob, picks[0].top) == (0.0, ())
+    for t in range(1, len(ids)):
+        with torch.no_grad(), mini.use_adapter(adapter):
+            (logits_V,) = mini.logits_at(torch.tensor([ids]), torch.tensor([len(ids)]), torch.tensor([0]), torch.tensor([t - 1]))
+        logprobs_V = torch.log_softmax(logits_V.double(), dim=-1)
+        assert picks[t].logprob == pytest.approx(float(logprobs_V[ids[t]]), abs=1e-4)
+        assert [i for i, _ in picks[t].top] == torch.topk(logprobs_V, 2).indices.tolist()
+
+
+def test_a_prompt_of_one_token_has_nothing_to_score(mini: LanguageModel) -> None:
+    assert [pick.id for piece in score_prompt(mini, None, (5,), 1) for pick in piece] == [5]

@@ -137,3 +137,48 @@ def test_a_row_that_is_not_finite_gives_no_token_and_spares_the_others(bad: floa
     assert picks[1] is None
     assert picks[0] is not None
     assert picks[2] == Pick(int(logits_BV[2].argmax()))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_bias_bans_or_forces_a_token_and_leaves_the_logprobs_alone(temperature: float) -> None:
+    logits_BV = _logits(2)
+    best = int(logits_BV[0].argmax())
+    forced = _chooser(temperature=temperature, seed=3, logit_bias=((7, 100.0),), top_logprobs=1)
+    banned = _chooser(temperature=temperature, seed=3, logit_bias=((best, -100.0),))
+    for _ in range(20):
+        (pick,) = pick_tokens(logits_BV[:1], [forced])
+        assert pick is not None
+        assert pick.id == 7
+        assert pick.logprob == pytest.approx(float(torch.log_softmax(logits_BV[0].double(), dim=-1)[7]))
+        assert pick.top[0][0] == best
+        assert best not in _ids(pick_tokens(logits_BV[:1], [banned]))
+
+
+def test_a_bias_comes_before_the_temperature() -> None:
+    logits_V = torch.zeros(4)
+    chooser = _chooser(seed=5, temperature=2.0, logit_bias=((2, 3.0),))
+    draws = Counter(i for _ in range(4000) for i in _ids(pick_tokens(logits_V[None], [chooser])))
+    expected = torch.softmax(torch.tensor([0.0, 0.0, 3.0, 0.0]) / 2.0, dim=-1)
+    for token in range(4):
+        assert draws[token] / 4000 == pytest.approx(float(expected[token]), abs=0.03)
+
+
+def test_a_frequency_penalty_grows_with_each_use_and_a_presence_penalty_does_not() -> None:
+    logits_V = torch.tensor([2.2, 1.0, 0.0])
+
+    def greedy(**penalty: float) -> list[int]:
+        chooser = _chooser(temperature=0.0, **penalty)
+        return [i for _ in range(6) for i in _ids(pick_tokens(logits_V[None], [chooser]))]
+
+    assert greedy() == [0] * 6
+    # 2.2, 1.7, 1.2, then 0.7 is below 1.0; the second falls to 0.5, the first wins again with 0.7, then both stand near 0.2 and 0.5.
+    assert greedy(frequency_penalty=0.5) == [0, 0, 0, 1, 0, 1]
+    assert greedy(presence_penalty=1.5) == [0, 1, 0, 0, 0, 0]
+    assert greedy(presence_penalty=-2.0, frequency_penalty=0.0) == [0] * 6
+
+
+def test_penalties_of_one_sequence_do_not_touch_another_nor_the_logits() -> None:
+    logits_BV = torch.tensor([[2.0, 1.0], [2.0, 1.0]])
+    choosers = [_chooser(temperature=0.0, presence_penalty=2.0), _chooser(temperature=0.0)]
+    assert [_ids(pick_tokens(logits_BV, choosers)) for _ in range(3)] == [[0, 0], [1, 0], [0, 0]]
+    assert logits_BV.tolist() == [[2.0, 1.0], [2.0, 1.0]]

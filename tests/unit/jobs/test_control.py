@@ -1,4 +1,4 @@
-"""Cancelling: at once, once, whatever the runner does."""
+"""Cancelling, pausing and resuming: at once, once, whatever the runner does."""
 
 import threading
 
@@ -98,3 +98,55 @@ def test_cancel_and_success_at_once_give_exactly_one(control: JobControl, jobs: 
         assert after is not None
         assert outcomes == [after.status]
         assert len(jobs.events_since(job.id, 0)) == 3
+
+
+def test_a_paused_job_is_leased_only_after_it_is_resumed(control: JobControl, jobs: JobStore, database: Database, clock: Clock) -> None:
+    queue = JobQueue(database, clock)
+    queue.submit(new_job(status=S.RUNNING))
+    job = queue.lease("one", [S.RUNNING])
+    assert job is not None
+    jobs.update(job.id, fence=job.fence, changes={"progress_step": 7, "estimated_finish": START + 99})
+    paused = control.pause(job.id)
+    assert (paused.status, paused.paused_from, paused.estimated_finish) == (S.PAUSED, S.RUNNING, None)
+    assert (paused.lease_owner, paused.progress_step) == (None, 7)
+    with pytest.raises(StaleLease):
+        jobs.update(job.id, fence=job.fence, events=[note("a step too many")])
+    with pytest.raises(StaleLease):
+        queue.record_crash(job.id, job.fence, progressed=False)
+    assert queue.lease("two", [S.VALIDATING_FILES, S.QUEUED, S.RUNNING]) is None
+    resumed = control.resume(job.id)
+    assert (resumed.status, resumed.paused_from) == (S.QUEUED, None)
+    again = queue.lease("two", [S.RUNNING, S.QUEUED])
+    assert again is not None
+    assert (again.id, again.progress_step) == (job.id, 7)
+    assert again.fence > job.fence
+    assert [event.message for event in jobs.events_since(job.id, 0)][2:] == ["The job has been paused", "The job has been resumed"]
+
+
+def test_a_job_paused_before_its_files_were_checked_has_them_checked(control: JobControl, jobs: JobStore) -> None:
+    job = jobs.insert(new_job(), [])
+    control.pause(job.id)
+    stored = jobs.get(job.id)
+    assert stored is not None
+    assert stored.paused_from is S.VALIDATING_FILES
+    assert control.resume(job.id).status is S.VALIDATING_FILES
+
+
+def test_a_paused_job_survives_a_new_worker_and_can_be_cancelled(
+    control: JobControl, jobs: JobStore, database: Database, clock: Clock
+) -> None:
+    job = jobs.insert(new_job(status=S.QUEUED), [])
+    control.pause(job.id)
+    JobQueue(database, clock).abandon_leases()
+    waiting = jobs.get(job.id)
+    assert waiting is not None
+    assert waiting.status is S.PAUSED
+    cancelled = control.cancel(job.id)
+    assert (cancelled.status, cancelled.paused_from) == (S.CANCELLED, None)
+
+
+@pytest.mark.parametrize("what", ["pause", "resume"])
+def test_pause_and_resume_of_an_unknown_job(control: JobControl, what: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        getattr(control, what)("ftjob-unknown")
+    assert (caught.value.code, caught.value.param) == ("fine_tune_not_found", "fine_tune_id")

@@ -1,9 +1,11 @@
 """The table of moves, and the decisions over it."""
 
+from collections.abc import Callable
+
 import pytest
 
 from luthier.core.errors import InvalidRequest
-from luthier.core.jobs import ALLOWED_MOVES, JobStatus
+from luthier.core.jobs import ALLOWED_MOVES, Job, JobStatus
 from luthier.jobs import lifecycle
 from tests.support.office import START, new_job, note
 
@@ -13,7 +15,7 @@ TABLE = {
     S.VALIDATING_FILES: {S.QUEUED, S.FAILED, S.CANCELLED, S.PAUSED},
     S.QUEUED: {S.RUNNING, S.FAILED, S.CANCELLED, S.PAUSED},
     S.RUNNING: {S.SUCCEEDED, S.FAILED, S.CANCELLED, S.PAUSED},
-    S.PAUSED: {S.QUEUED, S.CANCELLED},
+    S.PAUSED: {S.VALIDATING_FILES, S.QUEUED, S.CANCELLED},
     S.SUCCEEDED: set(),
     S.FAILED: set(),
     S.CANCELLED: set(),
@@ -66,7 +68,7 @@ def test_finished_job_is_not_cancelled(status: JobStatus) -> None:
 def test_crash_that_is_forgiven(attempts: int, progressed: bool, after: int) -> None:
     job = new_job(status=S.RUNNING, attempts=attempts, fence=1, lease_owner="me", lease_expires_at=START + 1.0)
     write = lifecycle.crashed(job, START, progressed=progressed, max_attempts=3)
-    assert write.changes == {"attempts": after, "fence": 2, "lease_owner": None, "lease_expires_at": None}
+    assert write.changes == {"attempts": after, "estimated_finish": None, "fence": 2, "lease_owner": None, "lease_expires_at": None}
     assert not write.events
 
 
@@ -83,3 +85,44 @@ def test_last_crash_fails_the_job(status: JobStatus) -> None:
 def test_paused_job_does_not_fail_by_a_crash() -> None:
     write = lifecycle.crashed(new_job(status=S.PAUSED, attempts=9), START, progressed=False, max_attempts=3)
     assert "status" not in write.changes
+
+
+@pytest.mark.parametrize("status", [S.VALIDATING_FILES, S.QUEUED, S.RUNNING])
+def test_paused_from_every_status_that_waits_or_runs(status: JobStatus) -> None:
+    job = new_job(status=status, fence=4, lease_owner="me", lease_expires_at=START + 9.0, estimated_finish=START + 50)
+    write = lifecycle.paused(job, START + 2.5)
+    assert write.changes == {
+        "status": S.PAUSED,
+        "paused_from": status,
+        "estimated_finish": None,
+        "fence": 5,
+        "lease_owner": None,
+        "lease_expires_at": None,
+    }
+    (event,) = write.events
+    assert (event.level, event.message, event.created_at) == ("info", "The job has been paused", START + 2)
+
+
+@pytest.mark.parametrize(
+    ("paused_from", "after"), [(S.VALIDATING_FILES, S.VALIDATING_FILES), (S.QUEUED, S.QUEUED), (S.RUNNING, S.QUEUED), (None, S.QUEUED)]
+)
+def test_resumed_to_where_a_worker_finds_it(paused_from: JobStatus | None, after: JobStatus) -> None:
+    write = lifecycle.resumed(new_job(status=S.PAUSED, paused_from=paused_from, fence=4), START)
+    assert (write.changes["status"], write.changes["paused_from"], write.changes["fence"]) == (after, None, 5)
+    (event,) = write.events
+    assert (event.level, event.message) == ("info", "The job has been resumed")
+
+
+@pytest.mark.parametrize("decide", [lifecycle.paused, lifecycle.resumed])
+@pytest.mark.parametrize("status", [s for s in S if s.is_final])
+def test_finished_job_is_neither_paused_nor_resumed(status: JobStatus, decide: Callable[[Job, float], object]) -> None:
+    with pytest.raises(InvalidRequest, match="already completed"):
+        decide(new_job(status=status), START)
+
+
+def test_paused_only_once_and_resumed_only_when_paused() -> None:
+    with pytest.raises(InvalidRequest, match="is already paused"):
+        lifecycle.paused(new_job(status=S.PAUSED), START)
+    for status in (S.VALIDATING_FILES, S.QUEUED, S.RUNNING):
+        with pytest.raises(InvalidRequest, match=f"is {status}, not paused, and cannot be resumed"):
+            lifecycle.resumed(new_job(status=status), START)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from luthier.core.errors import InvalidRequest
-from luthier.models.facts import check_folder, read_facts, revision
+from luthier.models.facts import check_folder, read_facts, read_licence, revision
 from tests.support.tiny_models import build, mini_folder
 
 
@@ -33,6 +33,33 @@ def test_the_revision_follows_contents(folder: Path) -> None:
     assert revision(folder) == before
     (folder / "chat_template.jinja").write_text("x")
     assert revision(folder) != before
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        ("---\nlicense: apache-2.0\nlanguage: en\n---\n# X\nlicense: mit\n", "apache-2.0"),
+        ("---\r\nlanguage: en\r\nlicense: 'cc-by-4.0'\r\n---\r\n", "cc-by-4.0"),
+        ("---\nlicense: [apache-2.0, mit] # both\n---\n", "apache-2.0, mit"),
+        ("---\nlicense:\n- apache-2.0\n- mit\nlanguage:\n- en\n---\n", "apache-2.0, mit"),
+        ("---\nlicense: other\nlicense_name: llama3\n---\n", "llama3"),
+        ("---\nlicense: other\n---\n", "other"),
+        ("---\nlicense_name: own-terms\n---\n", "own-terms"),
+        ("---\nlanguage: en\n---\nlicense: mit\n", None),
+        ("---\nlicense:\nlanguage: en\n---\n", None),
+        ("# X\nlicense: mit\n", None),
+        ("", None),
+    ],
+)
+def test_the_licence_is_the_one_that_the_card_names(tmp_path: Path, card: str, expected: str | None) -> None:
+    (tmp_path / "README.md").write_bytes(card.encode())
+    assert read_licence(tmp_path) == expected
+
+
+def test_without_a_readable_card_there_is_no_licence(tmp_path: Path) -> None:
+    assert read_licence(tmp_path) is None
+    (tmp_path / "README.md").write_bytes(b"---\nlicense: \xff\n---\n")
+    assert read_licence(tmp_path) is None
 
 
 def _config(folder: Path, **changes: object) -> None:

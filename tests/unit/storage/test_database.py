@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -59,6 +60,24 @@ def test_migrate_again_changes_nothing(tmp_path: Path) -> None:
         connection.execute(insert(schema.workers), BEAT)
     migrate(path)
     assert count(database) == 1
+
+
+def test_an_older_database_is_brought_up_to_date_and_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    path.touch()
+    old = Database(path)
+    with old.write() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(luthier.storage.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(insert(schema.workers), BEAT)
+    old.close()
+    migrate(path)
+    database = Database(path)
+    assert count(database) == 1
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
 
 
 def test_migrate_makes_the_folder_and_a_private_file(tmp_path: Path) -> None:

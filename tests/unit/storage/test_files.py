@@ -74,6 +74,32 @@ def test_delete_happens_once_and_paging_goes_on(files: FileStore) -> None:
     assert files.list(after=new.id).items == (old,)
 
 
+def test_an_expired_file_is_gone_for_every_caller(files: FileStore, clock: Clock) -> None:
+    expiring, kept = new_file(expires_at=START + 10), new_file()
+    files.add(expiring)
+    files.add(kept)
+    clock.now = START + 9
+    assert files.get(expiring.id) == expiring
+    clock.now = START + 10
+    assert files.get(expiring.id) is None
+    assert files.list(order="asc").items == (kept,)
+    assert files.list(order="asc", after=expiring.id).items == (kept,)
+    assert not files.delete(expiring.id)
+
+
+def test_pages_are_full_although_files_expired(files: FileStore, clock: Clock) -> None:
+    records = [new_file(expires_at=START + 10 if n % 2 else None) for n in range(6)]
+    for record in records:
+        files.add(record)
+    clock.now = START + 10
+    page = files.list(limit=2, order="asc")
+    assert page.items == (records[0], records[2])
+    assert page.has_more
+    last = files.list(limit=2, order="asc", after=records[2].id)
+    assert last.items == (records[4],)
+    assert not last.has_more
+
+
 def test_blobs_of_files_deletions_and_active_jobs_are_kept(database: Database, files: FileStore, clock: Clock) -> None:
     live, gone = new_file(sha256="1" * 64), new_file(sha256="2" * 64)
     files.add(live)

@@ -1,9 +1,15 @@
 """Models: put, find, list, delete."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+
+import luthier.storage
 from luthier.core.jobs import ModelKind
-from luthier.storage.database import Database
+from luthier.storage.database import Database, migrate
 from luthier.storage.models import ModelStore
 from tests.support.office import new_model
 
@@ -43,3 +49,23 @@ def test_deleted_name_may_be_put_again(models: ModelStore) -> None:
     again = new_model("one", sha256="9" * 64)
     models.put(again)
     assert models.get("one") == again
+
+
+def test_a_row_from_before_has_neither_revision_nor_licence(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    config = Config()
+    config.set_main_option("script_location", str(Path(luthier.storage.__file__).parent / "migrations"))
+    path.touch()
+    before = Database(path)
+    with before.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        values = "'old', 'base', 'old', 'bases/old', 1, 'system', 'chat', ''"
+        connection.execute(text(f"INSERT INTO models (name, kind, base, path, created_at, owned_by, row_format, sha256) VALUES ({values})"))
+    before.close()
+    migrate(path)
+    after = Database(path)
+    record = ModelStore(after).get("old")
+    after.close()
+    assert record is not None
+    assert (record.kind, record.revision, record.licence) == (ModelKind.BASE, None, None)

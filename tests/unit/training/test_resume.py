@@ -113,3 +113,10 @@ def test_a_failed_write_is_told_and_not_swallowed(tmp_path, monkeypatch):
 def test_progress_survives_json():
     progress = _state(4).progress
     assert progress_from_dict(progress.to_dict()) == progress
+
+
+def test_the_newest_step_is_read_from_the_names(tmp_path):
+    assert resume.newest_step(tmp_path / "absent") == 0
+    _save(ResumeStore(tmp_path, "run"), 5, 12)
+    (tmp_path / "resume-000000099.tmp-torn").mkdir()
+    assert resume.newest_step(tmp_path) == 12

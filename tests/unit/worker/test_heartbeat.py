@@ -12,7 +12,8 @@ from luthier.worker.heartbeat import Heartbeat
 from tests.support.office import new_job
 
 
-def test_a_cancelled_job_stops_its_runner(database: Database) -> None:
+@pytest.mark.parametrize("wish", ["cancel", "pause"])
+def test_a_cancelled_or_paused_job_stops_its_runner(database: Database, wish: str) -> None:
     queue = JobQueue(database)
     queue.submit(new_job(status=JobStatus.QUEUED))
     job = queue.lease("me", [JobStatus.QUEUED])
@@ -20,7 +21,7 @@ def test_a_cancelled_job_stops_its_runner(database: Database) -> None:
     pulse = Heartbeat(queue, JobStore(database), job)
     pulse.start()
     assert not pulse.should_stop()
-    JobControl(database).cancel(job.id)
+    getattr(JobControl(database), wish)(job.id)
     assert pulse.lost.wait(timeout=30)
     assert pulse.should_stop()
     pulse.stop()

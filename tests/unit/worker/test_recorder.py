@@ -1,5 +1,7 @@
 """The recorder: buffered events reach the database in order, with their change, once, and never after the lease is lost."""
 
+import threading
+
 import pytest
 
 from luthier.core.errors import StaleLease
@@ -11,6 +13,7 @@ from luthier.storage.database import Database
 from luthier.storage.jobs import JobStore
 from luthier.trace.events import EpochDone, RunStarted, StepDone, TraceEvent
 from luthier.trace.tracer import Tracer
+from luthier.worker import recorder as recorder_module
 from luthier.worker.child import announced_step
 from luthier.worker.recorder import JobRecorder
 from tests.support.office import new_job
@@ -145,3 +148,27 @@ def test_after_a_cancel_nothing_more_is_written(database: Database) -> None:
     current = store.get(job.id)
     assert current is not None
     assert current.status is JobStatus.CANCELLED
+
+
+def test_a_pause_ends_the_loop_by_a_flag_so_that_it_can_still_save(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "FLUSH_SECONDS", 0.01)
+    job = running_job(database)
+    lost, log = threading.Event(), list[TraceEvent]()
+    recorder = JobRecorder(JobStore(database), job, lost=lost)
+    JobControl(database).pause(job.id)
+    count = len(messages(database, job))
+    tracer = Tracer(job.id, [log.append, recorder])
+    tracer.emit(Stage.TRAINING, step(1))
+    assert lost.wait(30)
+    tracer.emit(Stage.TRAINING, step(2))
+    recorder.close()
+    assert len(messages(database, job)) == count, "nothing is written behind a lost lease"
+    assert len(log) == 2, "the log has it all, for the next attempt"
+    JobControl(database).resume(job.id)
+    again = JobQueue(database).lease("me", [JobStatus.QUEUED])
+    assert again is not None
+    second = JobRecorder(JobStore(database), again)
+    second.refill(log)
+    second.write()
+    second.close()
+    assert messages(database, job)[-2:] == ["Step 1/4: training loss=1.00", "Step 2/4: training loss=0.50"]

@@ -10,7 +10,7 @@ from luthier.api.bodies import json_body
 from luthier.api.deps import Injected
 from luthier.api.generations import answer
 from luthier.api.model_names import find_served
-from luthier.api.prompts import completion_requests
+from luthier.api.prompts import completion_requests, num_candidates
 from luthier.api.schemas.completions import CompletionRequest
 from luthier.core.ids import new_completion_id
 
@@ -32,6 +32,6 @@ async def create_completion(
         num_choices=body.n or 1,
         logprobs=body.logprobs is not None,
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
-        echoed=tuple(one.prompt or "" for one in requests) if body.echo else (),
+        num_candidates=num_candidates(body),
     )
     return await answer(request, services.engine, requests, CompletionForm(head), stream=bool(body.stream))

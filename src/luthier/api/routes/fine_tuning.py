@@ -1,4 +1,4 @@
-"""``/fine_tuning/jobs``: create, list, retrieve, cancel, events, checkpoints (reference, sections 2.1 to 2.6)."""
+"""``/fine_tuning/jobs``: create, list, retrieve, cancel, pause, resume, events, checkpoints (reference, sections 2.1 to 2.6)."""
 
 import re
 import secrets
@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from luthier.api.bodies import json_body, retry_mark
 from luthier.api.deps import Injected, Services
+from luthier.api.job_stream import event_stream
 from luthier.api.mapping import JobParts, check_method, checkpoint_object, event_object, job_object, new_job
 from luthier.api.model_names import find_trainable
 from luthier.api.replies import JsonReply, listing
@@ -39,7 +40,8 @@ def find_job(services: Services, job_id: str) -> Job:
 
 
 def _shown(services: Services, job: Job) -> dict[str, object]:
-    return job_object(job, organization=services.settings.organization, spec_strict=services.settings.spec_strict)
+    settings = services.settings
+    return job_object(job, organization=settings.organization, spec_strict=settings.spec_strict, now=int(services.clock()))
 
 
 def _input_file(services: Services, file_id: str, param: str) -> FileRecord:
@@ -71,8 +73,12 @@ def create_job(
     return JsonReply(_shown(services, services.queue.submit(new_job(body, parts), retry=mark)))
 
 
-def _metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
-    """``metadata[k]=v`` pairs, and whether ``metadata=null`` was asked for."""
+def metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
+    """``metadata[k]=v`` pairs, and whether ``metadata=null`` was asked for. An empty ``metadata`` filters nothing.
+
+    Raises:
+        InvalidRequest: too many pairs, or ``metadata`` is anything else.
+    """
     filters: dict[str, str] = {}
     for key, value in request.query_params.multi_items():
         match = _METADATA_KEY.fullmatch(key)
@@ -80,13 +86,17 @@ def _metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
             filters[match[1]] = value
     if len(filters) > _MAX_METADATA_FILTERS:
         raise InvalidRequest(f"At most {_MAX_METADATA_FILTERS} metadata filters are allowed.", code="invalid_value", param="metadata")
-    return filters, request.query_params.get("metadata") == "null"
+    whole = request.query_params.get("metadata")
+    if whole not in (None, "", "null"):
+        message = "Invalid 'metadata': use metadata[KEY]=VALUE to filter by a value, or metadata=null for jobs without metadata."
+        raise InvalidRequest(message, code="invalid_value", param="metadata")
+    return filters, whole == "null"
 
 
 @router.get("")
 def list_jobs(request: Request, services: Injected, limit: Limit = 20, after: After = None) -> Response:
     """A page of jobs, newest first."""
-    metadata, is_null = _metadata_filter(request)
+    metadata, is_null = metadata_filter(request)
     page = services.jobs.list(limit=limit, after=after, metadata=metadata or None, metadata_is_null=is_null)
     return JsonReply(listing([_shown(services, job) for job in page.items], has_more=page.has_more))
 
@@ -104,10 +114,27 @@ def cancel_job(job_id: str, services: Injected) -> Response:
     return JsonReply(_shown(services, services.control.cancel(job_id)))
 
 
-@router.get("/{job_id}/events")
-def list_events(job_id: str, services: Injected, limit: Limit = 20, after: After = None) -> Response:
-    """A page of a job's events, newest first."""
+@router.post("/{job_id}/pause")
+def pause_job(job_id: str, services: Injected) -> Response:
+    """Pause a job at once; its runner saves a resume state and stops at its next step."""
     find_job(services, job_id)
+    return JsonReply(_shown(services, services.control.pause(job_id)))
+
+
+@router.post("/{job_id}/resume")
+def resume_job(job_id: str, services: Injected) -> Response:
+    """Put a paused job back into the queue; it goes on from its newest resume state."""
+    find_job(services, job_id)
+    return JsonReply(_shown(services, services.control.resume(job_id)))
+
+
+@router.get("/{job_id}/events")
+def list_events(job_id: str, services: Injected, limit: Limit = 20, after: After = None, stream: bool = False) -> Response:
+    """A page of a job's events, newest first; or, with ``stream=true``, all of them from the oldest on, as they come."""
+    find_job(services, job_id)
+    if stream:
+        start = 0 if after is None else services.jobs.event_sequence(job_id, after)
+        return event_stream(services.jobs, job_id, start)
     page = services.jobs.events(job_id, limit=limit, after=after)
     return JsonReply(listing([event_object(event) for event in page.items], has_more=page.has_more))
 

@@ -6,7 +6,7 @@ alone; what would change it and is not offered is refused by ``prompts.py``.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from luthier.api.schemas.fields import (
     AnyObject,
@@ -23,6 +23,7 @@ from luthier.api.schemas.fields import (
     Temperature,
     TopP,
     WireModel,
+    refusal,
 )
 
 FunctionName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
@@ -68,10 +69,16 @@ class FunctionDefinition(WireModel):
     strict: bool | None = None
 
 
+def _no_custom_tool(kind: object) -> object:
+    if kind == "custom":
+        raise refusal("unsupported_value", "Unsupported value: custom tools are not supported with this model, only functions are.")
+    return kind
+
+
 class Tool(WireModel):
     """One of ``tools``."""
 
-    type: Literal["function"]
+    type: Annotated[Literal["function"], BeforeValidator(_no_custom_tool)]
     function: FunctionDefinition
 
 
@@ -103,16 +110,22 @@ class ChatRequest(WireModel):
     audio: AnyObject | None = None
     web_search_options: AnyObject | None = None
     moderation: AnyObject | None = None
-    # Accepted and without effect on the text.
     parallel_tool_calls: bool | None = None
     store: bool | None = None
     metadata: Metadata | None = None
+    # Accepted and without effect on the text.
     user: ShortText | None = None
-    safety_identifier: ShortText | None = None
+    safety_identifier: Annotated[str, Field(max_length=64)] | None = None
     prompt_cache_key: ShortText | None = None
-    prompt_cache_retention: ShortText | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     prompt_cache_options: AnyObject | None = None
-    service_tier: ShortText | None = None
-    verbosity: ShortText | None = None
-    reasoning_effort: ShortText | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     prediction: AnyObject | None = None
+
+
+class StoredCompletionUpdate(WireModel):
+    """What may be changed of a stored completion."""
+
+    metadata: Metadata | None

@@ -6,9 +6,9 @@ from pydantic import BeforeValidator, Field
 
 from luthier.api.schemas.fields import (
     MAX_CHOICES,
+    MAX_TOKENS,
     Choices,
     LogitBias,
-    MaxTokens,
     ModelName,
     Penalty,
     Seed,
@@ -29,7 +29,9 @@ def _is_token_list(value: object) -> bool:
 
 
 def _prompts(value: object) -> list[Prompt]:
-    """Text, texts, token ids or lists of them, as a list of prompts."""
+    """Text, texts, token ids or lists of them, as a list of prompts; null is the default, the start of a text."""
+    if value is None:
+        return [""]
     if isinstance(value, str):
         return [value]
     if isinstance(value, list) and _is_token_list(value):
@@ -50,7 +52,7 @@ class CompletionRequest(WireModel):
 
     model: ModelName
     prompt: Annotated[list[str | tuple[int, ...]], BeforeValidator(_prompts)] = Field(default_factory=lambda: [""])
-    max_tokens: MaxTokens | None = None
+    max_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
     n: Choices | None = None

@@ -12,6 +12,9 @@ from pydantic_core import PydanticCustomError
 
 MAX_SEED = 2**63 - 1
 MAX_CHOICES = 128
+MAX_TOKENS = 10_000_000
+MAX_BIASES = 1024
+_MAX_TOKEN_DIGITS = 9
 
 
 class WireModel(BaseModel):
@@ -57,7 +60,9 @@ def _one_is_a_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Stop = Annotated[list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(max_length=4), BeforeValidator(_one_is_a_list)]
+Stop = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(min_length=1, max_length=4), BeforeValidator(_one_is_a_list)
+]
 """One string or up to four."""
 
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]
@@ -65,9 +70,27 @@ Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
 TopP = Annotated[float, Field(ge=0.0, le=1.0)]
 Penalty = Annotated[float, Field(ge=-2.0, le=2.0)]
 Choices = Annotated[int, Field(ge=1, le=MAX_CHOICES)]
-MaxTokens = Annotated[int, Field(ge=1, le=10_000_000)]
+MaxTokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 Seed = Annotated[int, Field(ge=-MAX_SEED - 1, le=MAX_SEED)]
-LogitBias = dict[str, float]
+
+
+def _check_bias(biases: dict[str, float]) -> dict[str, float]:
+    if len(biases) > MAX_BIASES:
+        message = (
+            f"Invalid 'logit_bias': too many properties. Expected an object with at most {MAX_BIASES} properties, but got {len(biases)} "
+            "instead."
+        )
+        raise refusal("object_above_max_properties", message)
+    for key in biases:
+        if not (key.isascii() and key.isdigit() and len(key) <= _MAX_TOKEN_DIGITS):
+            raise refusal(
+                "invalid_value", f"Invalid key in 'logit_bias': {key[:64]!r}. You should only be submitting non-negative integers."
+            )
+    return biases
+
+
+LogitBias = Annotated[dict[str, Annotated[float, Field(ge=-100.0, le=100.0)]], AfterValidator(_check_bias)]
+"""Token ids as text, and what is added to their logits. The model's vocabulary is checked by the engine host."""
 
 
 class StreamOptions(WireModel):

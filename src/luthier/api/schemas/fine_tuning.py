@@ -1,10 +1,14 @@
-"""The body of ``POST /fine_tuning/jobs`` (reference, section 2.1). Checked here: shapes and bounds; the rest in ``mapping.py``."""
+"""The bodies of ``POST /fine_tuning/jobs`` and of checkpoint permissions (reference, sections 2.1 and 2.10).
+
+What it does: shapes and bounds. What it does not: rules across fields (``mapping.py``). Called by the routes.
+"""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from luthier.api.schemas.fields import AUTO, AnyObject, Metadata, ModelName, WireModel
+from luthier.api.schemas.reward_graders import RewardGrader
 
 FileId = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -23,13 +27,58 @@ class Supervised(WireModel):
     hyperparameters: Hyperparameters | None = None
 
 
+class DpoHyperparameters(Hyperparameters):
+    """Those of preference fine-tuning."""
+
+    beta: Annotated[Annotated[float, Field(gt=0.0, le=2.0)] | None, AUTO] = None
+
+
+class Dpo(WireModel):
+    """``method.dpo``."""
+
+    hyperparameters: DpoHyperparameters | None = None
+
+
+class ReinforcementHyperparameters(Hyperparameters):
+    """Those of reinforcement fine-tuning."""
+
+    reasoning_effort: Literal["default", "low", "medium", "high"] | None = None
+    compute_multiplier: Annotated[Annotated[float, Field(gt=0.00001, le=10.0)] | None, AUTO] = None
+    eval_interval: Annotated[Annotated[int, Field(ge=1)] | None, AUTO] = None
+    eval_samples: Annotated[Annotated[int, Field(ge=1)] | None, AUTO] = None
+
+
+class JsonSchema(WireModel):
+    """``method.reinforcement.response_format.json_schema``."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")]
+    description: str | None = None
+    strict: bool | None = None
+    schema_: Annotated[AnyObject, Field(alias="schema")]
+
+
+class ResponseFormat(WireModel):
+    """``method.reinforcement.response_format``."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+class Reinforcement(WireModel):
+    """``method.reinforcement``."""
+
+    grader: RewardGrader
+    hyperparameters: ReinforcementHyperparameters | None = None
+    response_format: ResponseFormat | None = None
+
+
 class Method(WireModel):
     """``method``."""
 
     type: Literal["supervised", "dpo", "reinforcement"]
     supervised: Supervised | None = None
-    dpo: AnyObject | None = None
-    reinforcement: AnyObject | None = None
+    dpo: Dpo | None = None
+    reinforcement: Reinforcement | None = None
 
 
 class Wandb(WireModel):
@@ -70,3 +119,9 @@ class JobCreateRequest(WireModel):
     integrations: Annotated[list[Integration], Field(max_length=5)] | None = None
     metadata: Metadata | None = None
     luthier: LuthierOptions | None = None
+
+
+class PermissionCreateRequest(WireModel):
+    """Projects that may use a checkpoint."""
+
+    project_ids: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(min_length=1, max_length=1000)]
