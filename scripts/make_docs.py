@@ -191,6 +191,8 @@ def commands_page() -> str:
     for name, command in commands(cli, "luthier"):
         usage = " ".join([name, *command.collect_usage_pieces(click.Context(command, info_name=name))])
         parts.append(f"\n## {name}\n\n`{usage}`\n\n{first_sentence(command.help)}.\n")
+        if command.epilog:
+            parts.append(f"\nExample: `{command.epilog.removeprefix('Example: ')}`\n")
         options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
         if options:
             rows = [(" ".join(f"`{o}`" for o in p.opts), p.help or "") for p in options]

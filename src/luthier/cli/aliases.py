@@ -16,6 +16,7 @@ from rich.table import Column, Table
 
 from luthier.cli.client import connect
 from luthier.cli.printing import client_errors, printable_output
+from luthier.cli.render.text import literal
 
 if TYPE_CHECKING:
     import openai
@@ -89,16 +90,19 @@ def aliases(name: str | None, url: str | None, api_key: str | None, data_dir: Pa
 def _list(data: list[dict[str, Any]]) -> Table:
     table = Table(Column("alias", overflow="fold"), Column("stands for", overflow="fold"), "set in", "since")
     for one in data:
-        table.add_row(one["id"], one["target"], one["set_in"], _when(one["changed_at"]))
+        table.add_row(*map(literal, (one["id"], one["target"], one["set_in"], _when(one["changed_at"]))))
     return table
 
 
 def _history(shown: dict[str, Any]) -> Table:
     head = f"{shown['id']} -> {shown['target']} (set in {shown['set_in']})"
-    table = Table("when", "what", Column("from", overflow="fold"), Column("to", overflow="fold"), "key", title=head, title_justify="left")
+    table = Table(
+        "when", "what", Column("from", overflow="fold"), Column("to", overflow="fold"), "key", title=literal(head), title_justify="left"
+    )
     for change in shown["history"]:
         what = change["action"].replace("_", " ")
-        table.add_row(_when(change["changed_at"]), what, change["from"] or "", change["to"] or "", change["changed_by"])
+        cells = (_when(change["changed_at"]), what, change["from"] or "", change["to"] or "", change["changed_by"])
+        table.add_row(*map(literal, cells))
     return table
 
 

@@ -52,7 +52,7 @@ class Answers:
         return sum(phrase.accepts(text) for phrase, text in zip(phrases, self.texts, strict=True))
 
 
-@click.command()
+@click.command(epilog="Example: luthier demo --keep")
 @click.option("--url", default=None, help="Use this server instead of the one found or started.")
 @click.option("--api-key", default=None, help="Its key.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="Data directory of a running server.")

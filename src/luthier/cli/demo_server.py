@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.cli.client import Server, find_server, is_ready, read_key
-from luthier.core.errors import InvalidRequest, Unavailable
+from luthier.core.errors import AuthenticationFailed, Unavailable
 
 START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -71,7 +71,7 @@ def _exit(signum: int, _frame: object) -> None:
 def _running(url: str | None, api_key: str | None, data_dir: Path | None) -> Server | None:
     try:
         server = find_server(url=url, api_key=api_key, data_dir=data_dir)
-    except InvalidRequest:
+    except AuthenticationFailed:
         if url is not None:
             raise
         return None

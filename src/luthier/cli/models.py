@@ -9,38 +9,42 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Column, Table
 
 from luthier.cli.aliases import ALIAS_COMMANDS
-from luthier.cli.client import connect
-from luthier.cli.printing import client_errors, printable_output
+from luthier.cli.client import get
+from luthier.cli.options import Form, Place, with_form, with_place
+from luthier.cli.output import Field, Item, show_page
 from luthier.cli.settings_file import read_settings
 
 
-@click.group()
+def _own(name: str) -> Field:
+    def text(model: Item) -> str:
+        return str((model.get("luthier") or {}).get(name) or "")
+
+    return Field(name.replace("_", " "), text, whole=name == "alias_of")
+
+
+COLUMNS = (
+    Field("model", lambda m: m["id"], whole=True),
+    *(_own(name) for name in ("kind", "base", "licence", "alias_of")),
+    Field("owned by", lambda m: m["owned_by"]),
+)
+
+
+@click.group(epilog="Example: luthier models list")
 def models() -> None:
     """List the served models, add a base model from a local folder, or give models other names."""
 
 
-@models.command(name="list")
-@click.option("--url", default=None, help="The server's address.")
-@click.option("--api-key", default=None, help="Its key; found in the data directory by default.")
-@click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="The server's data directory.")
-def list_models(url: str | None, api_key: str | None, data_dir: Path | None) -> None:
+@models.command(name="list", epilog="Example: luthier models list")
+@with_form
+@with_place
+def list_models(place: Place, form: Form) -> None:
     """List every name that answers, newest first, with the open base under it and that base's licence."""
-    printable_output()
-    client = connect(url=url, api_key=api_key, data_dir=data_dir)
-    with client_errors():
-        served = client.models.list().data
-    table = Table(Column("model", overflow="fold"), "kind", "base", "licence", Column("alias of", overflow="fold"), "owned by")
-    for model in served:
-        extra = (model.model_extra or {}).get("luthier", {})
-        table.add_row(model.id, *(str(extra.get(name) or "") for name in ("kind", "base", "licence", "alias_of")), model.owned_by)
-    Console().print(table)
+    show_page(get(place.client(), "/models"), COLUMNS, form, more="luthier models list")
 
 
-@models.command()
+@models.command(epilog="Example: luthier models add ./my-model --name my-model")
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", required=True, help="The name under which it trains and answers.")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="The server's data directory (default ./luthier-data).")

@@ -28,7 +28,7 @@ _DRAIN_SECONDS = 5
 _CHILDREN_SECONDS = 20.0
 
 
-@click.command()
+@click.command(epilog="Example: luthier serve --port 8000 --data-dir luthier-data")
 @click.option("--host", default=None, help="Address to listen on (default 127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), default=None, help="Port to listen on (default 8000; 0 takes a free one).")
 @click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="Directory that holds everything (default ./luthier-data).")

@@ -26,7 +26,7 @@ MAX_TRACED_TOKENS = 64
 ALTERNATIVES = 20
 
 
-@click.command()
+@click.command(epilog="Example: luthier trace ftjob-abc123 --follow")
 @click.argument("job")
 @click.option("--url", default=None, help="The server's address (default: the one that the data directory names).")
 @click.option("--api-key", default=None, help="Its key (default: the one in the data directory).")

@@ -12,7 +12,7 @@ from luthier.cli.render.epochs import epoch_table
 from luthier.cli.render.prediction import prediction
 from luthier.cli.render.report import print_report
 from luthier.cli.render.stages import stages
-from luthier.cli.render.text import bar, literal, number, plain, seconds, size, token_text
+from luthier.cli.render.text import bar, literal, number, plain, seconds, size, token_text, when
 from luthier.cli.render.tokens import token_line
 from luthier.core.stage import Stage
 from luthier.trace.events import Notice, RunFinished, StageFinished
@@ -168,7 +168,31 @@ def test_plain_text_and_numbers() -> None:
     assert literal("[red]x").plain == "[red]x"
     assert token_text(" le") == "·le"
     assert token_text("") == "∅"
-    assert [seconds(v) for v in (0.0123, 3.44, 125)] == ["12 ms", "3.4 s", "2 min 05 s"]
+    assert [seconds(v) for v in (0.0123, 3.44, 125, 11_220)] == ["12 ms", "3.4 s", "2 min 05 s", "3 h 07 min"]
     assert [size(v) for v in (12, 1300, 17_400_000, 5e12)] == ["12 B", "1.3 kB", "17.4 MB", "5000.0 GB"]
     assert (number(None), number(0.456)) == ("-", "0.46")
     assert [bar(v, 10) for v in (0.0, 0.01, 0.5, 1.0, 7.0)] == ["", "▏", "█" * 5, "█" * 10, "█" * 10]
+
+
+@pytest.mark.parametrize(
+    ("distance", "words"),
+    [
+        (0, "just now"),
+        (-3, "now"),
+        (45, "45 seconds ago"),
+        (60, "1 minute ago"),
+        (3599, "59 minutes ago"),
+        (7200, "2 hours ago"),
+        (90_000, "yesterday"),
+        (5 * 86_400, "5 days ago"),
+        (-7300, "in 2 hours"),
+        (-86_400, "in 1 day"),
+    ],
+)
+def test_moments_in_words(distance: int, words: str) -> None:
+    assert when(1_700_000_000 - distance, 1_700_000_000.0) == words
+
+
+def test_moments_far_away_are_dates() -> None:
+    assert re.fullmatch(r"1[45] Nov 2023", when(1_700_000_000, 1_800_000_000.0))
+    assert when(None) == "-"

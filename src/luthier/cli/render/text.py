@@ -4,6 +4,7 @@ What it does: model and data-set text as plain text, whatever it holds: no termi
 layout. Called by every other module here.
 """
 
+import time
 import unicodedata
 
 from rich.text import Text
@@ -32,13 +33,35 @@ def token_text(text: str) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration: ``12 ms``, ``3.4 s``, ``2 min 05 s``."""
+    """A duration: ``12 ms``, ``3.4 s``, ``2 min 05 s``, ``3 h 07 min``."""
     if value < 1:
         return f"{value * 1000:.0f} ms"
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest:02d} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def when(unix: float | None, now: float | None = None) -> str:
+    """A moment in words: ``5 minutes ago``, ``yesterday``, ``in 3 hours``; the date when it is further than a month; "-" for None."""
+    if unix is None:
+        return "-"
+    distance = (time.time() if now is None else now) - unix
+    apart = abs(distance)
+    if apart < 10:
+        return "just now" if distance >= 0 else "now"
+    if 86400 <= distance < 2 * 86400:
+        return "yesterday"
+    for unit, length, limit in (("second", 1, 60), ("minute", 60, 3600), ("hour", 3600, 86400), ("day", 86400, 31 * 86400)):
+        if apart < limit:
+            count = int(apart // length)
+            words = f"{count} {unit}" + ("" if count == 1 else "s")
+            return f"{words} ago" if distance >= 0 else f"in {words}"
+    day = time.localtime(unix)
+    return f"{day.tm_mday} {time.strftime('%b %Y', day)}"
 
 
 def size(num_bytes: float) -> str:
