@@ -29,6 +29,7 @@ _WORK: dict[str, str] = {
     "/v1/chat/completions": "api.chat.completions",
     "/v1/completions": "api.completions",
     "/v1/responses": "api.responses",
+    "/v1/batches": "api.batches",
     "/v1/luthier/jobs": "api.luthier.jobs",
     "/v1/luthier/files": "api.luthier.files",
     "/v1/luthier/render": "api.luthier.render",

@@ -1,7 +1,7 @@
 """The application: a list of routers and handlers, and nothing else.
 
-What it does: puts every route but the two health checks behind a key, and the edge around all; sends webhooks as long as
-it lives. What it does not: hold routes. Called by ``cli/serve.py`` and by tests.
+What it does: puts every route but the two health checks behind a key, and the edge around all; sends webhooks and runs
+batches as long as it lives. What it does not: hold routes. Called by ``cli/serve.py`` and by tests.
 """
 
 import asyncio
@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Depends, FastAPI
 
 from luthier.api.auth import require_key
+from luthier.api.batches.runner import BatchRunner
 from luthier.api.deps import Services
 from luthier.api.edge import Edge
 from luthier.api.errors import HANDLED, handle
 from luthier.api.routes import (
     aliases,
+    batches,
     chat,
     checkpoint_permissions,
     completions,
@@ -42,12 +44,16 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
     """The ASGI application over ``services``, whose database it closes at its end."""
 
     @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         deliveries = WebhookDeliveries(services.webhooks, services.webhook_sender, clock=services.clock)
-        sending = asyncio.create_task(deliveries.run(), name="webhooks")
+        working = (
+            asyncio.create_task(deliveries.run(), name="webhooks"),
+            asyncio.create_task(BatchRunner(app, services).run(), name="batches"),
+        )
         yield
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
         services.database.close()
 
     # No generated pages: they would be routes without a key. No redirects: they would repeat a body to another address.
@@ -72,6 +78,7 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
         rescue,
         webhooks,
         keys,
+        batches,
     ):
         guarded.include_router(room.router)
     app.include_router(guarded)

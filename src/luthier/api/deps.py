@@ -22,6 +22,7 @@ from luthier.core.settings import Settings
 from luthier.jobs.control import JobControl
 from luthier.jobs.queue import JobQueue
 from luthier.storage.aliases import AliasStore
+from luthier.storage.batches import BatchStore
 from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database
 from luthier.storage.files import FileStore
@@ -57,6 +58,7 @@ class Services:
     responses: ResponseStore
     workers: WorkerStore
     stored_completions: StoredCompletionStore
+    batches: BatchStore
     webhooks: WebhookStore
     webhook_sender: WebhookSender
     engine: EngineClient
@@ -105,6 +107,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         responses=ResponseStore(database),
         workers=WorkerStore(database),
         stored_completions=StoredCompletionStore(database),
+        batches=BatchStore(database),
         webhooks=WebhookStore(database),
         webhook_sender=WebhookSender(settings),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),

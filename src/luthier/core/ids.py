@@ -109,6 +109,16 @@ def new_owner_id() -> str:
     return "owner-" + secrets.token_hex(8)
 
 
+def new_batch_id() -> str:
+    """``batch_`` and 32 hexadecimal characters."""
+    return "batch_" + secrets.token_hex(16)
+
+
+def new_batch_request_id() -> str:
+    """``batch_req_`` and 32 hexadecimal characters: one line of a batch's output."""
+    return "batch_req_" + secrets.token_hex(16)
+
+
 def new_webhook_id() -> str:
     """``wh_`` and 32 hexadecimal characters: a webhook endpoint, or one delivery (the ``webhook-id`` header)."""
     return "wh_" + secrets.token_hex(16)

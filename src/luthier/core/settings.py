@@ -90,6 +90,8 @@ class Settings:
     """Largest file that may be uploaded in parts, bytes."""
     max_part_bytes: int = 64 * 1024 * 1024
     """Largest part of such an upload, bytes."""
+    batch_concurrency: int = 4
+    """Requests of batches that run at once, over all batches; the engine's other places are for everybody else."""
     max_context_tokens: int = 4096
     """Longest prompt plus answer that is served, tokens (a base model's own limit may be lower)."""
     aliases: dict[str, str] = field(default_factory=dict)
@@ -132,6 +134,11 @@ class Settings:
     def uploads_dir(self) -> Path:
         """Parts of uploads that are not complete yet."""
         return self.data_dir / "uploads"
+
+    @property
+    def batches_dir(self) -> Path:
+        """One folder per running batch: what is answered so far."""
+        return self.data_dir / "batches"
 
     @property
     def models_dir(self) -> Path:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from luthier.core.batches import BatchStatus
 from luthier.core.jobs import JobStatus
 
 JOB_EVENT_TYPES = {
@@ -11,7 +12,15 @@ JOB_EVENT_TYPES = {
 }
 """The event that each final status of a fine-tuning job causes."""
 
-EVENT_TYPES = tuple(JOB_EVENT_TYPES.values())
+BATCH_EVENT_TYPES = {
+    BatchStatus.COMPLETED: "batch.completed",
+    BatchStatus.FAILED: "batch.failed",
+    BatchStatus.EXPIRED: "batch.expired",
+    BatchStatus.CANCELLED: "batch.cancelled",
+}
+"""The event that each final status of a batch causes."""
+
+EVENT_TYPES = (*JOB_EVENT_TYPES.values(), *BATCH_EVENT_TYPES.values())
 """Every type of event that this server sends."""
 
 MAX_ENDPOINTS = 100

@@ -2,7 +2,7 @@
 
 What it does: one delivery row for each endpoint that wants the event's type, so that none is lost by a crash and none is
 told of a change that never happened. What it does not: send (``api/webhooks``) or change rows later (``webhooks.py``).
-Called by ``storage/jobs.py``.
+Called by ``storage/jobs.py`` and ``storage/batches.py``.
 """
 
 from sqlalchemy import Connection, insert, select

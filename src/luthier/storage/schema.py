@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from luthier.core.keys import DEFAULT_PROJECT
 
-HEAD = "0008"
+HEAD = "0009"
 """Revision that this code works with: the newest migration."""
 
 metadata = MetaData()
@@ -336,5 +336,42 @@ api_keys = Table(
     Column("tokens_per_minute", Integer),
     Column("concurrent_generations", Integer),
     Column("jobs_per_day", Integer),
+    sqlite_autoincrement=True,
+)
+
+# Batches (storage/batches.py). What is answered of one stands in files until it ends.
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("endpoint", Text, nullable=False),
+    Column("input_file_id", Text, nullable=False),
+    Column("input_sha256", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("model", Text),
+    Column("metadata", JSON(none_as_null=True)),
+    Column("file_seconds", Integer, nullable=False),
+    Column("in_progress_at", Integer),
+    Column("finalizing_at", Integer),
+    Column("completed_at", Integer),
+    Column("failed_at", Integer),
+    Column("expired_at", Integer),
+    Column("cancelling_at", Integer),
+    Column("cancelled_at", Integer),
+    Column("num_total", Integer, nullable=False),
+    Column("num_completed", Integer, nullable=False),
+    Column("num_failed", Integer, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("output_file_id", Text),
+    Column("error_file_id", Text),
+    Column("errors", JSON, nullable=False),
+    owner_column(),
+    Index("ix_batches_project_id_seq", "project_id", "seq"),
+    Index("ix_batches_status", "status"),
     sqlite_autoincrement=True,
 )
