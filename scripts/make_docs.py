@@ -163,13 +163,24 @@ def route_table() -> list[tuple[str, str, str]]:
 
 def endpoints_page() -> str:
     """Every route."""
-    rows = [(f"`{method}`", f"`{path}`", text) for method, path, text in route_table()]
+    rows = [(f"`{method}`", f"`{path}`", text, _role_text(method, path)) for method, path, text in route_table()]
     return (
         "# Endpoints\n\n" + PAGE_NOTE + "\nShapes, ids, cursors and wording are OpenAI's. Every `/v1` route needs "
-        "`Authorization: Bearer KEY` (the key stands in `api_key` in the data directory); a key in a query string is never accepted. "
+        "`Authorization: Bearer KEY` (the first key stands in `api_key` in the data directory) of a key with the role in the last column, "
+        "or a higher one ([keys and limits](../guides/keys-and-limits.md)); a key in a query string is never accepted. "
         "What is not in this table answers 404 in the API's own error form. `/v1/luthier/...` is ours.\n\n"
-        + _table(("method", "path", "what it does"), rows)
+        + _table(("method", "path", "what it does", "role"), rows)
     )
+
+
+def _role_text(method: str, path: str) -> str:
+    from luthier.api.access import needs_of
+    from luthier.api.app import OPEN_PATHS
+
+    if path in OPEN_PATHS:
+        return "no key"
+    needs = needs_of(path)
+    return needs.read if method == "GET" else needs.write
 
 
 def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:

@@ -9,9 +9,9 @@ import openai
 import pytest
 from click.testing import CliRunner, Result
 
-from luthier.api.auth import key_id
 from luthier.cli.models import models as models_command
 from luthier.core.jobs import ModelKind
+from luthier.core.keys import first_key_id
 from tests.support.api_server import BASE_LICENCE, BASE_REVISION, KEY, TUNED, ApiServer
 from tests.support.office import new_model
 
@@ -117,7 +117,7 @@ def test_the_history_says_who_when_from_and_to(http: httpx2.Client) -> None:
         ("moved", TUNED, SECOND_TUNED),
         ("created", None, TUNED),
     ]
-    assert {c["changed_by"] for c in shown["history"]} == {key_id(KEY)}
+    assert {c["changed_by"] for c in shown["history"]} == {first_key_id(KEY)}
     assert all(c["changed_at"] >= shown["created_at"] for c in shown["history"])
 
 

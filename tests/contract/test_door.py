@@ -3,25 +3,18 @@
 import logging
 import socket
 import time
-from typing import Any
 
-import fastapi.routing
 import openai
 import pytest
 
 from luthier.api.app import OPEN_PATHS
 from tests.support.api_server import KEY, ApiServer
+from tests.support.routes import all_routes, filled
 
 
 def all_requests(server: ApiServer) -> list[tuple[str, str]]:
     """Method and path of every route, with something in place of each parameter."""
-    # Newer versions of FastAPI keep included routers nested; this is their way to see all routes.
-    walk: Any = getattr(fastapi.routing, "iter_route_contexts", list)
-    found: list[tuple[str, str]] = []
-    for route in walk(server.app.routes):
-        path = "/".join("x" if part.startswith("{") else part for part in route.path.split("/"))
-        found += [(method, path) for method in sorted(route.methods)]
-    return found
+    return [(method, filled(path)) for method, path in all_routes(server.app)]
 
 
 def test_the_route_table_is_what_we_think(server: ApiServer) -> None:

@@ -11,7 +11,9 @@ import uvicorn
 
 from luthier.api.app import create_app
 from luthier.api.deps import Services, build_services
+from luthier.core.ids import new_api_key, new_api_key_id, new_project_id
 from luthier.core.jobs import ModelKind, ModelRecord
+from luthier.core.keys import DEFAULT_PROJECT, ApiKey, OwnLimits, Project, Role, key_sha256, masked
 from luthier.core.settings import Settings
 from luthier.storage.database import migrate
 from tests.support.fake_engine import BASE, FakeEngine
@@ -23,7 +25,8 @@ TUNED = "ft:gpt-4o-mini-2024-07-18:luthier:demo:abcd1234"
 
 def new_services(folder: Path, engine: FakeEngine, **changes: Any) -> Services:
     """Services over a fresh data directory with one base model and one tuned model."""
-    settings = Settings(data_dir=folder, **changes)
+    # Tests send wrong keys by the hundred.
+    settings = Settings(data_dir=folder, **{"bad_keys_per_minute": 0, **changes})
     folder.mkdir(parents=True, exist_ok=True)
     settings.api_key_file.write_text(KEY)
     migrate(settings.state_database)
@@ -74,11 +77,34 @@ class ApiServer:
 
     def client(self, **options: Any) -> openai.OpenAI:
         """The official client, unchanged but for the address."""
-        return openai.OpenAI(base_url=self.url + "/v1", api_key=KEY, **{"max_retries": 0, "timeout": 30, **options})
+        return openai.OpenAI(base_url=self.url + "/v1", **{"api_key": KEY, "max_retries": 0, "timeout": 30, **options})
 
-    def http(self, **headers: str) -> httpx2.Client:
+    def new_key(self, role: str = "member", project_id: str = DEFAULT_PROJECT, **limits: int) -> str:
+        """A key of this role in this project."""
+        value = new_api_key()
+        key = ApiKey(
+            id=new_api_key_id(),
+            name=f"a {role}'s",
+            role=Role(role),
+            project_id=project_id,
+            sha256=key_sha256(value),
+            redacted=masked(value),
+            created_at=int(time.time()),
+            created_by="tests",
+            limits=OwnLimits(**limits),
+        )
+        self.services.keys.add(key)
+        return value
+
+    def new_project(self, name: str) -> str:
+        """The id of a new project."""
+        project = Project(id=new_project_id(), name=name, created_at=int(time.time()))
+        self.services.keys.add_project(project)
+        return project.id
+
+    def http(self, key: str = KEY, **headers: str) -> httpx2.Client:
         """A plain HTTP client with the key."""
-        return httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {KEY}", **headers}, timeout=30)
+        return httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {key}", **headers}, timeout=30)
 
     def stop(self) -> None:
         """End the API and its engine."""

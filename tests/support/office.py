@@ -5,6 +5,7 @@ from typing import Any
 
 from luthier.core import ids
 from luthier.core.jobs import CheckpointRecord, FileRecord, Job, ModelKind, ModelRecord, NewEvent
+from luthier.core.keys import DEFAULT_PROJECT, ApiKey, Role, key_sha256, masked
 from luthier.storage.database import Database, migrate
 
 START = 1_700_000_000
@@ -79,6 +80,21 @@ def new_checkpoint(job_id: str, step: int, **changes: Any) -> CheckpointRecord:
         "metrics": {"step": step, "train_loss": 0.5},
     }
     return CheckpointRecord(**{**values, **changes})
+
+
+def new_api_key(*, key: str = "sk-test", **changes: Any) -> ApiKey:
+    """A key's row."""
+    values: dict[str, Any] = {
+        "id": ids.new_api_key_id(),
+        "name": "a key",
+        "role": Role.MEMBER,
+        "project_id": DEFAULT_PROJECT,
+        "sha256": key_sha256(key),
+        "redacted": masked(key),
+        "created_at": START,
+        "created_by": "tests",
+    }
+    return ApiKey(**{**values, **changes})
 
 
 def note(message: str, **changes: Any) -> NewEvent:

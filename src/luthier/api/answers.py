@@ -161,6 +161,11 @@ class ChatForm:
         self._head = head
         self._call_ids: dict[tuple[int, int], str] = {}
 
+    @property
+    def per_prompt(self) -> int:
+        """Answers generated for each prompt."""
+        return self._head.per_prompt
+
     def _tool_calls(self, index: int, finished: Finished | None) -> list[dict[str, Any]]:
         calls = () if finished is None else finished.tool_calls
         shown = calls if self._head.parallel_tool_calls else calls[:1]
@@ -245,6 +250,11 @@ class CompletionForm:
 
     def __init__(self, head: Head) -> None:
         self._head = head
+
+    @property
+    def per_prompt(self) -> int:
+        """Answers generated for each prompt."""
+        return self._head.per_prompt
 
     def _envelope(self) -> dict[str, Any]:
         head = self._head

@@ -1,6 +1,6 @@
 """The application: a list of routers and handlers, and nothing else.
 
-What it does: puts every route but the two health checks behind the key, and the edge around all; sends webhooks as long as
+What it does: puts every route but the two health checks behind a key, and the edge around all; sends webhooks as long as
 it lives. What it does not: hold routes. Called by ``cli/serve.py`` and by tests.
 """
 
@@ -22,6 +22,7 @@ from luthier.api.routes import (
     files,
     fine_tuning,
     health,
+    keys,
     luthier,
     models,
     rescue,
@@ -70,6 +71,7 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
         aliases,
         rescue,
         webhooks,
+        keys,
     ):
         guarded.include_router(room.router)
     app.include_router(guarded)

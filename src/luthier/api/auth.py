@@ -1,54 +1,124 @@
-"""Who may pass: one bearer key, compared in constant time.
+"""Who is asking: the bearer key of a request becomes a ``Caller`` with key, role, project and limits.
 
-What it does: the dependency that every ``/v1`` route carries (``app.py`` puts it on the one router that holds them all).
-What it does not: make or store keys (``cli/data_dir.py``). Never reads the query string.
+What it does: the dependency that every ``/v1`` route carries (``app.py`` puts it on the one router that holds them all): finds the
+key by its hash, refuses wrong and revoked ones, checks the role and the account headers. What it does not: make or store keys
+(``routes/keys.py``, ``cli/data_dir.py``). Never reads the query string.
 """
 
-import hashlib
 import hmac
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 
-from luthier.api.deps import services_of
+from luthier.api.access import check_role
+from luthier.api.deps import Services, services_of
 from luthier.core.errors import AuthenticationFailed
+from luthier.core.keys import DEFAULT_PROJECT, ApiKey, Caller, Limits, Role, first_key_id, key_sha256, masked
+from luthier.core.settings import Settings
 
 _MISSING = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
-    "(i.e. Authorization: Bearer YOUR_KEY). The server keeps its key in the file api_key of its data directory."
+    "(i.e. Authorization: Bearer YOUR_KEY). The server keeps its first key in the file api_key of its data directory."
 )
+_ORGANIZATION_PREFIX = "org-"
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-
-
-def _masked(key: str) -> str:
-    return f"{key[:3]}{'*' * 8}{key[-4:]}" if len(key) >= 20 else "*" * len(key)
-
-
-def check_key(authorization: str | None, expected: str) -> None:
-    """Compare an ``Authorization`` header with the server's key.
+def bearer_key(authorization: str | None) -> str:
+    """The key in an ``Authorization`` header.
 
     Raises:
-        AuthenticationFailed: no bearer key, or another one.
+        AuthenticationFailed: there is none.
     """
     scheme, _, key = (authorization or "").partition(" ")
     key = key.strip()
     if scheme.lower() != "bearer" or not key:
         raise AuthenticationFailed(_MISSING)
-    # Digests have one length, so that not even the key's length shows in the time the comparison takes.
-    if not expected or not hmac.compare_digest(_digest(key), _digest(expected)):
+    return key
+
+
+def is_same(sha256: str, expected: str) -> bool:
+    """Compare two hashes in a time that does not tell how far they agree."""
+    return hmac.compare_digest(sha256, expected)
+
+
+def default_limits(settings: Settings) -> Limits:
+    """The limits of a key that has none of its own."""
+    return Limits(
+        requests_per_minute=settings.requests_per_minute,
+        tokens_per_minute=settings.tokens_per_minute,
+        concurrent_generations=settings.concurrent_generations,
+        jobs_per_day=settings.jobs_per_day,
+    )
+
+
+def _first_caller(services: Services) -> Caller:
+    return Caller(
+        key_id=first_key_id(services.api_key), role=Role.ADMIN, project_id=DEFAULT_PROJECT, limits=default_limits(services.settings)
+    )
+
+
+def _caller_of(key: ApiKey, settings: Settings) -> Caller:
+    limits = default_limits(settings).overridden(key.limits)
+    return Caller(key_id=key.id, role=key.role, project_id=key.project_id, limits=limits)
+
+
+async def identify(services: Services, key: str) -> Caller:
+    """Whose key it is.
+
+    Raises:
+        AuthenticationFailed: nobody's, or it was revoked: told alike.
+    """
+    sha256 = key_sha256(key)
+    # A server without a first key must not take the empty one for it.
+    if services.api_key and is_same(sha256, key_sha256(services.api_key)):
+        return _first_caller(services)
+    found = await run_in_threadpool(services.keys.find, sha256)
+    if found is None or not is_same(sha256, found.sha256) or found.revoked_at is not None:
         raise AuthenticationFailed(
-            f"Incorrect API key provided: {_masked(key)}. The server keeps its key in the file api_key of its data directory.",
+            f"Incorrect API key provided: {masked(key)}. The server keeps its first key in the file api_key of its data directory; "
+            "whoever holds it makes the others.",
             code="invalid_api_key",
         )
+    return _caller_of(found, services.settings)
+
+
+def check_organization(value: str | None, settings: Settings) -> None:
+    """An ``OpenAI-Organization`` header, where the operator wants it checked, names this server's organisation.
+
+    Raises:
+        AuthenticationFailed: it names another one.
+    """
+    if not value or not settings.strict_account_headers:
+        return
+    if value.removeprefix(_ORGANIZATION_PREFIX) != settings.organization:
+        raise AuthenticationFailed("OpenAI-Organization header should match organization for API key", code="mismatched_organization")
+
+
+async def check_project(value: str | None, caller: Caller, services: Services) -> None:
+    """An ``OpenAI-Project`` header names the key's own project; one that is no project here counts only where the operator wants it.
+
+    Raises:
+        AuthenticationFailed: it names another one.
+    """
+    if not value or value == caller.project_id:
+        return
+    if services.settings.strict_account_headers or await run_in_threadpool(services.keys.project, value) is not None:
+        raise AuthenticationFailed("OpenAI-Project header should match project for API key", code="mismatched_project")
 
 
 async def require_key(request: Request) -> None:
-    """Dependency: refuse a request without the right key."""
-    check_key(request.headers.get("authorization"), services_of(request).api_key)
-
-
-def key_id(api_key: str) -> str:
-    """A name for a key that does not tell the key: the start of its SHA-256."""
-    return hashlib.sha256(api_key.encode()).hexdigest()[:16]
+    """Dependency: refuse a request without a right key, or whose key may not do it; leave the caller in the request's state."""
+    services = services_of(request)
+    key = bearer_key(request.headers.get("authorization"))
+    address = request.client.host if request.client is not None else ""
+    services.bad_keys.check(address)
+    try:
+        caller = await identify(services, key)
+    except AuthenticationFailed:
+        services.bad_keys.note(address, key_sha256(key))
+        raise
+    request.state.caller = caller
+    check_organization(request.headers.get("openai-organization"), services.settings)
+    await check_project(request.headers.get("openai-project"), caller, services)
+    # The path that was routed: a path that is spelt otherwise than the table's goes to no route of it.
+    check_role(caller, request.method, request.scope["path"])

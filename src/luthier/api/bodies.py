@@ -14,8 +14,7 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ValidationError
 
-from luthier.api.auth import key_id
-from luthier.api.deps import services_of
+from luthier.api.deps import caller_of, services_of
 from luthier.api.validation import invalid_request_of, type_name
 from luthier.core.errors import InvalidRequest
 from luthier.jobs.queue import RetryMark
@@ -106,7 +105,7 @@ async def retry_mark(request: Request) -> RetryMark:
     if key is not None and not 1 <= len(key) <= _MAX_KEY_CHARACTERS:
         raise InvalidRequest(f"The Idempotency-Key header must hold 1 to {_MAX_KEY_CHARACTERS} characters.", code="invalid_value")
     return RetryMark(
-        api_key_id=key_id(services.api_key),
+        api_key_id=caller_of(request).key_id,
         body_sha256=hashlib.sha256(f"{request.method} {request.scope['path']}\n".encode() + await raw_body(request)).hexdigest(),
         retry_count=_retry_count(request.headers.get("x-stainless-retry-count")),
         received_at=services.clock(),

@@ -8,6 +8,7 @@ what nobody caught into OpenAI's 500. What it does not: authenticate (``auth.py`
 import logging
 import re
 import time
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -63,12 +64,13 @@ class Edge:
         request_id = new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
+        state = scope["state"]
 
         async def stamped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._stamp(MutableHeaders(scope=message), request_id, started)
+                self._stamp(MutableHeaders(scope=message), state, started)
             await send(message)
 
         try:
@@ -89,9 +91,14 @@ class Edge:
             client_id = _client_request_id(headers)
             _LOG.info("%s %s %r %d %.3f s %s", request_id, scope["method"], scope["path"], status, seconds, client_id)
 
-    def _stamp(self, headers: MutableHeaders, request_id: str, started: float) -> None:
-        headers["x-request-id"] = request_id
+    def _stamp(self, headers: MutableHeaders, state: dict[str, Any], started: float) -> None:
+        """``state`` is the request's: its id, and, as far as it got, its caller and the headers of its rates."""
+        headers["x-request-id"] = state["request_id"]
         headers["openai-organization"] = self._settings.organization
         headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1000))
         headers["openai-version"] = API_VERSION
         headers["x-content-type-options"] = "nosniff"
+        if "caller" in state:
+            headers["openai-project"] = state["caller"].project_id
+        if "rate_headers" in state:
+            headers.update(state["rate_headers"]())

@@ -5,6 +5,7 @@ What it does not: decide when something is an error. Called by ``app.py`` (handl
 ``sse.py`` (errors after a stream has begun).
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,13 +78,26 @@ def error_body(error: LuthierError) -> dict[str, Any]:
     """The wire form. A fault of ours never shows its own text: it may name paths."""
     row = http_error_of(error)
     message = SERVER_MESSAGE if row.status == 500 else error.message
-    return {"error": {"message": message, "type": row.type, "param": error.param, "code": error.code}}
+    kind = error.limited if isinstance(error, TooManyRequests) else row.type
+    return {"error": {"message": message, "type": kind, "param": error.param, "code": error.code}}
 
 
 def error_response(error: LuthierError) -> Response:
     """The whole answer for an error."""
     row = http_error_of(error)
-    return Response(orjson.dumps(error_body(error)), status_code=row.status, headers=row.headers, media_type="application/json")
+    headers = {**row.headers, **_retry_headers(error)}
+    return Response(orjson.dumps(error_body(error)), status_code=row.status, headers=headers, media_type="application/json")
+
+
+def _retry_headers(error: LuthierError) -> dict[str, str]:
+    """When a client that was refused for its rate should come again, and that it should not where waiting would be too long."""
+    if not isinstance(error, TooManyRequests):
+        return {}
+    headers = {"x-should-retry": "false"} if error.pointless else {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(error.retry_after * 1000)))
+    return headers
 
 
 def _http_exception(request: Request, error: HTTPException) -> Response:

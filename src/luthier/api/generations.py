@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from fastapi import Request, Response
 
 from luthier.api.engine_client import EngineClient
+from luthier.api.rate_limits import Turn
 from luthier.api.replies import JsonReply
 from luthier.api.sse import EventStream
 from luthier.core.engine_messages import EngineReply, Finished, Generate
@@ -29,6 +30,11 @@ Keep = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 class AnswerForm(Protocol):
     """How one endpoint shows its answer."""
 
+    @property
+    def per_prompt(self) -> int:
+        """Answers generated for each prompt."""
+        ...
+
     def whole(self, replies: Sequence[Numbered]) -> dict[str, Any]:
         """The complete answer."""
         ...
@@ -38,8 +44,12 @@ class AnswerForm(Protocol):
         ...
 
 
-async def run(engine: EngineClient, requests: Sequence[Generate]) -> Replies:
+async def run(engine: EngineClient, requests: Sequence[Generate], turn: Turn | None = None, per_prompt: int = 1) -> Replies:
     """All replies, each with the index of its request, as they come. Closing it aborts what still runs.
+
+    Args:
+        turn: counts the tokens.
+        per_prompt: how many of the requests, one after another, have the same prompt.
 
     Raises:
         LuthierError: the first request that fails fails all.
@@ -56,6 +66,8 @@ async def run(engine: EngineClient, requests: Sequence[Generate]) -> Replies:
                 continue
             if isinstance(reply, Finished) and reply.finish_reason is FinishReason.ABORTED:
                 raise Unavailable("The generation was interrupted. Please retry your request.")
+            if turn is not None:
+                turn.take(index, reply, per_prompt)
             yield index, reply
     finally:
         for task in tasks:
@@ -124,14 +136,21 @@ async def _streamed_and_kept(form: AnswerForm, replies: Replies, keep: Keep) -> 
 
 
 async def answer(
-    request: Request, engine: EngineClient, requests: Sequence[Generate], form: AnswerForm, *, stream: bool, keep: Keep | None = None
+    request: Request,
+    engine: EngineClient,
+    requests: Sequence[Generate],
+    form: AnswerForm,
+    *,
+    turn: Turn,
+    stream: bool,
+    keep: Keep | None = None,
 ) -> Response:
-    """Generate and answer; ``keep`` gets the answer once it is complete, streamed or not.
+    """Generate and answer; ``turn`` counts the tokens, ``keep`` gets the answer once it is complete, streamed or not.
 
     Raises:
         LuthierError: anything that goes wrong before the first reply, or, for a whole answer, before the last.
     """
-    replies = run(engine, requests)
+    replies = run(engine, requests, turn, form.per_prompt)
     if stream:
         resumed = _resumed(await while_connected(request, _first(replies)), replies)
         return EventStream(form.streamed(resumed) if keep is None else _streamed_and_kept(form, resumed, keep), replies)

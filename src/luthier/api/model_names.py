@@ -112,7 +112,8 @@ def find_trainable(models: ModelStore, settings: Settings, name: str) -> Trainab
         record = find_record(models, settings, name)
     except NotFound as error:
         raise _not_available(name) from error
-    if models.get(record.base) is None:
+    # Permission to use another project's model is none to take its weights further.
+    if models.get(record.base) is None or not (record.kind is ModelKind.BASE or models.is_own(record.name)):
         raise _not_available(name)
     parent = None if record.kind is ModelKind.BASE else record.name
     return TrainableModel(model=_asked_base(name, record), base=record.base, parent_model=parent)

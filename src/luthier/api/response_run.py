@@ -6,6 +6,7 @@ turns must go. What it does not: shape the answer (``response_form.py``). Called
 
 from luthier.api.engine_client import EngineClient
 from luthier.api.generations import Numbered, Replies, run
+from luthier.api.rate_limits import Turn
 from luthier.api.response_prompts import Question
 from luthier.core.engine_messages import Generate
 from luthier.core.errors import InvalidRequest
@@ -13,8 +14,8 @@ from luthier.core.errors import InvalidRequest
 TOO_LONG = "context_length_exceeded"
 
 
-async def _started(engine: EngineClient, request: Generate) -> tuple[Numbered, Replies]:
-    replies = run(engine, [request])
+async def _started(engine: EngineClient, request: Generate, turn: Turn | None = None) -> tuple[Numbered, Replies]:
+    replies = run(engine, [request], turn)
     return await anext(replies), replies
 
 
@@ -41,19 +42,19 @@ async def _fewest_dropped(engine: EngineClient, question: Question) -> int:
     return most
 
 
-async def begin(engine: EngineClient, question: Question) -> tuple[Numbered, Replies]:
-    """The first reply to a question, and the rest, which the caller closes.
+async def begin(engine: EngineClient, question: Question, turn: Turn) -> tuple[Numbered, Replies]:
+    """The first reply to a question, and the rest, which the caller closes; ``turn`` counts the tokens.
 
     Raises:
         LuthierError: whatever went wrong before the first reply; a prompt that is too long has OpenAI's words for it.
     """
     try:
         try:
-            return await _started(engine, question.request())
+            return await _started(engine, question.request(), turn)
         except InvalidRequest as error:
             if error.code != TOO_LONG or not question.may_truncate or len(question.turns) < 2:
                 raise
-            return await _started(engine, question.request(await _fewest_dropped(engine, question)))
+            return await _started(engine, question.request(await _fewest_dropped(engine, question)), turn)
     except InvalidRequest as error:
         if error.code != TOO_LONG:
             raise

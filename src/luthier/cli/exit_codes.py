@@ -88,6 +88,8 @@ def exit_code_of_job(job: Mapping[str, Any]) -> ExitCode:
 _NAMES_A_COMMAND = re.compile(r"\bluthier [a-z]")
 _LISTS = (
     (re.compile(r"No such File"), "luthier files list"),
+    (re.compile(r"No such API key"), "luthier keys list"),
+    (re.compile(r"No such project"), "luthier projects list"),
     (re.compile(r"fine tune"), "luthier jobs list"),
     (re.compile(r"[Mm]odel"), "luthier models list"),
 )

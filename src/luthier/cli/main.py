@@ -23,6 +23,8 @@ COMMANDS = {
     "jobs": ("luthier.cli.jobs", "jobs", "Create, watch, pause, resume and cancel fine-tuning jobs."),
     "trace": ("luthier.cli.trace", "trace", "Show the pipeline trace of a job."),
     "models": ("luthier.cli.models", "models", "List the served models, add a base model from a local folder, or give models other names."),
+    "keys": ("luthier.cli.keys", "keys", "Create, list and revoke API keys."),
+    "projects": ("luthier.cli.keys", "projects", "Create and list projects."),
     "chat": ("luthier.cli.chat", "chat", "Ask a model: one prompt, a pipe, or a conversation."),
     "demo": ("luthier.cli.demo", "demo", "Fine-tune the embedded model on the example, and see it get better."),
     "completion": ("luthier.cli.completion", "completion", "Print the shell completion script."),

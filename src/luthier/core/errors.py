@@ -46,6 +46,22 @@ class NotFound(LuthierError):
 class TooManyRequests(LuthierError):
     """A queue or a limit is full."""
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        limited: str = "requests",
+        retry_after: float | None = None,
+        pointless: bool = False,
+    ) -> None:
+        """Besides what every error has: what is limited, in how many seconds it may go on, and whether a retry before that is pointless."""
+        super().__init__(message, code=code, param=param)
+        self.limited = limited
+        self.retry_after = retry_after
+        self.pointless = pointless
+
 
 class Unavailable(LuthierError):
     """The service cannot answer now: it is starting, draining, or its engine is gone."""

@@ -94,6 +94,16 @@ def new_api_key() -> str:
     return "sk-luthier-" + _random_base62(40)
 
 
+def new_api_key_id() -> str:
+    """``key_`` and 24 base-62 characters: names a key without telling it."""
+    return "key_" + _random_base62(24)
+
+
+def new_project_id() -> str:
+    """``proj_`` and 24 base-62 characters."""
+    return "proj_" + _random_base62(24)
+
+
 def new_owner_id() -> str:
     """Names one running process as the holder of leases."""
     return "owner-" + secrets.token_hex(8)

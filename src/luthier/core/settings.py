@@ -96,6 +96,18 @@ class Settings:
     """Default aliases, name to model (JSON object; in `luthier.toml` the table `[aliases]`). Aliases made over the API win over them."""
     shutdown_dates: dict[str, str] = field(default_factory=dict)
     """Announced ends, model name to `YYYY-MM-DD`, told as `shutdown_date`; nothing is switched off (`[shutdown_dates]`)."""
+    requests_per_minute: int = 0
+    """Calls of chat, completions and responses that one key may make in a minute; 0 means no limit. A key may have its own."""
+    tokens_per_minute: int = 0
+    """Tokens, prompt and answer, that one key may use in a minute; 0 means no limit. A key may have its own."""
+    concurrent_generations: int = 0
+    """Calls of chat, completions and responses that one key may have under way at once; 0 means no limit. A key may have its own."""
+    jobs_per_day: int = 0
+    """Fine-tuning jobs that one key may create in 24 hours; 0 means no limit. A key may have its own."""
+    bad_keys_per_minute: int = 20
+    """Different wrong keys that one address may try in a minute before it is answered 429; 0 means no limit."""
+    strict_account_headers: bool = False
+    """True: `OpenAI-Organization` and `OpenAI-Project` headers must name ours. False: values from elsewhere are ignored."""
     webhooks_allow_http: bool = False
     """True: webhook endpoints may have ``http`` addresses, without encryption."""
     webhooks_allow_private: bool = False
@@ -193,6 +205,16 @@ def _check_dates(dates: Mapping[str, str]) -> None:
             raise InvalidRequest(f"The shutdown date of {name!r} is {text!r}, which is not a date like 2027-01-14.") from error
 
 
+_NOT_NEGATIVE = ("requests_per_minute", "tokens_per_minute", "concurrent_generations", "jobs_per_day", "bad_keys_per_minute")
+
+
+def _check_limits(settings: Settings) -> None:
+    for name in _NOT_NEGATIVE:
+        value = getattr(settings, name)
+        if value < 0:
+            raise InvalidRequest(f"{_variable(name)} has the value {value}, but must be 0 (no limit) or more.")
+
+
 def from_environment(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
     """Read the settings from ``LUTHIER_*`` variables; keyword arguments that are not None win.
 
@@ -209,4 +231,5 @@ def from_environment(environ: Mapping[str, str] | None = None, **overrides: obje
     settings = replace(Settings(), **values)  # type: ignore[arg-type]
     check_alias_table(settings.aliases)
     _check_dates(settings.shutdown_dates)
+    _check_limits(settings)
     return settings

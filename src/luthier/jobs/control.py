@@ -4,6 +4,7 @@ What it does: cancels, pauses, resumes. What it does not: talk to the runner, wh
 renewal is refused. Called by ``api``.
 """
 
+import copy
 import time
 from collections.abc import Callable
 
@@ -24,6 +25,12 @@ class JobControl:
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._jobs = JobStore(database, clock)
         self._clock = clock
+
+    def in_project(self, project_id: str) -> "JobControl":
+        """This control for one project: no other project's job is there."""
+        view = copy.copy(self)
+        view._jobs = self._jobs.in_project(project_id)
+        return view
 
     def cancel(self, job_id: str) -> Job:
         """The job is cancelled at once, with its event, in one transaction.

@@ -4,6 +4,7 @@ What it does: submits, leases, renews, releases, and records runners' deaths. Wh
 callers (``control.py``). ``submit`` is called by ``api``, the rest by ``worker``.
 """
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 
@@ -33,8 +34,17 @@ class JobQueue:
         self._leases = LeaseStore(database)
         self._clock = clock
 
-    def submit(self, job: Job, *, retry: RetryMark | None = None) -> Job:
+    def in_project(self, project_id: str) -> "JobQueue":
+        """This queue for one project: the jobs that it takes are that project's."""
+        view = copy.copy(self)
+        view._jobs = self._jobs.in_project(project_id)
+        return view
+
+    def submit(self, job: Job, *, retry: RetryMark | None = None, daily_limit: int = 0) -> Job:
         """Store a new job with its first events, durably.
+
+        Args:
+            daily_limit: most jobs that the mark's key may create in 24 hours; 0: any number.
 
         Returns:
             The job; or the earlier one when the request repeats it (same idempotency key, or a client's retry of an
@@ -42,8 +52,9 @@ class JobQueue:
 
         Raises:
             InvalidRequest: code ``idempotency_key_reused``: the key came with another body before.
+            TooManyRequests: code ``daily_rate_limit_exceeded``.
         """
-        return self._jobs.insert(job, lifecycle.creation_events(job), retry)
+        return self._jobs.insert(job, lifecycle.creation_events(job), retry, daily_limit=daily_limit)
 
     def lease(self, owner: str, statuses: Sequence[JobStatus], seconds: float = LEASE_SECONDS) -> Job | None:
         """The next job for ``owner``, or None: statuses in the order given, then the oldest, without a living lease.

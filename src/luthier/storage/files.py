@@ -16,6 +16,7 @@ from luthier.core.errors import NotFound
 from luthier.core.jobs import FileRecord, JobStatus
 from luthier.storage import schema
 from luthier.storage.database import Database
+from luthier.storage.ownership import Owned
 from luthier.storage.pages import Page, cut
 
 _FIELDS = tuple(f.name for f in dataclasses.fields(FileRecord))
@@ -32,7 +33,7 @@ ORPHAN_SECONDS = 24 * 3600.0
 """A blob outlives its last row by this time, seconds."""
 
 
-class FileStore:
+class FileStore(Owned):
     """The table of files."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
@@ -42,12 +43,13 @@ class FileStore:
     def add(self, record: FileRecord) -> None:
         """Store a new file's row; its blob is already durable."""
         with self._database.write() as connection:
-            insert_file(connection, record)
+            insert_file(connection, record, self._owner)
 
     def get(self, file_id: str) -> FileRecord | None:
         """The record, or None when there is none, or it was deleted or has expired."""
+        query = select(*_COLUMNS).where(schema.files.c.id == file_id, self._mine(schema.files), _live(self._clock()))
         with self._database.read() as connection:
-            row = connection.execute(select(*_COLUMNS).where(schema.files.c.id == file_id, _live(self._clock()))).one_or_none()
+            row = connection.execute(query).one_or_none()
         return None if row is None else _record(row)
 
     def list(self, *, purpose: str | None = None, limit: int = 10000, order: str = "desc", after: str | None = None) -> Page[FileRecord]:
@@ -63,12 +65,13 @@ class FileStore:
             NotFound: ``after`` never was a file.
         """
         seq = schema.files.c.seq
-        query = select(*_COLUMNS).where(_live(self._clock()))
+        mine = self._mine(schema.files)
+        query = select(*_COLUMNS).where(mine, _live(self._clock()))
         if purpose is not None:
             query = query.where(schema.files.c.purpose == purpose)
         with self._database.read() as connection:
             if after is not None:
-                cursor = connection.execute(select(seq).where(schema.files.c.id == after)).scalar_one_or_none()
+                cursor = connection.execute(select(seq).where(schema.files.c.id == after, mine)).scalar_one_or_none()
                 if cursor is None:
                     raise NotFound(f"No such File object: {after}", param="after")
                 query = query.where(seq > cursor if order == "asc" else seq < cursor)
@@ -79,13 +82,13 @@ class FileStore:
         """Delete a file's row; False when there was none. Jobs that use its bytes keep them."""
         now = self._clock()
         with self._database.write() as connection:
-            statement = update(schema.files).where(schema.files.c.id == file_id, _live(now)).values(deleted_at=now)
-            return connection.execute(statement).rowcount == 1
+            found = (schema.files.c.id == file_id, self._mine(schema.files), _live(now))
+            return connection.execute(update(schema.files).where(*found).values(deleted_at=now)).rowcount == 1
 
 
-def insert_file(connection: Connection, record: FileRecord) -> None:
-    """Insert one row inside the caller's transaction."""
-    connection.execute(insert(schema.files), {name: getattr(record, name) for name in _FIELDS})
+def insert_file(connection: Connection, record: FileRecord, project_id: str) -> None:
+    """Insert one row inside the caller's transaction; it belongs to this project."""
+    connection.execute(insert(schema.files), {**{name: getattr(record, name) for name in _FIELDS}, "project_id": project_id})
 
 
 def referenced_blobs(database: Database, now: float) -> frozenset[str]:

@@ -24,8 +24,9 @@ from luthier.storage.database import Database
 from luthier.storage.files import insert_file
 from luthier.storage.models import put_model
 from luthier.storage.outbox import enqueue
+from luthier.storage.ownership import Owned, owned_by
 from luthier.storage.pages import Page, cut
-from luthier.storage.retries import RetryMark, find_twin, remember
+from luthier.storage.retries import RetryMark, check_daily, find_twin, remember
 
 
 def _columns(table: Table, record: type) -> tuple[Column[Any], ...]:
@@ -54,26 +55,32 @@ class JobWrite:
     files: Sequence[FileRecord] = ()
 
 
-class JobStore:
+class JobStore(Owned):
     """The tables of jobs, events and checkpoints."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock
 
-    def insert(self, job: Job, events: Sequence[NewEvent], retry: RetryMark | None = None) -> Job:
+    def insert(self, job: Job, events: Sequence[NewEvent], retry: RetryMark | None = None, *, daily_limit: int = 0) -> Job:
         """Store a new job with its first events, unless the request repeats an earlier one.
+
+        Args:
+            daily_limit: most jobs that the mark's key may create in 24 hours; 0: any number.
 
         Returns:
             The job, or the earlier one as it stands now.
 
         Raises:
             InvalidRequest: the idempotency key was used with another body.
+            TooManyRequests: the key has created as many as it may.
         """
         with self._database.write() as connection:
             twin = find_twin(connection, retry) if retry is not None else None
             if twin is None:
-                connection.execute(insert(schema.jobs), _plain(dataclasses.asdict(job)))
+                if retry is not None and daily_limit:
+                    check_daily(connection, retry, daily_limit, job.model)
+                connection.execute(insert(schema.jobs), {**_plain(dataclasses.asdict(job)), "project_id": self._owner})
                 _append_events(connection, job.id, events)
             # A repeated key must not live longer by being repeated; a repeated attempt is what the next retry looks for.
             if retry is not None and (twin is None or retry.idempotency_key is None):
@@ -83,7 +90,7 @@ class JobStore:
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""
         with self._database.read() as connection:
-            return find_job(connection, job_id)
+            return find_job(connection, job_id, self._project_id)
 
     def list(
         self, *, limit: int = 20, after: str | None = None, metadata: Mapping[str, str] | None = None, metadata_is_null: bool = False
@@ -100,7 +107,7 @@ class JobStore:
             NotFound: ``after`` is not a job.
         """
         table = schema.jobs
-        query = select(*_JOB)
+        query = select(*_JOB).where(self._mine(table))
         for key, value in (metadata or {}).items():
             pairs = func.json_each(table.c.metadata).table_valued("key", "value")
             query = query.where(exists().where(pairs.c.key == key, pairs.c.value == value).correlate(table))
@@ -108,7 +115,7 @@ class JobStore:
             query = query.where(table.c.metadata.is_(None))
         with self._database.read() as connection:
             if after is not None:
-                query = query.where(table.c.seq < _cursor(connection, table.c.seq, table.c.id == after, after))
+                query = query.where(table.c.seq < _cursor(connection, table.c.seq, (table.c.id == after) & self._mine(table), after))
             return cut(connection.execute(query.order_by(table.c.seq.desc()).limit(limit + 1)).all(), limit, _job)
 
     def events(self, job_id: str, *, limit: int = 20, after: str | None = None) -> Page[JobEvent]:
@@ -160,8 +167,9 @@ class JobStore:
 
     def checkpoint(self, checkpoint_id: str) -> CheckpointRecord | None:
         """A checkpoint by its id, or None."""
+        of_mine = schema.checkpoints.c.job_id.in_(select(schema.jobs.c.id).where(self._mine(schema.jobs)))
         with self._database.read() as connection:
-            row = connection.execute(select(*_CHECKPOINT).where(schema.checkpoints.c.id == checkpoint_id)).one_or_none()
+            row = connection.execute(select(*_CHECKPOINT).where(schema.checkpoints.c.id == checkpoint_id, of_mine)).one_or_none()
         return None if row is None else CheckpointRecord(**row._asdict())
 
     def update(
@@ -211,23 +219,23 @@ class JobStore:
             StaleLease: ``fence`` is given and no longer the job's, or the job is finished.
         """
         with self._database.write() as connection:
-            job = load_job(connection, job_id) if fence is None else load_leased(connection, job_id, fence)
+            job = load_job(connection, job_id, self._project_id) if fence is None else load_leased(connection, job_id, fence)
             return apply_write(connection, job, choose(job), self._clock())
 
 
-def find_job(connection: Connection, job_id: str) -> Job | None:
-    """The job, or None."""
-    row = connection.execute(select(*_JOB).where(schema.jobs.c.id == job_id)).one_or_none()
+def find_job(connection: Connection, job_id: str, project_id: str | None = None) -> Job | None:
+    """The job, or None; with a project, only one of its own."""
+    row = connection.execute(select(*_JOB).where(schema.jobs.c.id == job_id, owned_by(schema.jobs, project_id))).one_or_none()
     return None if row is None else _job(row)
 
 
-def load_job(connection: Connection, job_id: str) -> Job:
-    """The job.
+def load_job(connection: Connection, job_id: str, project_id: str | None = None) -> Job:
+    """The job; with a project, only one of its own.
 
     Raises:
         NotFound: no such job, in OpenAI's words.
     """
-    job = find_job(connection, job_id)
+    job = find_job(connection, job_id, project_id)
     if job is None:
         raise NotFound(f"Could not find fine tune: {job_id}", code="fine_tune_not_found", param="fine_tune_id")
     return job
@@ -255,10 +263,12 @@ def apply_write(connection: Connection, job: Job, write: JobWrite, now: float) -
     _append_events(connection, job.id, write.events)
     for checkpoint in write.checkpoints:
         _put_checkpoint(connection, checkpoint)
+    # What a job makes belongs to whoever the job belongs to.
+    owner = connection.execute(select(schema.jobs.c.project_id).where(schema.jobs.c.id == job.id)).scalar_one()
     for model in write.models:
-        put_model(connection, model)
+        put_model(connection, model, owner)
     for file in write.files:
-        insert_file(connection, file)
+        insert_file(connection, file, owner)
     after = load_job(connection, job.id)
     if after.status.is_final and not job.status.is_final:
         # In this transaction: an event is owed exactly when the move is durable.

@@ -1,7 +1,7 @@
 """Which projects may use which tuned models and checkpoints.
 
 What it does: grants, lists and takes away permissions. What it does not: know whether a model exists (the routes look), or
-enforce anything: there is one project as long as there is one key. Called by ``api``.
+enforce anything: ``models.py`` shows a project the models that it was given permission for. Called by ``api``.
 """
 
 import dataclasses

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
 from luthier.core.errors import NotFound
 from luthier.storage import schema
 from luthier.storage.database import Database
+from luthier.storage.ownership import Owned
 from luthier.storage.pages import Page, cut
 
 KEPT_SECONDS = 30 * 24 * 3600
@@ -24,7 +25,7 @@ _RESPONSES = schema.responses
 _ITEMS = schema.response_items
 
 
-class ResponseStore:
+class ResponseStore(Owned):
     """The tables of responses and of their items."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
@@ -41,7 +42,7 @@ class ResponseStore:
         with self._database.write() as connection:
             old = select(_RESPONSES.c.id).where(_RESPONSES.c.created_at <= self._oldest())
             _forget(connection, connection.execute(old).scalars().all())
-            connection.execute(insert(_RESPONSES).values(id=body["id"], created_at=body["created_at"], body=body))
+            connection.execute(insert(_RESPONSES).values(id=body["id"], created_at=body["created_at"], body=body, project_id=self._owner))
             rows = [
                 {"response_id": body["id"], "item_id": item["id"], "is_output": is_output, "item": item}
                 for is_output, items in ((False, input_items), (True, body["output"]))
@@ -52,15 +53,14 @@ class ResponseStore:
 
     def get(self, response_id: str) -> dict[str, Any] | None:
         """The response object, or None when there is none, it was deleted, or 30 days have passed."""
-        query = select(_RESPONSES.c.body).where(_RESPONSES.c.id == response_id, _RESPONSES.c.created_at > self._oldest())
+        query = select(_RESPONSES.c.body).where(*self._kept(response_id))
         with self._database.read() as connection:
             return connection.execute(query).scalar_one_or_none()
 
     def context(self, response_id: str) -> tuple[Item, ...] | None:
         """Input and output of a response in their order, or None as ``get``."""
         with self._database.read() as connection:
-            live = select(_RESPONSES.c.id).where(_RESPONSES.c.id == response_id, _RESPONSES.c.created_at > self._oldest())
-            if connection.execute(live).one_or_none() is None:
+            if connection.execute(select(_RESPONSES.c.id).where(*self._kept(response_id))).one_or_none() is None:
                 return None
             query = select(_ITEMS.c.item).where(_ITEMS.c.response_id == response_id).order_by(_ITEMS.c.seq)
             return tuple(connection.execute(query).scalars())
@@ -80,6 +80,7 @@ class ResponseStore:
         seq = _ITEMS.c.seq
         own = (_ITEMS.c.response_id == response_id, _ITEMS.c.is_output.is_(False))
         query = select(_ITEMS.c.item).where(*own)
+        query = query.where(_ITEMS.c.response_id.in_(select(_RESPONSES.c.id).where(self._mine(_RESPONSES))))
         with self._database.read() as connection:
             if after is not None:
                 cursor = connection.execute(select(seq).where(*own, _ITEMS.c.item_id == after)).scalar_one_or_none()
@@ -90,11 +91,11 @@ class ResponseStore:
             return cut(connection.execute(query.limit(limit + 1)).scalars().all(), limit, lambda item: item)
 
     def find_item(self, item_id: str) -> Item | None:
-        """An item of any response that is still kept, as it last stood in one."""
+        """An item of any response of the project that is still kept, as it last stood in one."""
         query = (
             select(_ITEMS.c.item)
             .join(_RESPONSES, _RESPONSES.c.id == _ITEMS.c.response_id)
-            .where(_ITEMS.c.item_id == item_id, _RESPONSES.c.created_at > self._oldest())
+            .where(_ITEMS.c.item_id == item_id, self._mine(_RESPONSES), _RESPONSES.c.created_at > self._oldest())
             .order_by(_ITEMS.c.seq.desc())
             .limit(1)
         )
@@ -104,11 +105,13 @@ class ResponseStore:
     def delete(self, response_id: str) -> bool:
         """Delete a response and its items for good; False when ``get`` finds none."""
         with self._database.write() as connection:
-            live = select(_RESPONSES.c.id).where(_RESPONSES.c.id == response_id, _RESPONSES.c.created_at > self._oldest())
-            if connection.execute(live).one_or_none() is None:
+            if connection.execute(select(_RESPONSES.c.id).where(*self._kept(response_id))).one_or_none() is None:
                 return False
             _forget(connection, [response_id])
             return True
+
+    def _kept(self, response_id: str) -> tuple[ColumnElement[bool], ...]:
+        return _RESPONSES.c.id == response_id, self._mine(_RESPONSES), _RESPONSES.c.created_at > self._oldest()
 
     def _oldest(self) -> float:
         return self._clock() - KEPT_SECONDS

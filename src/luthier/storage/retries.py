@@ -6,13 +6,15 @@ by ``storage/jobs.py`` inside its transaction.
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
-from luthier.core.errors import InvalidRequest
+from luthier.core.errors import InvalidRequest, TooManyRequests
 from luthier.storage import schema
 
 KEY_SECONDS = 24 * 3600.0
 """How long an ``Idempotency-Key`` is remembered, seconds."""
+DAY_SECONDS = KEY_SECONDS
+"""What a day is to the limit of jobs per day: the 24 hours before a creation. Creations are kept as long."""
 RETRY_SECONDS = 12 * 60.0
 """A retry comes at most this much later than the attempt it repeats: the client's 10-minute time-out and 2 more."""
 
@@ -69,6 +71,28 @@ def find_twin(connection: Connection, mark: RetryMark) -> str | None:
         return None
     connection.execute(update(_ROWS).where(_ROWS.c.seq == row.seq).values(consumed=True))
     return row.job_id
+
+
+def check_daily(connection: Connection, mark: RetryMark, limit: int, model: str) -> None:
+    """Refuse a creation when the key has made as many jobs as it may in the 24 hours before.
+
+    Raises:
+        TooManyRequests: in OpenAI's words; a client's library should not repeat it.
+    """
+    made = (_ROWS.c.api_key_id == mark.api_key_id, _ROWS.c.received_at > mark.received_at - DAY_SECONDS)
+    # A job that was asked for again has several rows. Its first one tells when it was made.
+    times = select(func.min(_ROWS.c.received_at)).where(*made).group_by(_ROWS.c.job_id).order_by(func.min(_ROWS.c.received_at))
+    created = connection.execute(times).scalars().all()
+    if len(created) < limit:
+        return
+    message = (
+        "This fine-tune request has been rate-limited. Your API key has reached the maximum of "
+        f"{limit} fine-tuning requests per day for the model '{model}' and all others together."
+    )
+    free_at = created[len(created) - limit] + DAY_SECONDS
+    raise TooManyRequests(
+        message, code="daily_rate_limit_exceeded", limited="invalid_request_error", retry_after=free_at - mark.received_at, pointless=True
+    )
 
 
 def remember(connection: Connection, mark: RetryMark, job_id: str) -> None:

@@ -18,10 +18,18 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0007"
+from luthier.core.keys import DEFAULT_PROJECT
+
+HEAD = "0008"
 """Revision that this code works with: the newest migration."""
 
 metadata = MetaData()
+
+
+def owner_column() -> Column[str]:
+    """The project that a row belongs to (0008). Rows from before there were projects belong to the default one."""
+    return Column("project_id", Text, nullable=False, server_default=DEFAULT_PROJECT)
+
 
 files = Table(
     "files",
@@ -36,6 +44,8 @@ files = Table(
     Column("status", Text, nullable=False),
     Column("expires_at", Integer),
     Column("deleted_at", Float),
+    owner_column(),
+    Index("ix_files_project_id_seq", "project_id", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -56,6 +66,7 @@ models = Table(
     Column("deleted_at", Float),
     Column("revision", Text),  # 0005
     Column("licence", Text),  # 0005
+    Column("project_id", Text),  # 0008; null: shared by all, as bases are
     sqlite_autoincrement=True,
 )
 
@@ -94,7 +105,9 @@ jobs = Table(
     Column("attempts", Integer, nullable=False),
     Column("progress_step", Integer, nullable=False),
     Column("paused_from", Text),
+    owner_column(),
     Index("ix_jobs_status_seq", "status", "seq"),
+    Index("ix_jobs_project_id_seq", "project_id", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -184,6 +197,7 @@ uploads = Table(
     Column("part_ids", JSON(none_as_null=True)),
     Column("md5", Text),
     Column("file_id", Text),
+    owner_column(),
     sqlite_autoincrement=True,
 )
 
@@ -211,6 +225,8 @@ stored_completions = Table(
     Column("messages", JSON, nullable=False),
     Column("tools", JSON, nullable=False),
     Column("deleted_at", Float),
+    owner_column(),
+    Index("ix_stored_completions_project_id_seq", "project_id", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -236,6 +252,7 @@ responses = Table(
     Column("id", Text, nullable=False, unique=True),
     Column("created_at", Integer, nullable=False),
     Column("body", JSON, nullable=False),
+    owner_column(),
     Index("ix_responses_created_at", "created_at"),
     sqlite_autoincrement=True,
 )
@@ -286,5 +303,38 @@ webhook_deliveries = Table(
     Column("lease_expires_at", Float),
     Index("ix_webhook_deliveries_endpoint_id", "endpoint_id"),
     Index("ix_webhook_deliveries_next_attempt_at", "next_attempt_at"),
+    sqlite_autoincrement=True,
+)
+
+# Keys and projects (storage/keys.py). A revoked key's row stays, so that histories can still be read.
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("redacted", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("revoked_at", Integer),
+    # A key's own limits; null: the server's setting.
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+    Column("concurrent_generations", Integer),
+    Column("jobs_per_day", Integer),
     sqlite_autoincrement=True,
 )

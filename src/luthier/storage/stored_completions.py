@@ -15,6 +15,7 @@ from luthier.core.errors import NotFound
 from luthier.core.stored_completions import StoredCompletion
 from luthier.storage import schema
 from luthier.storage.database import Database
+from luthier.storage.ownership import Owned
 from luthier.storage.pages import Page, cut
 
 _TABLE = schema.stored_completions
@@ -24,7 +25,7 @@ _LIVE = _TABLE.c.deleted_at.is_(None)
 _NOTHING_SAID: dict[str, Any] = {"completion": {}, "messages": [], "tools": [], "metadata": {}}
 
 
-class StoredCompletionStore:
+class StoredCompletionStore(Owned):
     """The table of stored completions."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
@@ -34,12 +35,12 @@ class StoredCompletionStore:
     def add(self, record: StoredCompletion) -> None:
         """Store a finished answer."""
         with self._database.write() as connection:
-            connection.execute(insert(_TABLE), {name: getattr(record, name) for name in _FIELDS})
+            connection.execute(insert(_TABLE), {**{name: getattr(record, name) for name in _FIELDS}, "project_id": self._owner})
 
     def get(self, completion_id: str) -> StoredCompletion | None:
         """The record, or None when there is none or it was deleted."""
         with self._database.read() as connection:
-            row = connection.execute(select(*_COLUMNS).where(_TABLE.c.id == completion_id, _LIVE)).one_or_none()
+            row = connection.execute(select(*_COLUMNS).where(_TABLE.c.id == completion_id, self._mine(_TABLE), _LIVE)).one_or_none()
         return None if row is None else _record(row)
 
     def list(
@@ -64,7 +65,7 @@ class StoredCompletionStore:
             NotFound: ``after`` never was a stored completion.
         """
         seq = _TABLE.c.seq
-        query = select(*_COLUMNS).where(_LIVE)
+        query = select(*_COLUMNS).where(self._mine(_TABLE), _LIVE)
         if model is not None:
             query = query.where(_TABLE.c.model == model)
         for key, value in (metadata or {}).items():
@@ -72,7 +73,7 @@ class StoredCompletionStore:
             query = query.where(exists().where(pairs.c.key == key, pairs.c.value == value).correlate(_TABLE))
         with self._database.read() as connection:
             if after is not None:
-                cursor = connection.execute(select(seq).where(_TABLE.c.id == after)).scalar_one_or_none()
+                cursor = connection.execute(select(seq).where(_TABLE.c.id == after, self._mine(_TABLE))).scalar_one_or_none()
                 if cursor is None:
                     raise NotFound(f"No such chat completion: {after}", param="after")
                 query = query.where(seq > cursor if order == "asc" else seq < cursor)
@@ -88,8 +89,9 @@ class StoredCompletionStore:
         return self._change(completion_id, {**_NOTHING_SAID, "deleted_at": self._clock()})
 
     def _change(self, completion_id: str, values: dict[str, Any]) -> bool:
+        found = (_TABLE.c.id == completion_id, self._mine(_TABLE), _LIVE)
         with self._database.write() as connection:
-            return connection.execute(update(_TABLE).where(_TABLE.c.id == completion_id, _LIVE).values(values)).rowcount == 1
+            return connection.execute(update(_TABLE).where(*found).values(values)).rowcount == 1
 
 
 def _record(row: Row[Any]) -> StoredCompletion:

@@ -17,6 +17,7 @@ from luthier.core.uploads import LIFETIME_SECONDS, MAX_PARTS, PartRecord, Upload
 from luthier.storage import schema
 from luthier.storage.database import Database
 from luthier.storage.files import insert_file
+from luthier.storage.ownership import Owned
 
 _FIELDS = tuple(f.name for f in dataclasses.fields(UploadRecord))
 _COLUMNS = tuple(schema.uploads.c[name] for name in _FIELDS)
@@ -26,7 +27,7 @@ Settled = tuple[UploadRecord, tuple[str, ...]]
 """An upload that takes no more parts, and the ids of the parts whose bytes nobody needs any longer."""
 
 
-class UploadStore:
+class UploadStore(Owned):
     """The tables of uploads and their parts."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
@@ -36,7 +37,7 @@ class UploadStore:
     def add(self, record: UploadRecord) -> None:
         """Store a new upload."""
         with self._database.write() as connection:
-            connection.execute(insert(schema.uploads), _row(record))
+            connection.execute(insert(schema.uploads), {**_row(record), "project_id": self._owner})
 
     def load(self, upload_id: str) -> UploadRecord:
         """The upload as it stands now.
@@ -115,7 +116,7 @@ class UploadStore:
             if is_repeated(upload, part_ids, md5):
                 return upload, ()
             require_pending(upload)
-            insert_file(connection, file)
+            insert_file(connection, file, self._owner_of(connection, upload_id))
             done = {"status": UploadStatus.COMPLETED.value, "part_ids": list(part_ids), "md5": md5, "file_id": file.id}
             connection.execute(update(schema.uploads).where(schema.uploads.c.id == upload_id).values(done))
             freed = _forget_parts(connection, upload_id)
@@ -153,10 +154,14 @@ class UploadStore:
             return frozenset(connection.execute(select(_PARTS.c.id)).scalars())
 
     def _load(self, connection: Connection, upload_id: str, now: float | None = None) -> UploadRecord:
-        row = connection.execute(select(*_COLUMNS).where(schema.uploads.c.id == upload_id)).one_or_none()
+        mine = self._mine(schema.uploads)
+        row = connection.execute(select(*_COLUMNS).where(schema.uploads.c.id == upload_id, mine)).one_or_none()
         if row is None:
             raise NotFound(f"No such Upload object: {upload_id}", param="id")
         return _record(row, self._clock() if now is None else now)
+
+    def _owner_of(self, connection: Connection, upload_id: str) -> str:
+        return connection.execute(select(schema.uploads.c.project_id).where(schema.uploads.c.id == upload_id)).scalar_one()
 
 
 def is_repeated(upload: UploadRecord, part_ids: Sequence[str], md5: str | None) -> bool:

@@ -4,7 +4,7 @@ import pytest
 
 from luthier.api.errors import BY_CODE, CLASSES, TABLE, error_body, error_response, http_error_of
 from luthier.core import errors
-from luthier.core.errors import InvalidRequest, JobFailure, LuthierError, NotFound, StaleLease, StorageFull, Unavailable
+from luthier.core.errors import InvalidRequest, JobFailure, LuthierError, NotFound, StaleLease, StorageFull, TooManyRequests, Unavailable
 
 TREE = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, LuthierError)]
 
@@ -45,6 +45,15 @@ def test_the_body_has_all_four_fields() -> None:
 def test_headers_tell_the_client_whether_to_retry() -> None:
     assert error_response(Unavailable("x")).headers["retry-after"] == "1"
     assert error_response(StorageFull("x")).headers["x-should-retry"] == "false"
+
+
+def test_a_rate_is_told_with_when_to_come_again() -> None:
+    answer = error_response(TooManyRequests("x", code="rate_limit_exceeded", limited="tokens", retry_after=1.2005))
+    assert error_body(TooManyRequests("x", limited="tokens"))["error"]["type"] == "tokens"
+    assert (answer.headers["retry-after"], answer.headers["retry-after-ms"]) == ("2", "1201")
+    assert "x-should-retry" not in answer.headers
+    assert error_response(TooManyRequests("x", pointless=True)).headers["x-should-retry"] == "false"
+    assert "retry-after" not in error_response(TooManyRequests("x")).headers
 
 
 def test_the_engines_kinds_are_the_classes_names() -> None:

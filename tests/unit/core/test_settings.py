@@ -24,6 +24,13 @@ def test_a_value_of_the_wrong_type_is_named(name: str, text: str) -> None:
         from_environment({name: text})
 
 
+@pytest.mark.parametrize("name", ["REQUESTS_PER_MINUTE", "TOKENS_PER_MINUTE", "CONCURRENT_GENERATIONS", "JOBS_PER_DAY"])
+def test_a_limit_is_not_negative(name: str) -> None:
+    assert from_environment({f"LUTHIER_{name}": "0"}) == Settings()
+    with pytest.raises(InvalidRequest, match=name):
+        from_environment({f"LUTHIER_{name}": "-1"})
+
+
 def test_model_paths_lie_in_the_data_directory_or_the_package(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     assert settings.resolve_model_path("models/x") == tmp_path.resolve() / "models" / "x"

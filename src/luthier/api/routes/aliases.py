@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 
-from luthier.api.auth import key_id
 from luthier.api.bodies import json_body
-from luthier.api.deps import Injected, Services
+from luthier.api.deps import Calling, Services, WholeServer
 from luthier.api.model_names import stands_for
 from luthier.api.model_objects import alias_object, default_alias_object, with_history
 from luthier.api.replies import JsonReply, listing
@@ -43,7 +42,7 @@ def _check_target(services: Services, target: str) -> None:
 
 
 @router.get("")
-def list_aliases(services: Injected) -> Response:
+def list_aliases(services: WholeServer) -> Response:
     """Every alias, newest first; those that stand only in the server's settings come last."""
     ours = services.aliases.list()
     names = {alias.name for alias in ours}
@@ -53,38 +52,42 @@ def list_aliases(services: Injected) -> Response:
 
 
 @router.post("")
-def create_alias(body: Annotated[AliasCreateRequest, Depends(json_body(AliasCreateRequest))], services: Injected) -> Response:
+def create_alias(
+    body: Annotated[AliasCreateRequest, Depends(json_body(AliasCreateRequest))], services: WholeServer, caller: Calling
+) -> Response:
     """Make an alias, or override the one of that name in the server's settings."""
     check_alias_name(body.name)
     _check_target(services, body.target)
-    alias = services.aliases.create(body.name, body.target, by=key_id(services.api_key))
+    alias = services.aliases.create(body.name, body.target, by=caller.key_id)
     return _with_history(services, body.name, alias)
 
 
 # Names may hold slashes and colons, so the path's whole rest is the name. The rollback comes first: its path would fit both.
 @router.post("/{name:path}/rollback")
-def roll_back_alias(name: str, services: Injected) -> Response:
+def roll_back_alias(name: str, services: WholeServer, caller: Calling) -> Response:
     """Let an alias stand again for what it stood for before its last move; twice goes back two moves."""
-    alias = services.aliases.rollback(name, by=key_id(services.api_key))
+    alias = services.aliases.rollback(name, by=caller.key_id)
     return _with_history(services, name, alias)
 
 
 @router.post("/{name:path}")
-def move_alias(name: str, body: Annotated[AliasMoveRequest, Depends(json_body(AliasMoveRequest))], services: Injected) -> Response:
+def move_alias(
+    name: str, body: Annotated[AliasMoveRequest, Depends(json_body(AliasMoveRequest))], services: WholeServer, caller: Calling
+) -> Response:
     """Let an alias stand for another model."""
     _check_target(services, body.target)
-    alias = services.aliases.move(name, body.target, by=key_id(services.api_key))
+    alias = services.aliases.move(name, body.target, by=caller.key_id)
     return _with_history(services, name, alias)
 
 
 @router.get("/{name:path}")
-def retrieve_alias(name: str, services: Injected) -> Response:
+def retrieve_alias(name: str, services: WholeServer) -> Response:
     """One alias with every change of it, newest first."""
     return _with_history(services, name, services.aliases.get(name))
 
 
 @router.delete("/{name:path}")
-def delete_alias(name: str, services: Injected) -> Response:
+def delete_alias(name: str, services: WholeServer, caller: Calling) -> Response:
     """Delete an alias; the model that it stands for stays, and its history is kept."""
-    services.aliases.delete(name, by=key_id(services.api_key))
+    services.aliases.delete(name, by=caller.key_id)
     return JsonReply({"id": name, "object": "luthier.alias", "deleted": True})

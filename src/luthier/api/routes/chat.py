@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from luthier.api.answers import ChatForm, Head
 from luthier.api.bodies import json_body
-from luthier.api.deps import Injected, Services
+from luthier.api.deps import Injected, Metered, Services
 from luthier.api.generations import Keep, answer
 from luthier.api.model_names import find_served
 from luthier.api.prompts import chat_requests
@@ -31,7 +31,7 @@ def _keeping(request: Request, body: ChatRequest, services: Services) -> Keep:
 
 @router.post("/chat/completions")
 async def create_chat_completion(
-    request: Request, body: Annotated[ChatRequest, Depends(json_body(ChatRequest))], services: Injected
+    request: Request, turn: Metered, body: Annotated[ChatRequest, Depends(json_body(ChatRequest))], services: Injected
 ) -> Response:
     """Answer a conversation, whole or streamed; ``store`` keeps the answer."""
     served = await run_in_threadpool(find_served, services.models, services.settings, body.model)
@@ -49,4 +49,4 @@ async def create_chat_completion(
         obfuscated=options is None or options.include_obfuscation is not False,
     )
     keep = _keeping(request, body, services) if body.store else None
-    return await answer(request, services.engine, requests, ChatForm(head), stream=bool(body.stream), keep=keep)
+    return await answer(request, services.engine, requests, ChatForm(head), turn=turn, stream=bool(body.stream), keep=keep)

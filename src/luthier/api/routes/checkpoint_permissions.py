@@ -1,6 +1,7 @@
 """``/fine_tuning/checkpoints/{name}/permissions``: grant, list, take away (reference, section 2.10).
 
-The one key there is today is the administrator's. Permissions are kept and shown; nothing is refused by them yet.
+An admin's affair, over all projects. A project that has permission for a model sees it and may ask it; it may not delete it or
+train on it.
 """
 
 from typing import Annotated, Literal
@@ -8,7 +9,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Response
 
 from luthier.api.bodies import json_body
-from luthier.api.deps import Injected, Services
+from luthier.api.deps import Services, WholeServer
 from luthier.api.mapping import permission_object
 from luthier.api.replies import JsonReply, listing
 from luthier.api.schemas.fine_tuning import PermissionCreateRequest
@@ -35,7 +36,7 @@ def _model_name(services: Services, name: str) -> str:
 # Names may hold slashes and colons, so all that stands before "/permissions" is the name.
 @router.post("/{name:path}/permissions")
 def grant_permissions(
-    name: str, body: Annotated[PermissionCreateRequest, Depends(json_body(PermissionCreateRequest))], services: Injected
+    name: str, body: Annotated[PermissionCreateRequest, Depends(json_body(PermissionCreateRequest))], services: WholeServer
 ) -> Response:
     """Let projects use a tuned model or a checkpoint."""
     model_name, now = _model_name(services, name), int(services.clock())
@@ -50,7 +51,7 @@ def grant_permissions(
 @router.get("/{name:path}/permissions")
 def list_permissions(
     name: str,
-    services: Injected,
+    services: WholeServer,
     project_id: Annotated[str | None, Query(max_length=128)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 10,
     order: Literal["ascending", "descending"] = "descending",
@@ -63,7 +64,7 @@ def list_permissions(
 
 
 @router.delete("/{name:path}/permissions/{permission_id}")
-def delete_permission(name: str, permission_id: str, services: Injected) -> Response:
+def delete_permission(name: str, permission_id: str, services: WholeServer) -> Response:
     """Take a project's permission away."""
     if not services.permissions.delete(_model_name(services, name), permission_id):
         raise NotFound(f"Could not find checkpoint permission: {permission_id}", param="permission_id")

@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from luthier.api.answers import CompletionForm, Head
 from luthier.api.bodies import json_body
-from luthier.api.deps import Injected
+from luthier.api.deps import Injected, Metered
 from luthier.api.generations import answer
 from luthier.api.model_names import find_served
 from luthier.api.prompts import completion_requests, num_candidates
@@ -19,7 +19,7 @@ router = APIRouter()
 
 @router.post("/completions")
 async def create_completion(
-    request: Request, body: Annotated[CompletionRequest, Depends(json_body(CompletionRequest))], services: Injected
+    request: Request, turn: Metered, body: Annotated[CompletionRequest, Depends(json_body(CompletionRequest))], services: Injected
 ) -> Response:
     """Continue texts, whole or streamed."""
     served = await run_in_threadpool(find_served, services.models, services.settings, body.model)
@@ -34,4 +34,4 @@ async def create_completion(
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
         num_candidates=num_candidates(body),
     )
-    return await answer(request, services.engine, requests, CompletionForm(head), stream=bool(body.stream))
+    return await answer(request, services.engine, requests, CompletionForm(head), turn=turn, stream=bool(body.stream))

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from luthier.api.bodies import json_body, retry_mark
-from luthier.api.deps import Injected, Services
+from luthier.api.deps import Calling, Injected, Services
 from luthier.api.job_stream import event_stream
 from luthier.api.mapping import JobParts, check_method, checkpoint_object, event_object, job_object, new_job
 from luthier.api.model_names import find_trainable
@@ -59,6 +59,7 @@ def create_job(
     body: Annotated[JobCreateRequest, Depends(json_body(JobCreateRequest))],
     mark: Annotated[RetryMark, Depends(retry_mark)],
     services: Injected,
+    caller: Calling,
 ) -> Response:
     """Queue a job, or answer with the one that an earlier attempt of the same request made."""
     check_method(body)
@@ -70,7 +71,8 @@ def create_job(
         training=_input_file(services, body.training_file, "training_file"),
         validation=None if body.validation_file is None else _input_file(services, body.validation_file, "validation_file"),
     )
-    return JsonReply(_shown(services, services.queue.submit(new_job(body, parts), retry=mark)))
+    job = services.queue.submit(new_job(body, parts), retry=mark, daily_limit=caller.limits.jobs_per_day)
+    return JsonReply(_shown(services, job))
 
 
 def metadata_filter(request: Request) -> tuple[dict[str, str], bool]:

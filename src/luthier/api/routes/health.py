@@ -5,7 +5,7 @@ from pathlib import PurePath
 from fastapi import APIRouter, Response
 from fastapi.concurrency import run_in_threadpool
 
-from luthier.api.deps import Injected, Services
+from luthier.api.deps import Services, WholeServer
 from luthier.api.replies import JsonReply
 from luthier.core.engine_messages import HostStatus, Status
 from luthier.core.errors import LuthierError
@@ -49,7 +49,7 @@ async def _engine_reasons(services: Services, base: ModelRecord) -> dict[str, st
 
 
 @router.get("/readyz")
-async def readyz(services: Injected) -> Response:
+async def readyz(services: WholeServer) -> Response:
     """200 when jobs are taken and chats are answered; else 503 with the reasons."""
     try:
         reasons, base = await run_in_threadpool(_office_reasons, services)

@@ -56,7 +56,9 @@ def retrieve_model(name: str, services: Injected) -> Response:
 
 def _delete(services: Services, name: str) -> str:
     record = services.models.get(name)
-    if record is None and (target := alias_target(services.models, services.settings, name)) is not None:
+    target = None if record is not None else alias_target(services.models, services.settings, name)
+    # An alias of what the caller does not see answers it nowhere, and so not here.
+    if target is not None and services.models.get(target) is not None:
         message = f"`{name}` is an alias of `{target}`. (HINT: DELETE /v1/luthier/aliases/{name} removes the alias.)"
         raise InvalidRequest(message, code="model_is_alias", param="model")
     if name in OPENAI_BASE_NAMES or (record is not None and record.kind is ModelKind.BASE):

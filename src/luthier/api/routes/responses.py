@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from luthier.api.bodies import json_body
-from luthier.api.deps import Injected, Services
+from luthier.api.deps import Injected, Metered, Services
 from luthier.api.generations import while_connected
 from luthier.api.model_names import ServedModel, find_served
 from luthier.api.replies import JsonReply, listing
@@ -74,7 +74,7 @@ def _keeper(services: Services, body: ResponseRequest, items: Sequence[Item]) ->
 
 @router.post("")
 async def create_response(
-    request: Request, body: Annotated[ResponseRequest, Depends(json_body(ResponseRequest))], services: Injected
+    request: Request, turn: Metered, body: Annotated[ResponseRequest, Depends(json_body(ResponseRequest))], services: Injected
 ) -> Response:
     """Answer an input, whole or streamed, alone or after an earlier response."""
     served, items = await run_in_threadpool(_prepared, services, body)
@@ -87,7 +87,7 @@ async def create_response(
         clock=services.clock,
     )
     form = ResponseForm(head, _keeper(services, body, items))
-    first, replies = await while_connected(request, begin(services.engine, question_of(body, served.target, items)))
+    first, replies = await while_connected(request, begin(services.engine, question_of(body, served.target, items), turn))
     if body.stream:
         return EventStream(form.streamed(resumed(first, replies)), replies, form.frames)
     async with contextlib.aclosing(replies):

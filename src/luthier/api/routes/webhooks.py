@@ -1,4 +1,7 @@
-"""``/webhook_endpoints`` and ``/webhook_event_types``: create, list, retrieve, update, delete, rotate, test (reference, section 6)."""
+"""``/webhook_endpoints`` and ``/webhook_event_types``: create, list, retrieve, update, delete, rotate, test (reference, section 6).
+
+An admin's affair, over all projects: an endpoint hears of the jobs of all of them.
+"""
 
 from typing import Annotated
 
@@ -6,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
 from luthier.api.bodies import json_body
-from luthier.api.deps import Injected, Services
+from luthier.api.deps import Services, WholeServer
 from luthier.api.replies import JsonReply, listing
 from luthier.api.schemas.webhooks import EndpointCreateRequest, EndpointTestRequest, EndpointUpdateRequest, SecretRotationRequest
 from luthier.api.webhooks.addresses import target_of
@@ -36,7 +39,7 @@ def list_event_types() -> Response:
 
 
 @router.post("/webhook_endpoints")
-def create_endpoint(body: Annotated[EndpointCreateRequest, Depends(json_body(EndpointCreateRequest))], services: Injected) -> Response:
+def create_endpoint(body: Annotated[EndpointCreateRequest, Depends(json_body(EndpointCreateRequest))], services: WholeServer) -> Response:
     """Register an address that is told of events; the answer shows its signing secret."""
     target_of(body.url, services.settings)
     now = int(services.clock())
@@ -55,7 +58,7 @@ def create_endpoint(body: Annotated[EndpointCreateRequest, Depends(json_body(End
 
 @router.get("/webhook_endpoints")
 def list_endpoints(
-    services: Injected,
+    services: WholeServer,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[str | None, Query(max_length=128)] = None,
 ) -> Response:
@@ -65,7 +68,7 @@ def list_endpoints(
 
 
 @router.get("/webhook_endpoints/{webhook_endpoint_id}")
-def retrieve_endpoint(webhook_endpoint_id: str, services: Injected) -> Response:
+def retrieve_endpoint(webhook_endpoint_id: str, services: WholeServer) -> Response:
     """One endpoint, without its secret."""
     return JsonReply(endpoint_object(_endpoint(services, webhook_endpoint_id)))
 
@@ -74,7 +77,7 @@ def retrieve_endpoint(webhook_endpoint_id: str, services: Injected) -> Response:
 def update_endpoint(
     webhook_endpoint_id: str,
     body: Annotated[EndpointUpdateRequest, Depends(json_body(EndpointUpdateRequest, optional=True))],
-    services: Injected,
+    services: WholeServer,
 ) -> Response:
     """Change an endpoint's name, address or event types; what is still owed to it goes to the new address."""
     changes = body.model_dump(exclude_none=True)
@@ -87,7 +90,7 @@ def update_endpoint(
 
 
 @router.delete("/webhook_endpoints/{webhook_endpoint_id}")
-def delete_endpoint(webhook_endpoint_id: str, services: Injected) -> Response:
+def delete_endpoint(webhook_endpoint_id: str, services: WholeServer) -> Response:
     """Delete an endpoint and everything still owed to it."""
     if not services.webhooks.delete(webhook_endpoint_id):
         _found(None, webhook_endpoint_id)
@@ -98,7 +101,7 @@ def delete_endpoint(webhook_endpoint_id: str, services: Injected) -> Response:
 def rotate_secret(
     webhook_endpoint_id: str,
     body: Annotated[SecretRotationRequest, Depends(json_body(SecretRotationRequest, optional=True))],
-    services: Injected,
+    services: WholeServer,
 ) -> Response:
     """Sign with a new secret; the old one signs too for 24 hours if asked for, else it ends at once."""
     keep = OLD_SECRET_SECONDS if body.keep_old_secret_active_for_24_hours else 0.0
@@ -108,7 +111,7 @@ def rotate_secret(
 
 @router.post("/webhook_endpoints/{webhook_endpoint_id}/test")
 async def send_test_event(
-    webhook_endpoint_id: str, body: Annotated[EndpointTestRequest, Depends(json_body(EndpointTestRequest))], services: Injected
+    webhook_endpoint_id: str, body: Annotated[EndpointTestRequest, Depends(json_body(EndpointTestRequest))], services: WholeServer
 ) -> Response:
     """Send a signed sample event now, once, and tell the status that the endpoint answered; its object id is nobody's."""
     endpoint = await run_in_threadpool(_endpoint, services, webhook_endpoint_id)
