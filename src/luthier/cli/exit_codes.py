@@ -91,6 +91,7 @@ _LISTS = (
     (re.compile(r"No such API key"), "luthier keys list"),
     (re.compile(r"No such project"), "luthier projects list"),
     (re.compile(r"fine tune"), "luthier jobs list"),
+    (re.compile(r"No such alias"), "luthier aliases list"),
     (re.compile(r"[Mm]odel"), "luthier models list"),
 )
 

@@ -46,11 +46,8 @@ def step_block(
     both = rotate(both, *rotary)
     keys, values = step.append(index, both[:, c.num_heads :], heads[:, c.num_heads + c.num_kv_heads :])
     query = both[:, : c.num_heads].reshape(b, c.num_kv_heads, c.num_queries_per_kv, c.head_dim)
-    scores = torch.matmul(query, keys.transpose(-1, -2)).mul_(c.head_dim**-0.5)
-    if step.mask_B11L is not None:
-        scores += step.mask_B11L
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(x_Bh.dtype)
-    attended = torch.matmul(weights, values).view(b, c.q_size)
+    # One query per slot: the queries of a group stand where a row's positions would, so that no key is copied for them.
+    attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=step.mask_B11L).reshape(b, c.q_size)
     middle = project(attended, layer.o, low.o if low else None)[0].add_(x_Bh)
     mlp, _ = project(F.rms_norm(middle, (c.hidden_size,), layer.mlp_norm, c.norm_eps), layer.gate_up, low.gate_up if low else None)
     gated = F.silu(mlp[:, : c.mlp_size]).mul_(mlp[:, c.mlp_size :])

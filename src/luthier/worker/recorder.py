@@ -16,10 +16,9 @@ from luthier.core.jobs import CheckpointRecord, FileRecord, Job, ModelRecord, Ne
 from luthier.storage.jobs import JobStore
 from luthier.trace.events import EpochDone, StepDone, TraceEvent
 from luthier.trace.projections import JobEventProjection
+from luthier.worker.pace import Pace
 
 FLUSH_SECONDS = 0.5
-# Steps whose mean duration decides the estimated finish.
-_ETA_STEPS = 50
 
 
 class JobRecorder:
@@ -43,7 +42,7 @@ class JobRecorder:
         self._announced_step = announced_step
         self._pending: list[NewEvent] = []
         self._changes: dict[str, object] = {}
-        self._durations: list[float] = []
+        self._pace = Pace()
         self._lock = threading.Lock()
         self._write_lock = threading.RLock()
         self._failure: BaseException | None = None
@@ -64,7 +63,9 @@ class JobRecorder:
                 return
             self._pending.extend(events)
             if isinstance(payload, StepDone):
-                self._note_duration(payload)
+                self._changes["estimated_finish"] = int(self._clock() + self._pace.step_done(payload)) + 1
+            elif isinstance(payload, EpochDone):
+                self._pace.epoch_done(payload)
 
     def refill(self, log: Sequence[TraceEvent]) -> None:
         """Queue the steps that an earlier attempt logged but was killed before it could make public.
@@ -78,11 +79,6 @@ class JobRecorder:
             missing = [logged[step] for step in sorted(logged) if step > self._announced_step]
             self._pending.extend(missing)
             self._announced_step = max([self._announced_step, *logged])
-
-    def _note_duration(self, step: StepDone) -> None:
-        self._durations = [*self._durations[-(_ETA_STEPS - 1) :], step.seconds]
-        mean = sum(self._durations) / len(self._durations)
-        self._changes["estimated_finish"] = int(self._clock() + mean * (step.total_steps - step.step)) + 1
 
     def add(self, *events: NewEvent) -> None:
         """Queue public events that have no trace event of their own."""
