@@ -8,9 +8,11 @@ from typing import Any
 
 import openai
 import pytest
+from sqlalchemy import select
 
 from luthier.core.engine_messages import Failed
 from luthier.core.errors import LuthierError
+from luthier.storage import schema
 from tests.support.api_server import TUNED, ApiServer
 from tests.support.fake_engine import BASE, saying
 
@@ -35,13 +37,11 @@ def created(client: openai.OpenAI, rows: list[Any], endpoint: Any = CHAT, **fiel
 
 
 def ended(client: openai.OpenAI, batch_id: str) -> Any:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        batch = client.batches.retrieve(batch_id)
-        if batch.status in ("completed", "failed", "expired", "cancelled"):
-            return batch
+    deadline = time.monotonic() + 60
+    while (batch := client.batches.retrieve(batch_id)).status not in ("completed", "failed", "expired", "cancelled"):
+        assert time.monotonic() < deadline, batch
         time.sleep(0.05)
-    raise AssertionError(batch)
+    return batch
 
 
 def rows_of(client: openai.OpenAI, file_id: str | None) -> dict[str, Any]:
@@ -231,3 +231,17 @@ def test_lists_page(client: openai.OpenAI) -> None:
     assert [b.id for b in client.batches.list(limit=1)][:3] == ids[::-1]
     page = client.batches.list(limit=2, after=ids[2])
     assert [b.id for b in page.data] == [ids[1], ids[0]]
+
+
+def test_the_end_of_a_batch_is_told_to_webhooks(server: ApiServer, client: openai.OpenAI) -> None:
+    types = ("batch.completed", "batch.failed", "batch.cancelled", "batch.expired")
+    endpoint = server.client().post(
+        "/webhook_endpoints", body={"name": "b", "url": "https://example.com/hook", "event_types": list(types)}, cast_to=object
+    )
+    try:
+        batch = ended(client, created(client, [b"{"]).id)
+        with server.services.database.read() as connection:
+            owed = connection.execute(select(schema.webhook_deliveries.c.event_type, schema.webhook_deliveries.c.object_id)).all()
+        assert ("batch.failed", batch.id) in [tuple(row) for row in owed]
+    finally:
+        server.services.webhooks.delete(endpoint["id"])  # type: ignore[index]

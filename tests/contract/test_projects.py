@@ -1,5 +1,6 @@
 """Projects: what one project's key makes is for another's as if it did not exist, on every route that takes an id."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from tests.support.office import new_checkpoint, new_model, note
 from tests.support.routes import all_routes
 
 ROWS = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n' * 10
+REQUESTS = b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "luthier-mini", "messages": []}}\n'
 SAID: Any = [{"role": "user", "content": "hi"}]
 TRAINED = "ft:gpt-4o-mini-2024-07-18:luthier:theirs:abcd4321"
 
@@ -50,7 +52,15 @@ def furnish(server: ApiServer, owner: Tenant) -> None:
     services.jobs.update(job.id, fence=leased.fence, events=[note("hello")], checkpoints=[point], models=models)
     completion = client.chat.completions.create(model=BASE, messages=SAID, store=True)
     response = client.responses.create(model=BASE, input="hi")
+    requests = client.files.create(file=("requests.jsonl", REQUESTS), purpose="batch")
+    batch = client.batches.create(input_file_id=requests.id, endpoint="/v1/chat/completions", completion_window="24h")
+    while services.batches.active():
+        time.sleep(0.02)
+    for extra in services.files.list(purpose="batch_output").items:
+        services.files.delete(extra.id)
+    services.files.delete(requests.id)
     owner.ids = {
+        "batch_id": batch.id,
         "file_id": file.id,
         "upload_id": upload.id,
         "part_id": part.id,
@@ -134,7 +144,7 @@ def test_an_id_of_another_project_is_answered_like_one_that_nobody_has(server: A
 
 
 def test_lists_hold_the_own_project_alone(owner: Tenant, stranger: Tenant) -> None:
-    for path in ("/v1/files", "/v1/fine_tuning/jobs", "/v1/chat/completions"):
+    for path in ("/v1/files", "/v1/fine_tuning/jobs", "/v1/chat/completions", "/v1/batches"):
         assert len(owner.http.get(path).json()["data"]) == 1
         assert stranger.http.get(path).json()["data"] == []
     names = [model["id"] for model in stranger.http.get("/v1/models").json()["data"]]

@@ -89,6 +89,7 @@ _NAMES_A_COMMAND = re.compile(r"\bluthier [a-z]")
 _LISTS = (
     (re.compile(r"No such File"), "luthier files list"),
     (re.compile(r"No such API key"), "luthier keys list"),
+    (re.compile(r"No batch found"), "luthier batches list"),
     (re.compile(r"No such project"), "luthier projects list"),
     (re.compile(r"fine tune"), "luthier jobs list"),
     (re.compile(r"No such alias"), "luthier aliases list"),

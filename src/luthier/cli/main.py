@@ -24,6 +24,7 @@ COMMANDS = {
     "trace": ("luthier.cli.trace", "trace", "Show the pipeline trace of a job."),
     "models": ("luthier.cli.models", "models", "List, show and delete served models, add a base model, or give models other names."),
     "aliases": ("luthier.cli.aliases", "aliases", "Give served models other names, move them, and go back."),
+    "batches": ("luthier.cli.batches", "batches", "Answer a file of requests in the background."),
     "keys": ("luthier.cli.keys", "keys", "Create, list and revoke API keys."),
     "projects": ("luthier.cli.keys", "projects", "Create and list projects."),
     "chat": ("luthier.cli.chat", "chat", "Ask a model: one prompt, a pipe, or a conversation."),

@@ -47,12 +47,13 @@ def test_the_commands_of_this_version_are_there() -> None:
     files = {"upload", "list", "get", "content", "delete", "from-completions"}
     models = {"list", "get", "delete", "add", "alias", "aliases", "rollback", "unalias"}
     aliases = {"list", "get", "set", "rollback", "delete"}
-    for group, names in (("jobs", jobs), ("files", files), ("models", models), ("aliases", aliases)):
+    batches = {"create", "list", "get", "cancel", "wait", "results"}
+    for group, names in (("batches", batches), ("jobs", jobs), ("files", files), ("models", models), ("aliases", aliases)):
         assert {p[1] for p in COMMANDS if p[:1] == (group,) and len(p) > 1} == names
     assert {"chat", "doctor", "completion"} <= {p[0] for p in COMMANDS if p}
 
 
-SILENT = {("serve",), ("demo",), ("trace",), ("chat",), ("completion",), ("files", "content"), ("models", "add")}
+SILENT = {("serve",), ("demo",), ("trace",), ("chat",), ("completion",), ("files", "content"), ("models", "add"), ("batches", "results")}
 """Commands whose answer is no object of the API: a process, a picture, a text, bytes."""
 
 

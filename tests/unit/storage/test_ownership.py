@@ -18,6 +18,7 @@ from luthier.core.uploads import LIFETIME_SECONDS, UploadRecord
 from luthier.jobs.control import JobControl
 from luthier.jobs.queue import JobQueue, RetryMark
 from luthier.storage import schema
+from luthier.storage.batches import BatchStore
 from luthier.storage.database import Database, migrate
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
@@ -177,8 +178,16 @@ def test_jobs_per_day_are_counted_by_key_and_forgotten_after_a_day(database: Dat
 
 def test_every_table_with_an_owner_has_a_store_that_can_be_narrowed() -> None:
     owned = {table.name for table in schema.metadata.tables.values() if "project_id" in table.c}
-    assert owned - {"api_keys", "checkpoint_permissions"} == {"files", "uploads", "jobs", "models", "stored_completions", "responses"}
-    stores = {FileStore, UploadStore, JobStore, ModelStore, StoredCompletionStore, ResponseStore}
+    assert owned - {"api_keys", "checkpoint_permissions"} == {
+        "files",
+        "uploads",
+        "jobs",
+        "models",
+        "stored_completions",
+        "responses",
+        "batches",
+    }
+    stores = {FileStore, UploadStore, JobStore, ModelStore, StoredCompletionStore, ResponseStore, BatchStore}
     assert stores <= set(Owned.__subclasses__())
 
 
