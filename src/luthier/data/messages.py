@@ -127,8 +127,8 @@ class _Message:
             self._add("missing_content", "is missing key 'content'", "content")
         elif isinstance(content, list):
             before = len(self._found)
-            empty = not any(self._part(number, part) for number, part in enumerate(content))
-            if len(self._found) == before and empty and role == Role.ASSISTANT and not has_calls:
+            filled = [self._part(number, part) for number, part in enumerate(content)]
+            if len(self._found) == before and not any(filled) and role == Role.ASSISTANT and not has_calls:
                 self._empty()
         elif not isinstance(content, str):
             self._add("bad_content", "has a 'content' that is neither a string nor a list of parts", "content")

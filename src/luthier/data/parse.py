@@ -29,7 +29,7 @@ _SMART_QUOTES = tuple(mark.encode() for mark in "\u201c\u201d\u2018\u2019\u201e\
 _NOT_FINITE = (b"NaN", b"Infinity", b"-Infinity", b"nan", b"inf")
 _PYTHON = (b"True", b"False", b"None")
 _BY_MESSAGE = (
-    ("ecursion", "nested_too_deep"),
+    ("depth limit", "nested_too_deep"),
     ("trailing comma", "trailing_comma"),
     ("control character", "control_character"),
     ("infinity", "number_not_finite"),

@@ -53,7 +53,7 @@ class Counts:
                 user = True
             elif role in ("system", "developer"):
                 system = True
-            if len(message) > 2:
+            if len(message) != 2 or "content" not in message:
                 self._untrained += role == "assistant" and message.get("weight") == 0
                 self._calls += 1 if message.get("function_call") else len(message.get("tool_calls") or ())
         self._without_system += not system
