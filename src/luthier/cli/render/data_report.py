@@ -90,7 +90,7 @@ def _sound(report: Mapping[str, Any]) -> Text:
             ("rows_without_system_message", "rows without a system message"),
             ("rows_without_user_message", "rows without a user message"),
         )
-        found = [f"{counts[key]:,} {words}" for key, words in asides if counts[key]]
+        found = [f"{words}: {counts[key]:,}" for key, words in asides if counts[key]]
         if found:
             text.append(f"\nAlso: {'; '.join(found)}")
     if rows:
