@@ -1,12 +1,13 @@
 """Checks a local training file: ``python -m luthier.worker.check_data PATH``, started by the command line.
 
 What it does: writes JSON lines to standard output: ``{"finding": ...}`` for each fault and warning as it is found,
-``{"progress": bytes}`` in between, and one ``{"report": ...}`` at the end. What it does not: print for people, need a server, or
-load torch.
+``{"progress": bytes}`` in between, and one ``{"report": ...}`` at the end; it ends quietly when its reader goes. What it does
+not: print for people, need a server, or load torch.
 """
 
 import argparse
 import gc
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,9 @@ def main() -> None:
     parser.add_argument("--role", choices=("training", "validation"), default="training")
     parser.add_argument("--method", choices=("supervised", "dpo", "reinforcement"), default=None)
     arguments = parser.parse_args()
+    # Ctrl-C, or a reader that is gone: the end, without a word.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     output = sys.stdout.buffer
     # A parsed row has no cycles and goes at once: looking for garbage among its dictionaries costs a quarter of the time.
     gc.set_threshold(100_000)
@@ -35,14 +39,17 @@ def main() -> None:
         tell("progress", num_bytes)
         output.flush()
 
-    report = check_file(
-        arguments.path,
-        role=arguments.role,
-        method=arguments.method,
-        max_line_bytes=from_environment().max_line_bytes,
-        on_finding=lambda finding: tell("finding", finding_to_dict(finding)),
-        on_progress=progress,
-    )
+    try:
+        report = check_file(
+            arguments.path,
+            role=arguments.role,
+            method=arguments.method,
+            max_line_bytes=from_environment().max_line_bytes,
+            on_finding=lambda finding: tell("finding", finding_to_dict(finding)),
+            on_progress=progress,
+        )
+    except OSError as error:
+        sys.exit(f"luthier: {arguments.path} cannot be read: {error.strerror}.")
     tell("report", report.to_dict())
 
 
