@@ -78,7 +78,9 @@ def check(file: Path, method: str | None, validation: Path | None, as_json: bool
         for path, role in files:
             spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) if as_json else None
             findings = Findings(table, spool)
-            reports.append(_run(path, role, method, findings, quiet=quiet))
+            # Where nobody said it, the training file's first row says what both files are for.
+            asked = method or (reports[0]["method"] if reports else None)
+            reports.append(_run(path, role, asked, findings, quiet=quiet))
             all_findings.append(findings)
         printable_output()
         if as_json:

@@ -91,6 +91,13 @@ def test_the_method_decides_what_is_sound(tmp_path: Path) -> None:
     assert "preference rows for preferences (DPO)" in preferences.stdout
 
 
+def test_the_training_file_says_what_the_validation_file_is_for(tmp_path: Path) -> None:
+    preferences = str(EXAMPLES / "formality-dpo" / "train.jsonl")
+    result = luthier("data", "check", preferences, "--validation", _file(tmp_path, SOUND), "--json")
+    assert [r["method"] for r in json.loads(result.stdout)["data"]] == ["dpo", "dpo"]
+    assert result.exit_code == 5
+
+
 def test_what_a_file_holds_cannot_command_the_terminal(tmp_path: Path) -> None:
     row = json.loads(SOUND) | {"\x1b[31m[bold]=cmd()\u202e": 1}
     result = luthier("data", "check", _file(tmp_path, json.dumps(row)))
