@@ -40,13 +40,13 @@ def make_file(path: Path, *, fault_every: int = 0) -> None:
     words = _SENTENCE.split()
 
     def text(low: int, high: int) -> str:
-        return " ".join(draw.choices(words, k=draw.randint(low + 1, high + 1)))
+        return " ".join(draw.choices(words, k=draw.randint(low, high)))
 
     with path.open("wb") as file:
         for number in range(ROWS):
-            messages: list[dict[str, Any]] = [{"role": "system", "content": text(8, 14)}]
+            messages: list[dict[str, Any]] = [{"role": "system", "content": text(11, 17)}]
             for _ in range(draw.choice((2, 2, 3))):
-                messages += [{"role": "user", "content": text(8, 20)}, {"role": "assistant", "content": text(20, 36)}]
+                messages += [{"role": "user", "content": text(11, 23)}, {"role": "assistant", "content": text(23, 39)}]
             if fault_every and number % fault_every == 0:
                 del messages[-1]["role"]
             file.write(orjson.dumps({"messages": messages}, option=orjson.OPT_APPEND_NEWLINE))

@@ -133,7 +133,7 @@ def check_file(
     for line, row, errors in _checked(checker, path, max_line_bytes, report, on_progress):
         for error in errors:
             tell(error)
-        if row is None or any(is_error(error) and error.rule != "blank_line" for error in errors):
+        if row is None or (errors and any(is_error(error) and error.rule != "blank_line" for error in errors)):
             report.num_faulty_rows += 1
         elif checker.row_format is not None:
             assert line.data is not None
