@@ -30,10 +30,11 @@ check: venv-dev  ## format, lint, types, import floors, architecture tests
 	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/python -m pytest tests/architecture
 
-bench: venv-dev  ## measure training, serving, start-up and memory; write benchmarks/baselines/
+bench: venv-dev  ## measure training, serving, start-up, memory and the check of data; write benchmarks/baselines/
 	@$(BIN)/python -m benchmarks.bench_startup
 	@$(BIN)/python -m benchmarks.bench_training
 	@$(BIN)/python -m benchmarks.bench_serving
+	@$(BIN)/python -m benchmarks.bench_data_check
 
 base-model: venv-dev ## make the embedded base model anew: CORPUS=DIR TASKS=DIR (about two hours on two cores; goes on after a stop)
 	@test -n "$(CORPUS)" || { echo "make base-model needs CORPUS=DIR, the folder of the corpus (pretraining/README.md says what is in it)"; exit 2; }

@@ -1,7 +1,7 @@
 """Sends a local file, in one request or in parts, with a bar on standard error once it takes longer than two seconds.
 
 What it does: also the check of a file that is not sent yet (``--dry-run``), by the server's own rule. What it does not: print
-the answer. Called by ``cli/files.py`` and ``cli/jobs_create.py``.
+the answer. Called by ``cli/files.py`` and ``cli/jobs_create.py``; the bar by ``cli/data_check.py`` too.
 """
 
 import io
@@ -42,7 +42,7 @@ def upload(client: "openai.OpenAI", path: Path, purpose: str, *, expires_after: 
     fields: dict[str, Any] = {"purpose": purpose}
     if expires_after is not None:
         fields["expires_after"] = {"anchor": "created_at", "seconds": expires_after}
-    with _bar(path.name, total) as moved:
+    with progress_bar(f"uploading {path.name}", total) as moved:
         if total > MAX_SINGLE_BYTES:
             return _in_parts(client, path, total, fields, moved)
         with _CountedFile(path, moved) as file:
@@ -76,14 +76,16 @@ class _CountedFile(io.FileIO):
 
 
 @contextmanager
-def _bar(name: str, total: int, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[int], None]]:
-    """Yields a function that takes the number of bytes sent so far."""
+def progress_bar(
+    title: str, total: int, *, shown: bool = True, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int], None]]:
+    """Yields a function that takes the number of bytes done so far; the bar appears after two seconds, on a terminal only."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = progress.add_task(f"uploading {name}".replace("[", r"\["), total=total)
+    progress = Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))
+    task = progress.add_task(title.replace("[", r"\["), total=total)
     began = clock()
 
     def moved(sent: int) -> None:

@@ -21,6 +21,10 @@ class RowFormat(StrEnum):
     """``{"messages": [...]}``"""
     PROMPT_COMPLETION = "prompt_completion"
     """``{"prompt": "...", "completion": "..."}``"""
+    PREFERENCE = "preference"
+    """``{"input": {"messages": [...]}, "preferred_output": [...], "non_preferred_output": [...]}``"""
+    REINFORCEMENT = "reinforcement"
+    """``{"messages": [..., the question], any other keys}``"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,10 @@ class LineError:
     """The fault in the API's own wording, without the leading sentence about the job."""
     path: str = ""
     """JSON path of the faulty value, such as ``messages[1].role``; empty for the whole line."""
+    rule: str = "not_json"
+    """Our own stable code, of ``core/data_faults.py``."""
+    column: int = 0
+    """1-based byte column of the value in its line (of what surrounds it, where it is missing); 0 when it was not looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 What it does: splits on the byte ``\\n`` alone (U+2028 and its kin stay inside their strings), takes off a byte order mark
 and the ``\\r`` of CRLF, and reports a line over the cap without holding it. What it does not: parse JSON
-(``validate.py``). Called by ``stage.py``.
+(``parse.py``). Called by ``check.py`` and ``stage.py``.
 """
 
 from collections.abc import Callable, Iterator

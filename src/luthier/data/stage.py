@@ -1,21 +1,22 @@
 """Stage 1: a stored file becomes a ``Dataset``, or the job fails with every fault of the file counted.
 
-What it does: streams the file once, keeps the first 50 faults and the total, checks the file's hash and the minimum
-number of examples. What it does not: tokenize. Called by ``worker/pipelines.py``.
+What it does: streams the file once through the same check as ``luthier data check``, keeps the first 50 faults and the total,
+checks the file's hash and the number of examples. What it does not: judge rows (``check.py``) or tokenize. Called by
+``worker/pipelines.py``.
 """
 
 import hashlib
 from pathlib import Path
-from typing import Literal
 
+from luthier.core.data_report import job_error
 from luthier.core.errors import JobFailure
-from luthier.core.examples import Dataset, LineError, RowFormat, SftExample, SourceLine
+from luthier.core.examples import Dataset, LineError, SftExample, SourceLine
+from luthier.data.check import LEAST_ROWS, FileRole, LineChecker, is_error, rule_of_numbers
 from luthier.data.read import RawLine, read_lines
-from luthier.data.validate import FORMAT_CODE, check_row, format_of, parse_row
+from luthier.data.validate import example_of
 
-MIN_TRAINING_EXAMPLES = 10
+MIN_TRAINING_EXAMPLES = LEAST_ROWS["training"]
 MAX_KEPT_FAULTS = 50
-FileRole = Literal["training", "validation"]
 
 
 class DataFailure(JobFailure):
@@ -30,40 +31,28 @@ class DataFailure(JobFailure):
 class _Collector:
     """Takes lines one by one; memory stays flat once the first fault is found, because no example is needed any more."""
 
-    def __init__(self, file_id: str, message_code: str, max_line_bytes: int) -> None:
+    def __init__(self, file_id: str, checker: LineChecker) -> None:
         self._file_id = file_id
-        self._message_code = message_code
-        self._max_line_bytes = max_line_bytes
-        self.row_format: RowFormat | None = None
+        self._checker = checker
         self.examples: list[SftExample] = []
         self.faults: list[LineError] = []
         self.num_faults = 0
         self.num_lines = 0
 
     def take(self, line: RawLine) -> None:
-        """Check one line."""
+        """Check one line; lines after one that condemns the file are only hashed."""
         self.num_lines += 1
-        outcome = self._check(line)
-        if isinstance(outcome, SftExample):
-            if not self.num_faults:
-                self.examples.append(outcome)
+        if self._checker.hopeless:
             return
-        self.num_faults += 1
-        self.examples.clear()
-        if len(self.faults) < MAX_KEPT_FAULTS:
-            self.faults.append(outcome)
-
-    def _check(self, line: RawLine) -> SftExample | LineError:
-        source = SourceLine(self._file_id, line.number)
-        if line.data is None:
-            message = f"Example {line.number} is longer than the limit of {self._max_line_bytes} bytes for one line."
-            return LineError(source=source, code=FORMAT_CODE, message=message)
-        row = parse_row(line.data, source)
-        if isinstance(row, LineError):
-            return row
-        if self.row_format is None:
-            self.row_format = format_of(row)
-        return check_row(row, self.row_format, source, message_code=self._message_code)
+        row, findings = self._checker.take(line)
+        faults = [finding for finding in findings if is_error(finding)]
+        if faults:
+            self.num_faults += len(faults)
+            self.examples.clear()
+            self.faults += faults[: MAX_KEPT_FAULTS - len(self.faults)]
+        elif row is not None and not self.num_faults:
+            assert self._checker.row_format is not None
+            self.examples.append(example_of(row, self._checker.row_format, SourceLine(self._file_id, line.number)))
 
 
 def collect(file_id: str, path: Path, *, role: FileRole, max_line_bytes: int, sha256: str) -> Dataset:
@@ -80,7 +69,8 @@ def collect(file_id: str, path: Path, *, role: FileRole, max_line_bytes: int, sh
         DataFailure: in OpenAI's codes and wording; ``faults`` lists what is wrong, line by line.
     """
     digest = hashlib.sha256()
-    collector = _Collector(file_id, f"invalid_{role}_file", max_line_bytes)
+    checker = LineChecker(file_id, path, role=role, method="supervised", max_line_bytes=max_line_bytes)
+    collector = _Collector(file_id, checker)
     for line in read_lines(path, max_line_bytes=max_line_bytes, watch=digest.update):
         collector.take(line)
     fingerprint = digest.hexdigest()
@@ -91,33 +81,16 @@ def collect(file_id: str, path: Path, *, role: FileRole, max_line_bytes: int, sh
             param=f"{role}_file",
         )
     if collector.num_faults:
-        raise _failure(role, collector)
-    least = MIN_TRAINING_EXAMPLES if role == "training" else 1
-    if collector.row_format is None or len(collector.examples) < least:
-        raise DataFailure(
-            f"{role.capitalize()} file has {len(collector.examples)} example(s), but must have at least {least} example{'s'[: least > 1]}",
-            code="invalid_n_examples",
-            param=f"{role}_file",
-        )
+        error = job_error(collector.faults[0], role)
+        raise DataFailure(**error, faults=tuple(collector.faults), num_faults=collector.num_faults)
+    number = rule_of_numbers(role, checker.method, len(collector.examples))
+    if number is not None:
+        raise DataFailure(number[1], code="invalid_n_examples", param=f"{role}_file")
+    assert checker.row_format is not None
     return Dataset(
         file_id=file_id,
-        row_format=collector.row_format,
+        row_format=checker.row_format,
         examples=tuple(collector.examples),
         num_lines=collector.num_lines,
         fingerprint=fingerprint,
-    )
-
-
-def _failure(role: FileRole, collector: _Collector) -> DataFailure:
-    first = collector.faults[0]
-    if first.code == FORMAT_CODE:
-        lead = f"The job failed due to a file format error in the {role} file."
-    else:
-        lead = f"The job failed due to an invalid {role} file."
-    return DataFailure(
-        f"{lead} Invalid file format. {first.message}",
-        code=first.code,
-        param=f"{role}_file",
-        faults=tuple(collector.faults),
-        num_faults=collector.num_faults,
     )

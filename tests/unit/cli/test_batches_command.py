@@ -51,9 +51,7 @@ def test_a_faulty_file_ends_with_the_code_of_invalid_data_and_its_lines(run: Run
     result = run("batches", "create", str(path), "--wait")
     assert result.exit_code == 5
     told = " ".join(result.stderr.split())
-    assert "line 1: Missing required parameter: 'method'.; line 2: This line is not parseable as valid JSON." in " ".join(
-        result.stderr.split()
-    )
+    assert "line 1: Missing required parameter: 'method'.; line 2: This line is not parseable as valid JSON." in told
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(("create", "nowhere.jsonl"), 2), (("get", "batch_x"), 4), (("create", "file-x"), 4)])

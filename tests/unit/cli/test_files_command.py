@@ -198,7 +198,7 @@ def test_a_bar_comes_after_two_seconds_and_only_to_a_terminal(monkeypatch: pytes
         console = Console(file=out, force_terminal=terminal, width=80)
         monkeypatch.setattr(upload_module, "Console", lambda stderr: console)
         clock = iter([0.0, now])
-        with upload_module._bar("a[b].jsonl", 100, clock=lambda: next(clock)) as moved:
+        with upload_module.progress_bar("uploading a[b].jsonl", 100, clock=lambda: next(clock)) as moved:
             moved(50)
         return out.getvalue()
 

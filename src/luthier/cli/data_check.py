@@ -1,0 +1,165 @@
+"""``luthier data check``: every fault of a training file, before anything is uploaded.
+
+What it does: starts the check as a process of the workshop, shows its report for people or as JSON, and writes every finding
+as CSV. What it does not: check (``data/check.py``), or lay out the page (``render/data_report.py``).
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from luthier.cli.exit_codes import ExitCode, InvalidData
+from luthier.cli.printing import printable_output
+from luthier.cli.settings_file import read_settings
+from luthier.cli.upload import LOCAL_FILE, progress_bar
+from luthier.core.data_report import CSV_COLUMNS, csv_cells
+from luthier.core.errors import LuthierError
+
+SHOWN = 50
+
+
+class Findings:
+    """The findings of one file: the first ones at hand, all of them on disk when they are to be printed."""
+
+    def __init__(self, table: Any | None, spool: IO[str] | None) -> None:
+        self._table = table
+        self._spool = spool
+        self.first: list[dict[str, Any]] = []
+
+    def add(self, finding: dict[str, Any]) -> None:
+        """Take the next one."""
+        if len(self.first) < SHOWN:
+            self.first.append(finding)
+        if self._table is not None:
+            self._table.writerow(csv_cells(finding))
+        if self._spool is not None:
+            self._spool.write(json.dumps(finding) + "\n")
+
+    def lines(self) -> Iterator[str]:
+        """Every finding as JSON, one by one."""
+        assert self._spool is not None
+        self._spool.seek(0)
+        for line in self._spool:
+            yield line.rstrip("\n")
+
+
+@click.command(epilog="Example: luthier data check train.jsonl --validation valid.jsonl --csv faults.csv")
+@click.argument("file", type=LOCAL_FILE)
+@click.option(
+    "--method",
+    type=click.Choice(["supervised", "dpo", "reinforcement"]),
+    default=None,
+    help="What the rows are for (default: preferences if the first row is one, else supervised).",
+)
+@click.option("--validation", type=LOCAL_FILE, default=None, help="A validation file, checked by its own rules (one row is enough).")
+@click.option("--json", "as_json", is_flag=True, help="Print the reports with every finding as JSON.")
+@click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write every finding as CSV here.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code tells.")
+def check(file: Path, method: str | None, validation: Path | None, as_json: bool, csv_path: Path | None, quiet: bool) -> int:
+    """Check FILE for everything a job would fail over, all at once. Needs no server; ends with 5 when there are faults."""
+    if as_json and quiet:
+        raise click.UsageError("--json and --quiet exclude each other.")
+    files = [(file, "training"), *([] if validation is None else [(validation, "validation")])]
+    reports: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        table = None if csv_path is None else csv.writer(stack.enter_context(_csv_file(csv_path)))
+        if table is not None:
+            table.writerow(CSV_COLUMNS)
+        all_findings: list[Findings] = []
+        for path, role in files:
+            spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) if as_json else None
+            findings = Findings(table, spool)
+            # Where nobody said it, the training file's first row says what both files are for.
+            asked = method or (reports[0]["method"] if reports else None)
+            reports.append(_run(path, role, asked, findings, quiet=quiet))
+            all_findings.append(findings)
+        printable_output()
+        if as_json:
+            _print_json(reports, all_findings)
+        elif not quiet:
+            _print_pages(reports, all_findings)
+    return _end(files, reports, quiet=quiet)
+
+
+def _end(files: list[tuple[Path, str]], reports: list[dict[str, Any]], *, quiet: bool) -> int:
+    """The exit code, or the sentence that ends the command with it."""
+    faulty = [(path, report["num_faults"]) for (path, _), report in zip(files, reports, strict=True) if report["num_faults"]]
+    if not faulty:
+        return ExitCode.DONE
+    if quiet:
+        return ExitCode.DATA_INVALID
+    counts = " and ".join(f"{path} has {number:,} fault{'s'[: number > 1]}" for path, number in faulty)
+    raise InvalidData(f"{counts}. Correct the file and try again: luthier data check {files[0][0]}")
+
+
+def _run(path: Path, role: str, method: str | None, findings: Findings, *, quiet: bool) -> dict[str, Any]:
+    """Run the check of one file in a process of its own; returns the report."""
+    command = [sys.executable, "-m", "luthier.worker.check_data", str(path.resolve()), "--role", role]
+    if method is not None:
+        command += ["--method", method]
+    environ = {**os.environ, **read_settings(data_dir=None).environment()}
+    report: dict[str, Any] | None = None
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environ)
+    try:
+        assert process.stdout is not None
+        with progress_bar(f"checking {path.name}", path.stat().st_size, shown=not quiet) as moved:
+            for line in process.stdout:
+                ((kind, value),) = json.loads(line).items()
+                if kind == "finding":
+                    findings.add(value)
+                elif kind == "progress":
+                    moved(value)
+                else:
+                    report = value
+        code = process.wait()
+    finally:
+        process.kill()
+        process.wait()
+    if code or report is None:
+        raise LuthierError(f"The check of {path} ended with {code} and no report; what it said stands above.")
+    return report
+
+
+@contextmanager
+def _csv_file(path: Path) -> Iterator[IO[str]]:
+    try:
+        file = path.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise click.BadParameter(f"{path} cannot be written ({error.strerror}).", param_hint="--csv") from error
+    with file:
+        yield file
+
+
+def _print_json(reports: list[dict[str, Any]], all_findings: list[Findings]) -> None:
+    """A list of reports; the findings are copied line by line, because there may be millions."""
+    click.echo('{"object": "list", "data": [')
+    for number, (report, findings) in enumerate(zip(reports, all_findings, strict=True)):
+        click.echo(json.dumps(report)[:-1] + ', "findings": [')
+        comma = ""
+        for line in findings.lines():
+            click.echo(comma + line, nl=False)
+            comma = ",\n"
+        click.echo("]}" + "," * (number + 1 < len(reports)))
+    click.echo("]}")
+
+
+def _print_pages(reports: list[dict[str, Any]], all_findings: list[Findings]) -> None:
+    from rich.console import Console
+
+    from luthier.cli.render.data_report import page
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    for report, findings in zip(reports, all_findings, strict=True):
+        for part in page(report, findings.first):
+            console.print(part)
