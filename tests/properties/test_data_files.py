@@ -62,14 +62,14 @@ def _there_and_back(folder: Path, rows: list[Any], form: str, ending: str) -> li
     return _read(folder / "out.jsonl")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(talks(most_turns=1), min_size=1, max_size=5), st.sampled_from([("csv", ".csv"), ("alpaca", ".json")]))
 def test_questions_and_answers_come_back_from_tables_and_alpaca(rows: list[Any], form: tuple[str, str]) -> None:
     with _folder() as folder:
         assert _there_and_back(folder, rows, *form) == rows
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(talks(), min_size=1, max_size=5))
 def test_talks_come_back_from_sharegpt(rows: list[Any]) -> None:
     with _folder() as folder:
@@ -82,9 +82,10 @@ ROLES = {"user": ["user", "Human", "USER", " user"], "assistant": ["assistant", 
 @st.composite
 def broken_lines(draw: st.DrawFn) -> tuple[bytes, dict[str, Any]]:
     """A line with some of the curable faults, and the row that it means."""
+    row: dict[str, Any]
     if draw(st.booleans()):
         row = draw(talks())
-        meant = json.loads(json.dumps(row))
+        meant: dict[str, Any] = json.loads(json.dumps(row))
         for message in row["messages"]:
             message["role"] = draw(st.sampled_from(ROLES[message["role"]]))
     else:
@@ -105,7 +106,7 @@ def broken_lines(draw: st.DrawFn) -> tuple[bytes, dict[str, Any]]:
     return text.encode() + draw(st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\n \r\n"])), meant
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(broken_lines(), min_size=10, max_size=14), st.booleans())
 def test_a_repair_gives_what_was_meant_passes_the_check_and_has_nothing_left_to_do(lines: list[Any], mark: bool) -> None:
     with _folder() as folder:
@@ -120,7 +121,7 @@ def test_a_repair_gives_what_was_meant_passes_the_check_and_has_nothing_left_to_
         assert (folder / "d").read_bytes() == b""
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.binary(max_size=60) | broken_lines().map(lambda entry: entry[0]), max_size=8))
 def test_repairing_any_bytes_twice_is_repairing_once(pieces: list[bytes]) -> None:
     with _folder() as folder:
@@ -131,7 +132,7 @@ def test_repairing_any_bytes_twice_is_repairing_once(pieces: list[bytes]) -> Non
         assert again.still_broken.count == first.still_broken.count
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from(["yes", "no"])), min_size=12, max_size=60),
     st.floats(0.1, 0.9),
