@@ -1,8 +1,8 @@
 """Rows whose prompts are equal, or nearly: groups that must not be torn between training and validation.
 
-What it does: prompts count as equal without regard to case, spaces, punctuation at their ends and digits; with rensa installed
-(``luthier[data]``), also when about nine of ten of their telling words are the same (MinHash). The groups do not depend on the
-order of the rows. What it does not: choose sides (``split.py``).
+What it does: prompts count as equal without regard to case, spaces, punctuation at their ends, and numbers where these are not
+what the rows are about; with rensa installed (``luthier[data]``), also when about nine of ten of their telling words are the
+same (MinHash). The groups do not depend on the order of the rows. What it does not: choose sides (``split.py``).
 """
 
 import hashlib
@@ -23,11 +23,13 @@ _MIN_WORDS = 6
 _COMMON_SHARE = 0.05
 """A word in more than this share of the prompts belongs to the task's wording, and does not tell rows apart."""
 _MIN_COMMON = 5
+_MANY_NUMBERS, _MANY_NUMBERS_SHARE = 10, 0.01
+"""Where more prompts than this (and than this share of all) differ in numbers only, as in sums, numbers are what they are about."""
 
 
 def normal(text: str) -> str:
     """The text without what does not tell prompts apart."""
-    return " ".join(_DIGITS.sub("0", text.casefold()).split()).strip(" .!?,;:")
+    return " ".join(text.casefold().split()).strip(" .!?,;:")
 
 
 def prompts_of(row: Mapping[str, Any]) -> list[str]:
@@ -105,9 +107,11 @@ class Groups:
 def group(prompts: Sequence[Sequence[str]], library: Any | None) -> list[list[int]]:
     """Groups of rows (their numbers), given what each row asks."""
     groups = Groups(len(prompts))
+    about_numbers = _about_numbers(prompts)
     for row, asked in enumerate(prompts):
         for prompt in asked:
-            groups.same(hashlib.blake2b(prompt.encode(), digest_size=16).digest(), row)
+            masked = _key(_DIGITS.sub("0", prompt))
+            groups.same(_key(prompt) if masked in about_numbers else masked, row)
     if library is not None:
         whole = [asked[-1] for asked in prompts]
         common = _common_words(whole)
@@ -117,6 +121,22 @@ def group(prompts: Sequence[Sequence[str]], library: Any | None) -> list[list[in
                 for key in _bands(sorted(words), library):
                     groups.same(key, row)
     return groups.all()
+
+
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _about_numbers(prompts: Sequence[Sequence[str]]) -> set[bytes]:
+    """Keys of the wordings whose numbers must not be left out of account."""
+    variants: dict[bytes, set[bytes]] = {}
+    for asked in prompts:
+        for prompt in asked:
+            masked = _DIGITS.sub("0", prompt)
+            if masked != prompt:
+                variants.setdefault(_key(masked), set()).add(_key(prompt))
+    limit = max(_MANY_NUMBERS, len(prompts) * _MANY_NUMBERS_SHARE)
+    return {key for key, found in variants.items() if len(found) > limit}
 
 
 def _common_words(prompts: Iterable[str]) -> set[str]:

@@ -116,9 +116,10 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _table(delimiter: str) -> Callable[[Path, int], Iterator[SourceRow]]:
+def _table(usual: str) -> Callable[[Path, int], Iterator[SourceRow]]:
     def read(path: Path, max_line_bytes: int) -> Iterator[SourceRow]:
         csv.field_size_limit(max_line_bytes)
+        delimiter = _delimiter(path, usual, max_line_bytes)
         with path.open("r", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             rows = csv.reader(file, delimiter=delimiter)
             header: list[str] | None = None
@@ -142,8 +143,19 @@ def _table(delimiter: str) -> Callable[[Path, int], Iterator[SourceRow]]:
     return read
 
 
+def _delimiter(path: Path, usual: str, max_line_bytes: int) -> str:
+    """The usual one, or a semicolon: where the comma is in numbers, spreadsheets write that."""
+    with path.open("rb") as file:
+        first = file.readline(max_line_bytes)
+    return ";" if usual.encode() not in first and b";" in first else usual
+
+
 def _header(path: Path, cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"{path.name} is not UTF-8. Save it as UTF-8 (spreadsheets call it 'CSV UTF-8').") from error
     if len(set(names)) != len(names) or not all(names):
         raise InvalidRequest(f"The first line of {path.name} must name every column, each once.")
     return names

@@ -98,7 +98,7 @@ def split(path: Path, train: Path, valid: Path, *, share: float, seed: int, max_
         num_groups=len(groups),
         num_grouped=sum(size for size in sizes if size > 1),
         largest_group=max(sizes),
-        method="equal prompts (case, spaces and digits aside)" + (", and MinHash of their words (rensa)" if library is not None else ""),
+        method="equal prompts (case, spaces and numbers aside)" + (", and MinHash of their words (rensa)" if library is not None else ""),
         labels=_table(labels, chosen) if labels is not None else None,
     )
 

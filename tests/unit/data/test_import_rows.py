@@ -54,6 +54,20 @@ def test_a_table_with_quotes_line_ends_and_a_mark_before_it(imports):
     assert "not used: id has a value in 2 rows" in imports.notes
 
 
+def test_a_table_with_semicolons_and_one_in_another_encoding(imports):
+    imports.run(imports.file("a.csv", "text;label\na, b;1,5\n"))
+    assert imports.talks() == [_pair("a, b", "1,5")]
+    imports.output.unlink()
+    for content in ("text,label\na,b\n".encode("utf-16"), "frage,réponse\na,b\n".encode("latin-1")):
+        with pytest.raises(InvalidRequest, match="is not UTF-8"):
+            imports.run(imports.file("b.csv", content))
+    with pytest.raises(BadRows):
+        imports.run(imports.file("c.csv", "text,label\nok,ok\ncafé,b\n".encode("latin-1")))
+    assert imports.notes[-1] == "line 3: it is not UTF-8."
+    with pytest.raises(InvalidRequest, match="must name every column, each once"):
+        imports.run(imports.file("d.csv", "text,text\na,b\n"))
+
+
 def test_the_users_mapping_wins_over_the_guess(imports):
     source = imports.file("a.tsv", "question\tanswer\tgold\nq\tbad\tgood\n")
     imports.run(source, completion="gold")

@@ -40,15 +40,21 @@ def test_long_answers_are_no_labels_and_the_seed_counts(tmp_path):
     assert _split(tmp_path / "b", rows, seed=2)[2] != valid
 
 
-def test_equal_prompts_stay_on_one_side_case_spaces_and_digits_aside(tmp_path):
+def test_equal_prompts_stay_on_one_side_case_spaces_and_numbers_aside(tmp_path):
     words = ["red", "blue", "green", "black", "white", "grey", "pink", "brown"]
     rows = [
         _row(text, f"{text} {i}") for i, w in enumerate(words) for text in (f"paint it {w} 1", f"Paint  it {w} 27.", f"PAINT IT {w} 3!")
     ]
     done, train, valid = _split(tmp_path, rows, share=0.25)
-    sides = [{normal(row["messages"][0]["content"]) for row in part} for part in (train, valid)]
+    sides = [{normal(row["messages"][0]["content"]).split()[2] for row in part} for part in (train, valid)]
     assert sides[0].isdisjoint(sides[1])
     assert (done.num_groups, done.num_grouped, done.largest_group, done.num_valid) == (8, 24, 3, 6)
+
+
+def test_numbers_count_where_rows_are_about_them():
+    sums = [[normal(f"{a} plus {b}?")] for a in range(4) for b in range(4)]
+    assert len(group(sums, None)) == 16
+    assert len(group(sums[:10], None)) == 1
 
 
 def test_a_talk_stays_with_the_talk_that_it_goes_on_from():
@@ -57,7 +63,7 @@ def test_a_talk_stays_with_the_talk_that_it_goes_on_from():
 
 
 def test_prompts_of_every_kind_of_row():
-    assert prompts_of({"prompt": "A 12.", "completion": "x"}) == ["a 0"]
+    assert prompts_of({"prompt": "A 12.", "completion": "x"}) == ["a 12"]
     assert prompts_of({"input": {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "Q?"}]}}) == ["q"]
     assert prompts_of({"messages": [{"role": "user", "content": [{"type": "text", "text": "Part"}]}]}) == ["part"]
     assert prompts_of({"text": "a"}) != prompts_of({"text": "b"})
