@@ -123,6 +123,11 @@ def main() -> None:
         follows = "" if "luthier data" in error.message else f" Try: luthier data {arguments.name} --help"
         print(f"luthier: {_plain(error.message)}{follows}", file=sys.stderr)
         sys.exit(next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1))
+    except OSError as error:  # a full disk, a file that may not be read
+        print(f"luthier: {_plain(str(error))}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

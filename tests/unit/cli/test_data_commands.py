@@ -95,3 +95,12 @@ def test_a_command_that_is_written_wrongly_ends_with_2(tmp_path: Path, arguments
     (tmp_path / "a.csv").write_text("question,answer\nq,a\n", encoding="utf-8")
     assert _run(tmp_path, "data", *arguments).returncode == 2
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_what_the_disk_refuses_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "a", "completion": "b"}\n', encoding="utf-8")
+    result = _run(tmp_path, "data", "fix", "a.jsonl", "-o", "x" * 300)
+    assert result.returncode == 1
+    assert result.stderr.startswith("luthier: ")
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
