@@ -1,13 +1,21 @@
-"""``luthier data``: the commands about local training files. No server is needed."""
+"""``luthier data``: the commands about local training files. No server is needed.
+
+What it does: names the commands; each is loaded when it is asked for. What it does not: any work.
+"""
 
 import click
 
-from luthier.cli.data_check import check
+from luthier.cli.lazy_group import LazyGroup
+
+COMMANDS = {
+    "check": ("luthier.cli.data_check", "check", "Check a training file for everything a job would fail over."),
+    "import": ("luthier.cli.data_import", "import_", "Make a training file of tables, JSON, Parquet, folders or hub data sets."),
+    "export": ("luthier.cli.data_export", "export", "Write a training file as CSV, Alpaca or ShareGPT."),
+    "fix": ("luthier.cli.data_fix", "fix", "Write a repaired copy of a training file, and show what was changed."),
+    "split": ("luthier.cli.data_split", "split", "Split a file into training and validation rows."),
+}
 
 
-@click.group(epilog="Example: luthier data check train.jsonl")
+@click.group(cls=LazyGroup, table=COMMANDS, epilog="Example: luthier data import reviews.csv -o reviews.jsonl")
 def data() -> None:
-    """Check training files before any job reads them."""
-
-
-data.add_command(check)
+    """Check, import, repair and split training files before any job reads them."""

@@ -4,7 +4,6 @@ What it does: every expected error becomes one line on standard error, with the 
 ``cli/exit_codes.py``. What it does not: any work.
 """
 
-import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import click
 
 from luthier import __version__
 from luthier.cli.exit_codes import ExitCode, exit_code_of, next_command
+from luthier.cli.lazy_group import LazyGroup
 from luthier.core.errors import LuthierError
 
 # Command name -> (module, attribute, one line of help). Modules are imported only when their command runs.
@@ -20,7 +20,7 @@ COMMANDS = {
     "serve": ("luthier.cli.serve", "serve", "Start the API, the worker and the engine host on this machine."),
     "doctor": ("luthier.cli.doctor", "doctor", "Check server, key, versions, disk and data directory."),
     "files": ("luthier.cli.files", "files", "Upload, list, read and delete files."),
-    "data": ("luthier.cli.data", "data", "Check training files before any job reads them."),
+    "data": ("luthier.cli.data", "data", "Check, import, repair and split training files before any job reads them."),
     "jobs": ("luthier.cli.jobs", "jobs", "Create, watch, pause, resume and cancel fine-tuning jobs."),
     "trace": ("luthier.cli.trace", "trace", "Show the pipeline trace of a job."),
     "models": ("luthier.cli.models", "models", "List, show and delete served models, add a base model, or give models other names."),
@@ -34,22 +34,8 @@ COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
-    """A group that knows its commands' names and help without importing them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
-        module, attribute, _ = entry
-        return getattr(importlib.import_module(module), attribute)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+class _Luthier(LazyGroup):
+    """The whole command; its own part is what an error comes to."""
 
     def main(
         self,
@@ -112,7 +98,8 @@ def _tell(message: str, following: str | None) -> None:
 
 
 @click.group(
-    cls=_LazyGroup,
+    cls=_Luthier,
+    table=COMMANDS,
     epilog="Example: luthier jobs create --training-file train.jsonl --wait",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

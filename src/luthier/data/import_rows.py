@@ -1,0 +1,133 @@
+"""Makes an ordinary training file of rows from elsewhere.
+
+What it does: reads a source, settles its columns from its first rows, maps and checks every row, and writes chat rows; a row
+that cannot be mapped is named with its place. What it does not: print, or change what a text says. Called by
+``worker/prepare_data.py``.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+
+import orjson
+
+from luthier.core.errors import LuthierError
+from luthier.core.examples import LineError, RowFormat, SourceLine
+from luthier.data.columns import CannotMap, ColumnMap, chat_row, guess
+from luthier.data.new_file import new_file
+from luthier.data.source_files import Fetch, rows_of
+from luthier.data.sources import SourceRow
+from luthier.data.validate import check_row
+
+SHOWN_FAULTS = 50
+_LOOKED_AT = 100
+
+
+class BadRows(LuthierError):
+    """Rows do not fit; nothing was written."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """What became of a source's rows."""
+
+    num_rows: int = 0
+    num_bad: int = 0
+    faults: list[str] = field(default_factory=list)
+    """The first bad rows: place and reason."""
+    unused: Counter[str] = field(default_factory=Counter)
+    """Column -> rows with a value in it that found no place."""
+
+    def refuse(self, row: SourceRow, reason: str) -> None:
+        """Take down a bad row."""
+        self.num_bad += 1
+        if len(self.faults) < SHOWN_FAULTS:
+            self.faults.append(f"{row.place}: {reason}")
+
+
+def import_rows(
+    sources: list[str],
+    output: Path,
+    *,
+    said: Mapping[str, str],
+    skip_bad: bool,
+    max_line_bytes: int,
+    note: Callable[[str], None],
+    fetch: Fetch | None = None,
+) -> Imported:
+    """Write the chat rows of all sources to ``output``, in their order.
+
+    Args:
+        sources: paths, or ``hf://OWNER/NAME``.
+        output: the new file.
+        said: field -> column, as the user gave it.
+        skip_bad: write the good rows although there are bad ones.
+        max_line_bytes: the longest line.
+        note: is told the mapping of each source, bad rows and unused columns, line by line.
+        fetch: see ``rows_of``.
+
+    Raises:
+        BadRows: rows cannot be mapped and ``skip_bad`` is not set, or there is no good row; nothing was written.
+        InvalidRequest: a source, a mapping or the output's name cannot be used.
+    """
+    total = Imported()
+    with new_file(output) as file:
+        for source in sources:
+            lead = f"{source}: " if len(sources) > 1 else ""
+            rows = rows_of(source, max_line_bytes=max_line_bytes, note=note, fetch=fetch)
+            for line in _mapped(rows, said, total, lead, note):
+                file.write(line)
+        _tell(total, note)
+        if total.num_bad and not skip_bad:
+            raise BadRows(
+                f"{total.num_bad:,} of {total.num_bad + total.num_rows:,} rows cannot be mapped; nothing was written. "
+                "Mend them, map other columns, or leave them out with --skip-bad."
+            )
+        if not total.num_rows:
+            raise BadRows("There is no row to import; nothing was written.")
+    return total
+
+
+def _mapped(rows: Iterator[SourceRow], said: Mapping[str, str], total: Imported, lead: str, note: Callable[[str], None]) -> Iterator[bytes]:
+    head = list(islice(rows, _LOOKED_AT))
+    columns = dict.fromkeys(column for row in head for column in row.value or ())
+    if not columns:
+        for row in head:
+            total.refuse(_at(lead, row), row.fault or "it has no columns.")
+        head = []
+        mapping = ColumnMap({})
+    else:
+        mapping = guess(columns, said)
+        note(f"{lead}columns: {mapping.describe(columns)}")
+    for found in chain(head, rows):
+        row = _at(lead, found)
+        if row.value is None:
+            total.refuse(row, row.fault)
+            continue
+        try:
+            made = chat_row(row.value, mapping, total.unused)
+        except CannotMap as error:
+            total.refuse(row, str(error))
+            continue
+        # The row's own place is named, so the example's number in the API's wording is taken off.
+        outcome = check_row(made, RowFormat.CHAT, SourceLine("", 0), message_code="")
+        if isinstance(outcome, LineError):
+            total.refuse(row, outcome.message.removeprefix("Example 0, ").removeprefix("Example 0 "))
+            continue
+        total.num_rows += 1
+        yield orjson.dumps(made, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _at(lead: str, row: SourceRow) -> SourceRow:
+    return SourceRow(lead + row.place, row.value, row.fault) if lead else row
+
+
+def _tell(total: Imported, note: Callable[[str], None]) -> None:
+    for fault in total.faults:
+        note(fault)
+    if total.num_bad > len(total.faults):
+        note(f"... and {total.num_bad - len(total.faults):,} more")
+    for column, count in total.unused.items():
+        note(f"not used: {column} has a value in {count:,} rows")

@@ -1,0 +1,48 @@
+"""A new file appears whole or not at all, and never in place of another one.
+
+What it does: writes beside the final name and puts the file there at the end. What it does not: know what is written. Called
+by ``import_rows.py``, ``export_rows.py``, ``repair.py`` and ``split.py``.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from luthier.core.errors import InvalidRequest
+
+
+def refuse_existing(path: Path) -> None:
+    """Say that a file is there already.
+
+    Raises:
+        InvalidRequest: it exists, or its folder does not.
+    """
+    if path.exists() or path.is_symlink():
+        raise InvalidRequest(f"{path} exists already, and nothing is ever overwritten. Choose another name, or move it away.")
+    if not path.parent.is_dir():
+        raise InvalidRequest(f"The folder {path.parent} does not exist.")
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that gets its name when the block ends well; an error in the block leaves nothing behind.
+
+    Raises:
+        InvalidRequest: the name is taken, or its folder does not exist.
+    """
+    refuse_existing(path)
+    half = path.with_name(f".{path.name}.part")
+    try:
+        with half.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(half, path)  # unlike a rename, a link refuses a name that was taken meanwhile
+        except OSError:
+            refuse_existing(path)
+            half.rename(path)  # a disk without links
+    finally:
+        half.unlink(missing_ok=True)

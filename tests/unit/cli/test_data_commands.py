@@ -1,0 +1,106 @@
+"""``luthier data``: the guide's walk, exit codes and streams, through real processes."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+GUIDE = (ROOT / "docs" / "guides" / "prepare-your-data.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("LUTHIER_")}
+    command = [sys.executable, "-m", "luthier.cli.main", *arguments]
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, encoding="utf-8", check=False)
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[subprocess.CompletedProcess[str]]]:
+    """The folder in which the guide's lines were run, and what each gave."""
+    folder = tmp_path_factory.mktemp("walk")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    lines = [line for kind, block in BLOCKS if not kind for line in block.splitlines()]
+    done = []
+    for line in lines:
+        command, _, comment = line.partition("#")
+        name, *arguments = shlex.split(command)
+        assert name == "luthier"
+        done.append(_run(folder, *arguments))
+        expected = 5 if "ends with 5" in comment else 0
+        assert done[-1].returncode == expected, (line, done[-1].stderr)
+    return folder, done
+
+
+def test_the_walk_of_the_guide_runs_and_prints_what_the_guide_shows(walk) -> None:
+    folder, done = walk
+    outputs = [result.stderr + result.stdout for result in done]
+    shown = [block for kind, block in BLOCKS if kind == "text"]
+    assert len(shown) == 3
+    for block in shown:
+        assert any(block in output for output in outputs), block
+    assert (folder / "fixed.diff").read_text(encoding="utf-8").startswith("--- broken.jsonl\n+++ fixed.jsonl\n")
+
+
+def test_figures_go_to_standard_output_and_notes_to_standard_error(walk) -> None:
+    folder, done = walk
+    assert done[0].stdout == "faq.jsonl: 10 rows\n"
+    assert done[0].stderr.startswith("columns: ")
+    splits = [result.stdout.splitlines() for result in done if "faq.train.jsonl" in result.stdout]
+    assert splits[0][:2] == ["faq.train.jsonl: 8 rows", "faq.valid.jsonl: 2 rows (20.0% of 10; asked for 20.0%)"]
+    assert (folder / "faq.train.jsonl").read_text(encoding="utf-8").count("\n") == 8
+
+
+def test_what_is_there_is_never_overwritten(walk) -> None:
+    folder, _ = walk
+    before = (folder / "faq.jsonl").read_bytes()
+    result = _run(folder, "data", "import", "examples/data/faq.csv", "-o", "faq.jsonl")
+    assert result.returncode == 2
+    assert "faq.jsonl exists already" in result.stderr
+    assert (folder / "faq.jsonl").read_bytes() == before
+
+
+def test_lines_that_nothing_cures_end_with_5(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{nope\n{"prompt": "a", "completion": "b"}\n', encoding="utf-8")
+    result = _run(tmp_path, "data", "fix", "a.jsonl", "-o", "b.jsonl")
+    assert result.returncode == 5
+    assert result.stderr == (
+        "luthier: No cure makes JSON objects of 1 line (1); they stand in the copy as they were. Try: luthier data fix --help\n"
+    )
+    assert (tmp_path / "b.jsonl").exists()
+
+
+def test_a_files_words_reach_the_terminal_as_text(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,answer,\x1b[31mred\nq,a,\n", encoding="utf-8")
+    result = _run(tmp_path, "data", "import", "a.csv", "-o", "b.jsonl")
+    assert result.returncode == 0
+    assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("import", "a.csv", "-o", "b.jsonl", "--map", "prompt"),
+        ("import", "a.csv", "-o", "b.jsonl", "--map", "wrong=question"),
+        ("split", "a.csv", "--valid", "1"),
+        ("export", "a.csv", "--to", "xml", "-o", "b"),
+    ],
+)
+def test_a_command_that_is_written_wrongly_ends_with_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "a.csv").write_text("question,answer\nq,a\n", encoding="utf-8")
+    assert _run(tmp_path, "data", *arguments).returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_what_the_disk_refuses_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "a", "completion": "b"}\n', encoding="utf-8")
+    result = _run(tmp_path, "data", "fix", "a.jsonl", "-o", "x" * 300)
+    assert result.returncode == 1
+    assert result.stderr.startswith("luthier: ")
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
