@@ -170,7 +170,7 @@ def _part_text(part: object, param: str) -> str:
             f"Invalid type for '{param}': expected an object, but got {type_name(part)} instead.", code="invalid_type", param=param
         )
     kind = part.get("type")
-    if kind not in _TEXT_PARTS:
+    if not isinstance(kind, str) or kind not in _TEXT_PARTS:
         shown = str(kind)[:64]
         raise _unsupported_value(f"{param}.type", f"Invalid content type. {shown} is not supported by this model, only text is.")
     text = part.get(_TEXT_PARTS[kind])
