@@ -13,6 +13,7 @@ import json
 import math
 import os
 import random
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ import openai
 import psutil
 
 from benchmarks.bench_startup import memory_megabytes
-from benchmarks.large_database import build
+from benchmarks.large_database import EVENTS_PER_JOB, JOBS, build, counts
 from benchmarks.measured import Server, median, record, serving
 
 AT_ONCE = 50
@@ -32,7 +33,6 @@ ROUNDS = 3
 UPLOAD_BYTES = 8 * 1024 * 1024
 MAX_TOKENS = 48
 REPEATS = 60
-EVENTS_PER_JOB = 100
 BOUND_MS = 300.0
 ROW = json.dumps({"messages": [{"role": "user", "content": "hello " * 40}, {"role": "assistant", "content": "there " * 40}]}) + "\n"
 
@@ -173,7 +173,8 @@ def _some_ids(http: httpx2.Client, path: str, limit: int) -> list[str]:
 def main() -> None:
     """Measure and record."""
     parser = argparse.ArgumentParser(description="Uploads and chats at once; lists over a large database.")
-    parser.add_argument("--jobs", type=int, default=100_000, help="jobs of the large database, 100 events each")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="jobs of the large database, 100 events each")
+    parser.add_argument("--database", type=Path, help="a large database that was built before: `python -m benchmarks.large_database FILE`")
     parser.add_argument("--only", choices=("crowd", "lists"), help="half of it, and no baseline")
     options = parser.parse_args()
     results: dict[str, Any] = {"load of the machine before": {"one_minute": round(os.getloadavg()[0], 2)}}
@@ -184,10 +185,13 @@ def main() -> None:
         sizes: dict[str, Any] = {}
 
         def prepare(data_dir: Path) -> None:
-            started = time.perf_counter()
-            size = build(data_dir / "state.db", jobs=options.jobs, events_per_job=EVENTS_PER_JOB)
-            sizes.update(jobs=options.jobs, events=options.jobs * EVENTS_PER_JOB, files=2 * options.jobs, gb=round(size / 1e9, 2))
-            sizes["build_s"] = round(time.perf_counter() - started, 1)
+            database = data_dir / "state.db"
+            if options.database is None:
+                build(database, jobs=options.jobs, events_per_job=EVENTS_PER_JOB)
+            else:
+                data_dir.mkdir(parents=True)
+                shutil.copyfile(options.database, database)
+            sizes.update(counts(database), gb=round(database.stat().st_size / 1e9, 2))
 
         with serving(prepare) as server:
             results |= {"large database": {**sizes, "serve_to_ready_s": round(server.ready_seconds, 1)}, **lists(server)}

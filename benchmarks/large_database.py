@@ -1,14 +1,18 @@
 """A database as it stands after years of use: many finished jobs with all their events and files.
 
 What it does: fills a new, migrated SQLite file by set-wise SQL, ids as random as real ones. What it does not: make bytes of
-files or run folders; nothing that it makes is waiting for a worker. Called by ``bench_load.py``.
+files or run folders; nothing that it makes is waiting for a worker. Called by ``bench_load.py``; by hand:
+``python -m benchmarks.large_database FILE``.
 """
 
+import argparse
 import sqlite3
 from pathlib import Path
 
 from luthier.storage.database import migrate
 
+JOBS = 100_000
+EVENTS_PER_JOB = 100
 TEAMS = 50
 """Different values of the metadata key ``team``."""
 RARE_EVERY = 20_000
@@ -30,7 +34,7 @@ INSERT INTO jobs (id, created_at, model, base, status, training_file, training_s
 SELECT 'ftjob-' || hex(randomblob(12)), 1700000000 + n * 60, 'gpt-4o-mini-2024-07-18', 'luthier-mini', 'succeeded',
   (SELECT id FROM files WHERE seq = 2 * n - 1), lower(hex(randomblob(32))), 'supervised', 0,
   '{{"n_epochs": 3, "batch_size": 1, "learning_rate_multiplier": 1.8}}', '{{}}', n, 'demo',
-  json_object('team', CASE WHEN n % {RARE_EVERY} = 0 THEN 'rare' ELSE 'team-' || n % {TEAMS} END),
+  json_object('team', CASE WHEN n % {RARE_EVERY} = 0 THEN 'rare' ELSE 'team-' || (n % {TEAMS}) END),
   'ft:gpt-4o-mini-2024-07-18:luthier:demo:' || substr(hex(randomblob(4)), 1, 8), 1700000000 + n * 60 + 50, 30000,
   json_array((SELECT id FROM files WHERE seq = 2 * n)), 0, 2, 0, 100
 FROM series"""
@@ -62,3 +66,25 @@ def build(path: Path, *, jobs: int, events_per_job: int) -> int:
     finally:
         connection.close()
     return path.stat().st_size
+
+
+def counts(path: Path) -> dict[str, int]:
+    """How many jobs, events and files there are."""
+    connection = sqlite3.connect(path)
+    try:
+        # The largest ``seq``: nothing was ever removed, and counting ten million rows takes longer than a list may.
+        names = {"jobs": "jobs", "events": "job_events", "files": "files"}
+        return {name: connection.execute(f"SELECT max(seq) FROM {table}").fetchone()[0] for name, table in names.items()}
+    finally:
+        connection.close()
+
+
+def main() -> None:
+    """Build one by hand."""
+    parser = argparse.ArgumentParser(description="Make a database with 100,000 jobs and 10 million events.")
+    parser.add_argument("file", type=Path)
+    print(f"{build(parser.parse_args().file, jobs=JOBS, events_per_job=EVENTS_PER_JOB) / 1e9:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()

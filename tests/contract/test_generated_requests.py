@@ -53,7 +53,7 @@ def test_our_document(populated: PopulatedServer) -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_openais_document_at_length(populated: PopulatedServer) -> None:
-    report = run_openai(populated, 250)
+    report = run_openai(populated, 140)
     check(report)
     assert report.cases >= NIGHTLY_CASES
 
@@ -61,6 +61,6 @@ def test_openais_document_at_length(populated: PopulatedServer) -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_our_document_at_length(populated: PopulatedServer) -> None:
-    report = run_ours(populated, 200)
+    report = run_ours(populated, 95)
     check(report)
     assert report.cases >= NIGHTLY_CASES

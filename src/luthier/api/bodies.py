@@ -60,10 +60,7 @@ def _is_too_deep(plain: object) -> bool:
     level = [plain]
     for _ in range(MAX_DEPTH + 1):
         level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            inner for outer in level if isinstance(outer, dict | list) for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
         if not level:
             return False

@@ -186,7 +186,7 @@ def _responses(operation: str, refs: dict[Any, Plain]) -> Plain:
     if operation in ANSWERS:
         content["application/json"] = {"schema": refs[ANSWERS[operation], "serialization"]}
     if operation in STREAMED:
-        content["text/event-stream"] = {"schema": _TEXT}
+        content["text/event-stream"] = {}
     return {"200": {"description": "Success.", "content": content}, **found}
 
 
@@ -194,9 +194,9 @@ def openapi_document(app: FastAPI) -> Plain:
     """The document. An operation that is missing in the tables has a success of unknown content; a test names it."""
     document = get_openapi(title="Luthier", version=__version__, routes=app.routes)
     bodies = _bodies(app)
-    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(objects.ErrorReply, "serialization"), (objects.NotReady, "serialization")]
-    wanted += [(shape, "serialization") for shape in ANSWERS.values()]
-    wanted += [(body.schema, "validation") for body in bodies.values()]
+    shapes: list[type[BaseModel]] = [objects.ErrorReply, objects.NotReady, *ANSWERS.values()]
+    answers: list[tuple[type[BaseModel], JsonSchemaMode]] = [(shape, "serialization") for shape in shapes]
+    wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [*answers, *((body.schema, "validation") for body in bodies.values())]
     refs, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REF)
     for path, methods in document["paths"].items():
         for method, operation in methods.items():

@@ -202,7 +202,10 @@ def _plain_message(message: ChatMessage, index: int) -> dict[str, Any]:
     needed = {"tool": "tool_call_id", "function": "name"}.get(message.role)
     if needed is not None and not getattr(message, needed):
         name = f"{param}.{needed}"
-        raise InvalidRequest(f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
+        if getattr(message, needed) is None:
+            raise InvalidRequest(f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
+        text = f"Invalid '{name}': empty string. Expected a string with minimum length 1, but got an empty string instead."
+        raise InvalidRequest(text, code="string_below_min_length", param=name)
     if message.name is not None:
         plain["name"] = message.name
     if message.tool_call_id is not None:

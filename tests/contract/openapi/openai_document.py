@@ -48,8 +48,22 @@ CORRECTIONS = (
     Correction("OpenAIFile.properties.expires_at", _REAL_NULL, _or_null),
     Correction("OpenAIFile.properties.status_details", _REAL_NULL, _or_null),
     Correction("OpenAIFile.properties.purpose", "`evals` is taken at creation and shown (reference, section 1.1)", _also("evals")),
-    Correction("ListFilesResponse.properties.first_id", _NO_ITEMS, _or_null),
-    Correction("ListFilesResponse.properties.last_id", _NO_ITEMS, _or_null),
+    *(
+        Correction(f"{name}.properties.{field}", _NO_ITEMS, _or_null)
+        for name in ("ListFilesResponse", "ChatCompletionList", "ChatCompletionMessageList", "ResponseItemList")
+        for field in ("first_id", "last_id")
+    ),
+    Correction(
+        "ChatCompletionMessageList.properties.data.items.allOf.0",
+        "the list is of the messages that were asked, and the document's own example shows a user's",
+        lambda _: {"type": "object", "required": ["role", "content"], "properties": {"role": {"type": "string"}}},
+    ),
+    Correction("ModelResponseProperties.properties.user", "null in the document's own example of a response", _or_null),
+    Correction(
+        "paths./responses/input_tokens.post.requestBody.content",
+        "the same fields as a web form: no client sends one, and bodies here are JSON",
+        lambda content: {"application/json": content["application/json"]},
+    ),
     Correction("FineTuningJob.properties.status", "the document's own example of a pause (decision D3)", _also("paused")),
     Correction(
         "CreateCompletionResponse.properties.choices.items.properties.logprobs.anyOf.0.properties.token_logprobs.items",
@@ -75,7 +89,9 @@ def _translated(node: Any) -> Any:
         return [_translated(item) for item in node]
     if not isinstance(node, dict):
         return node
-    found = {key: _translated(value) for key, value in node.items()}
+    # Discriminators without a mapping promise names of schemas, where the values are types; ``oneOf`` decides as well without them.
+    named = {key: value for key, value in node.items() if key != "discriminator" or "mapping" in value}
+    found = {key: _translated(value) for key, value in named.items()}
     for word, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if isinstance(found.get(word), bool):
             found.update({word: found.pop(bound)} if found.pop(word) else {})
@@ -88,11 +104,11 @@ def _translated(node: Any) -> Any:
 
 
 def _correct(document: Plain, correction: Correction) -> None:
-    keys = correction.where.split(".")
-    node: Any = document if keys[0] == "paths" else document["components"]["schemas"]
-    for key in keys[:-1]:
-        node = node[int(key) if isinstance(node, list) else key]
-    node[keys[-1]] = correction.change(node[keys[-1]])
+    node: Any = document if correction.where.startswith("paths.") else document["components"]["schemas"]
+    *keys, last = (int(key) if key.isdigit() and key != "200" else key for key in correction.where.split("."))
+    for key in keys:
+        node = node[key]
+    node[last] = correction.change(node[last])
 
 
 def _stream_of_completions(schemas: Plain) -> Plain:
@@ -123,3 +139,13 @@ def openai_document() -> Plain:
             kept = {status: answer for status, answer in operation["responses"].items() if not status.startswith("4")}
             operation["responses"] = {**kept, "4XX": refused, "5XX": refused}
     return document
+
+
+def property_names(node: Any) -> set[str]:
+    """Every name of a field that the document knows anywhere."""
+    if isinstance(node, list):
+        return set().union(*map(property_names, node)) if node else set()
+    if not isinstance(node, dict):
+        return set()
+    own = set(node["properties"]) if isinstance(node.get("properties"), dict) else set()
+    return own.union(*map(property_names, node.values())) if node else own

@@ -40,11 +40,20 @@ class FunctionCall(OpenModel):
     arguments: str
 
 
+def _no_custom_tool(kind: object) -> object:
+    if kind == "custom":
+        raise refusal("unsupported_value", "Unsupported value: custom tools are not supported with this model, only functions are.")
+    return kind
+
+
+FunctionType = Annotated[Literal["function"], BeforeValidator(_no_custom_tool)]
+
+
 class ToolCall(OpenModel):
     """One call of an assistant message."""
 
     id: Annotated[str, Field(min_length=1, max_length=256)]
-    type: Literal["function"] = "function"
+    type: FunctionType = "function"
     function: FunctionCall
 
 
@@ -72,16 +81,10 @@ class FunctionDefinition(WireModel):
     strict: bool | None = None
 
 
-def _no_custom_tool(kind: object) -> object:
-    if kind == "custom":
-        raise refusal("unsupported_value", "Unsupported value: custom tools are not supported with this model, only functions are.")
-    return kind
-
-
 class Tool(WireModel):
     """One of ``tools``."""
 
-    type: Annotated[Literal["function"], BeforeValidator(_no_custom_tool)]
+    type: FunctionType
     function: FunctionDefinition
 
 

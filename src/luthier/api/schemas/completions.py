@@ -53,9 +53,9 @@ class CompletionRequest(WireModel):
     """A completion request."""
 
     model: ModelName
-    prompt: Annotated[
-        list[str | tuple[int, ...]], BeforeValidator(_prompts, json_schema_input_type=str | _Prompts | _TokenIds | None)
-    ] = Field(default_factory=lambda: [""])
+    prompt: Annotated[list[str | tuple[int, ...]], BeforeValidator(_prompts, json_schema_input_type=str | _Prompts | _TokenIds | None)] = (
+        Field(default_factory=lambda: [""])
+    )
     max_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
