@@ -66,3 +66,27 @@ def test_what_is_not_too_deep_comes_back(server: ApiServer) -> None:
 def test_many_shallow_objects_are_not_deep(server: ApiServer) -> None:
     messages = [{"role": "user", "content": [{"type": "text", "text": "x"}]}] * 200
     assert post(server, "/chat/completions", {"model": BASE, "messages": messages})[0] == 200
+
+
+def test_an_earlier_call_of_a_custom_tool_is_refused_by_name(server: ApiServer) -> None:
+    call = {"id": "call_1", "type": "custom", "custom": {"name": "look", "input": "x"}}
+    status, answer = post(server, "/chat/completions", {"model": BASE, "messages": [{"role": "assistant", "tool_calls": [call]}]})
+    assert (status, answer["error"]["code"], answer["error"]["param"]) == (400, "unsupported_value", "messages[0].tool_calls[0].type")
+    assert "custom tools are not supported" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(("role", "field"), [("tool", "tool_call_id"), ("function", "name")])
+@pytest.mark.parametrize(("value", "code"), [(None, "missing_required_parameter"), ("", "string_below_min_length")])
+def test_an_empty_name_is_not_a_missing_one(server: ApiServer, role: str, field: str, value: str | None, code: str) -> None:
+    status, answer = post(server, "/chat/completions", {"model": BASE, "messages": [{"role": role, "content": "x", field: value}]})
+    assert (status, answer["error"]["code"], answer["error"]["param"]) == (400, code, f"messages[0].{field}")
+
+
+@pytest.mark.parametrize("path", ["", "/input_items"])
+def test_what_is_to_be_included_is_checked(server: ApiServer, path: str) -> None:
+    _, response = post(server, "/responses", {"model": BASE, "input": "x"})
+    with server.http() as http:
+        known = http.get(f"/v1/responses/{response['id']}{path}", params={"include": "message.output_text.logprobs"})
+        unknown = http.get(f"/v1/responses/{response['id']}{path}", params={"include": "everything"})
+    assert known.status_code == 200
+    assert (unknown.status_code, unknown.json()["error"]["code"], unknown.json()["error"]["param"]) == (400, "invalid_value", "include[0]")
