@@ -87,7 +87,10 @@ _EVERYWHERE = (
     Difference(
         "fields together",
         "Rules between fields stand in no schema.",
-        lambda a: _refused(a, "invalid_parameter_combination") or (_refused(a) and "One of" in _message(a)),
+        lambda a: (
+            _refused(a, "invalid_parameter_combination")
+            or (_refused(a) and ("One of" in _message(a) or "is not one of 'labels'" in _message(a)))
+        ),
     ),
     Difference(
         "an answer needs content",
@@ -104,7 +107,7 @@ _EVERYWHERE = (
     Difference(
         "contents of files",
         "Lines and names of files are checked by purpose (reference, section 1.2).",
-        lambda a: _refused(a) and a.operation.endswith(("/files", "/complete", "/parts")) and a.error.get("code") is None,
+        lambda a: _refused(a) and a.operation.endswith(("/files", "/uploads", "/complete", "/parts")) and a.error.get("code") is None,
     ),
     Difference(
         "only the URL and the key are odd",
@@ -157,6 +160,11 @@ FROM_OPENAI: tuple[Difference, ...] = (
         "no filter",
         "An empty `metadata` filters nothing, and `metadata=null` asks for objects without any (reference, section 2.4).",
         lambda a: a.check == "AcceptedNegativeData" and re.search(r"[?&]metadata=(null)?(&|$)", str(a.response.request.url)) is not None,
+    ),
+    Difference(
+        "keys with brackets",
+        "A key of metadata may hold any characters, so what looks like an object inside an object is a key.",
+        lambda a: a.check == "AcceptedNegativeData" and re.search(r"[?&]metadata%5B[^=]*%5D%5B", str(a.response.request.url)) is not None,
     ),
     Difference(
         "names of functions",
