@@ -8,7 +8,7 @@ RECIPE ?= cpu
 TOKENS ?= $(if $(filter gpu,$(RECIPE)),400000000,25000000)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench base-model clean venv venv-dev docs
+.PHONY: help demo serve test nightly check bench base-model clean venv venv-dev docs
 
 help:            ## print this list
 	@echo "Luthier - make targets (options of the command behind a target: ARGS='...')"
@@ -22,6 +22,9 @@ serve: venv      ## start the server on 127.0.0.1:8000 (ARGS='--port 9000 --data
 
 test: venv-dev   ## run all tests (ARGS='-k name' for some)
 	@$(BIN)/python -m pytest $(ARGS)
+
+nightly: venv-dev ## run what is too long for every change: 5,000 generated requests for each OpenAPI document
+	@$(BIN)/python -m pytest -m nightly $(ARGS)
 
 check: venv-dev  ## format, lint, types, import floors, architecture tests
 	@$(BIN)/ruff format --check .

@@ -6,14 +6,20 @@ test_readme_tree.py (to compare): the pages cannot lag behind the code.
 """
 
 import ast
+import contextlib
 import dataclasses
+import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import GenericAlias
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "luthier"
@@ -141,8 +147,8 @@ def trace_events_page() -> str:
     return "".join(parts)
 
 
-def route_table() -> list[tuple[str, str, str]]:
-    """Method, path and first sentence of every route of the API, without the framework's own."""
+@contextlib.contextmanager
+def _app() -> "Iterator[FastAPI]":
     from luthier.api.app import create_app
     from luthier.api.deps import build_services
     from luthier.core.settings import Settings
@@ -151,14 +157,27 @@ def route_table() -> list[tuple[str, str, str]]:
         settings = Settings(data_dir=Path(folder))
         settings.api_key_file.write_text("sk-none")
         services = build_services(settings)
-        app = create_app(settings, services)
+        yield create_app(settings, services)
+        services.database.close()
+
+
+def route_table() -> list[tuple[str, str, str]]:
+    """Method, path and first sentence of every route of the API, without the framework's own."""
+    with _app() as app:
         rows = [
             (method.upper(), path, first_sentence(operation.get("description") or operation.get("summary")))
             for path, operations in app.openapi()["paths"].items()
             for method, operation in operations.items()
         ]
-        services.database.close()
     return sorted(rows, key=lambda row: (row[1], row[0]))
+
+
+def openapi_page() -> str:
+    """The OpenAPI document, as ``GET /v1/luthier/openapi.json`` answers it."""
+    from luthier.api.openapi import openapi_document
+
+    with _app() as app:
+        return json.dumps(openapi_document(app), indent=1, ensure_ascii=False) + "\n"
 
 
 def endpoints_page() -> str:
@@ -168,7 +187,8 @@ def endpoints_page() -> str:
         "# Endpoints\n\n" + PAGE_NOTE + "\nShapes, ids, cursors and wording are OpenAI's. Every `/v1` route needs "
         "`Authorization: Bearer KEY` (the first key stands in `api_key` in the data directory) of a key with the role in the last column, "
         "or a higher one ([keys and limits](../guides/keys-and-limits.md)); a key in a query string is never accepted. "
-        "What is not in this table answers 404 in the API's own error form. `/v1/luthier/...` is ours.\n\n"
+        "What is not in this table answers 404 in the API's own error form. `/v1/luthier/...` is ours. With all parameters, bodies and "
+        "answers the same table is an OpenAPI document: [openapi.json](openapi.json), served at `/v1/luthier/openapi.json`.\n\n"
         + _table(("method", "path", "what it does", "role"), rows)
     )
 
@@ -222,6 +242,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/settings.md": settings_page,
     "docs/reference/trace-events.md": trace_events_page,
     "docs/reference/endpoints.md": endpoints_page,
+    "docs/reference/openapi.json": openapi_page,
     "docs/reference/commands.md": commands_page,
     "docs/reference/luthier-mini.md": base_model_page,
 }

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,11 @@ def new_services(folder: Path, engine: FakeEngine, **changes: Any) -> Services:
 
 
 class ApiServer:
-    """One running API."""
+    """One running API; ``prepare`` may replace some of its services before it starts."""
 
-    def __init__(self, folder: Path, **changes: Any) -> None:
+    def __init__(self, folder: Path, *, prepare: Callable[[Services], Services] = lambda services: services, **changes: Any) -> None:
         self.engine = FakeEngine().start()
-        self.services = new_services(folder, self.engine, **changes)
+        self.services = prepare(new_services(folder, self.engine, **changes))
         self.app = create_app(self.services.settings, self.services)
         config = uvicorn.Config(self.app, host="127.0.0.1", port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)

@@ -6,8 +6,8 @@ FastAPI's own body reading is not used: it accepts NaN, knows no size limit and 
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import orjson
 from fastapi import Request
@@ -20,6 +20,8 @@ from luthier.core.errors import InvalidRequest
 from luthier.jobs.queue import RetryMark
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 128
+"""Most levels of objects and arrays inside each other: orjson reads 1024 and writes 254, and answers repeat parts of bodies."""
 # Larger bodies are parsed in a thread, so that no request holds the event loop for long.
 _INLINE_BYTES = 256 * 1024
 _MAX_RETRIES = 1000
@@ -53,6 +55,17 @@ async def raw_body(request: Request) -> bytes:
     return request.state.raw_body
 
 
+def _is_too_deep(plain: object) -> bool:
+    level = [plain]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner for outer in level if isinstance(outer, dict | list) for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
+
+
 def _parse(raw: bytes, schema: type[Body]) -> Body:
     try:
         plain = orjson.loads(raw)
@@ -63,18 +76,30 @@ def _parse(raw: bytes, schema: type[Body]) -> Body:
         ) from error
     if not isinstance(plain, dict):
         raise InvalidRequest(f"Invalid body: expected an object, but got {type_name(plain)} instead.", code="invalid_type")
+    # Counting brackets first spares nearly all bodies the walk.
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _is_too_deep(plain):
+        raise InvalidRequest(f"Invalid body: more than {MAX_DEPTH} levels of objects and arrays inside each other.", code="invalid_value")
     try:
         return schema.model_validate(plain)
     except ValidationError as error:
         raise invalid_request_of(error.errors(include_url=False)) from error
 
 
-def json_body(schema: type[Body], *, optional: bool = False) -> Callable[[Request], Awaitable[Body]]:
+@dataclass(frozen=True, slots=True)
+class JsonBody(Generic[Body]):
     """The dependency that reads and checks a body of this schema; with ``optional`` no body at all stands for ``{}``."""
 
-    async def read(request: Request) -> Body:
-        if optional and not await raw_body(request):
-            return _parse(b"{}", schema)
+    schema: type[Body]
+    optional: bool = False
+
+    async def __call__(self, request: Request) -> Body:
+        """The checked body.
+
+        Raises:
+            InvalidRequest: not JSON, another content type, or not what the schema says.
+        """
+        if self.optional and not await raw_body(request):
+            return _parse(b"{}", self.schema)
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json":
             raise InvalidRequest(
@@ -84,10 +109,13 @@ def json_body(schema: type[Body], *, optional: bool = False) -> Callable[[Reques
             )
         raw = await raw_body(request)
         if len(raw) <= _INLINE_BYTES:
-            return _parse(raw, schema)
-        return await run_in_threadpool(_parse, raw, schema)
+            return _parse(raw, self.schema)
+        return await run_in_threadpool(_parse, raw, self.schema)
 
-    return read
+
+def json_body(schema: type[Body], *, optional: bool = False) -> JsonBody[Body]:
+    """What a route depends on to be given its checked body."""
+    return JsonBody(schema, optional)
 
 
 def _retry_count(text: str | None) -> int:

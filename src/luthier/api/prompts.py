@@ -124,7 +124,7 @@ def _part_text(part: object, allowed: dict[str, str], param: str) -> str:
             f"Invalid type for '{param}': expected an object, but got {type_name(part)} instead.", code="invalid_type", param=param
         )
     kind = part.get("type")
-    if kind in _MEDIA_PARTS:
+    if isinstance(kind, str) and kind in _MEDIA_PARTS:
         raise _unsupported_value(f"{param}.type", f"Invalid content type. {kind} is not supported by this model, only text is.")
     if kind is None:
         raise InvalidRequest(f"Missing required parameter: '{param}.type'.", code="missing_required_parameter", param=f"{param}.type")
@@ -164,7 +164,10 @@ def _plain_message(message: ChatMessage, index: int) -> dict[str, Any]:
     needed = {"tool": "tool_call_id", "function": "name"}.get(message.role)
     if needed is not None and not getattr(message, needed):
         name = f"{param}.{needed}"
-        raise InvalidRequest(f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
+        if getattr(message, needed) is None:
+            raise InvalidRequest(f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
+        text = f"Invalid '{name}': empty string. Expected a string with minimum length 1, but got an empty string instead."
+        raise InvalidRequest(text, code="string_below_min_length", param=name)
     if message.name is not None:
         plain["name"] = message.name
     if message.tool_call_id is not None:

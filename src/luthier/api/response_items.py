@@ -45,8 +45,8 @@ def _part(part: object, allowed: dict[str, str], param: str) -> Item:
     kind = part.get("type")
     if kind is None:
         raise InvalidRequest(f"Missing required parameter: '{param}.type'.", code="missing_required_parameter", param=f"{param}.type")
-    if kind not in allowed:
-        if kind not in _KNOWN_PARTS or kind in ("input_text", "output_text", "refusal"):
+    if not isinstance(kind, str) or kind not in allowed:
+        if not isinstance(kind, str) or kind not in _KNOWN_PARTS or kind in ("input_text", "output_text", "refusal"):
             values = " and ".join(f"'{name}'" for name in allowed)
             message = f"Invalid value: {str(kind)[:64]!r}. Supported values are: {values}."
             raise InvalidRequest(message, code="invalid_value", param=f"{param}.type")

@@ -24,6 +24,8 @@ from luthier.cli.settings_file import read_settings
 from luthier.core.settings import Settings
 
 # Of the 30 seconds that a stop may take: requests in flight first, then the children.
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open: longer than clients keep theirs (5 seconds), or a request would meet a closing one."""
 _DRAIN_SECONDS = 5
 _CHILDREN_SECONDS = 20.0
 
@@ -152,7 +154,14 @@ def _serve_api(settings: Settings, listener: socket.socket, url: str, fresh: boo
     from luthier.api.deps import build_services
 
     app = create_app(settings, build_services(settings))
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_DRAIN_SECONDS, server_header=False)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        server_header=False,
+    )
     server = uvicorn.Server(config)
 
     def greet() -> None:

@@ -110,4 +110,5 @@ def referenced_blobs(database: Database, now: float) -> frozenset[str]:
 
 
 def _record(row: Row[Any]) -> FileRecord:
-    return FileRecord(**row._asdict())
+    # A page may have ten thousand rows: half the time of ``row._asdict()``.
+    return FileRecord(**dict(zip(_FIELDS, row, strict=True)))

@@ -1,8 +1,8 @@
-"""``/luthier``: what OpenAI does not have: a job's trace, and a conversation as tokens."""
+"""``/luthier``: what OpenAI does not have: a job's trace, a conversation as tokens, and this API's own description."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from luthier.api.bodies import json_body
@@ -42,3 +42,12 @@ async def render(body: Annotated[RenderRequest, Depends(json_body(RenderRequest)
     reply = await services.engine.request(message, timeout_seconds=_RENDER_SECONDS)
     assert isinstance(reply, RenderedTokens)
     return JsonReply({"object": "luthier.rendering", "model": served.name, "tokens": list(reply.tokens)})
+
+
+@router.get("/openapi.json")
+def openapi(request: Request) -> Response:
+    """The OpenAPI document of this server: every route with its parameters, bodies and answers."""
+    # Here, because making the shapes of all answers takes a tenth of a second and a server rarely needs them.
+    from luthier.api.openapi import openapi_document
+
+    return JsonReply(openapi_document(request.app))

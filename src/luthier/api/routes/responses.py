@@ -23,7 +23,7 @@ from luthier.api.response_prompts import (
     refuse_unoffered,
 )
 from luthier.api.response_run import begin, resumed
-from luthier.api.schemas.responses import InputTokensRequest, ResponseRequest
+from luthier.api.schemas.responses import Include, InputTokensRequest, ResponseRequest
 from luthier.api.sse import EventStream
 from luthier.core.engine_messages import Render, RenderedTokens
 from luthier.core.errors import InvalidRequest, NotFound
@@ -31,6 +31,9 @@ from luthier.core.ids import new_message_id, new_response_id
 
 router = APIRouter(prefix="/responses")
 _RENDER_SECONDS = 60.0
+
+# Everything that could be included stands in the answers anyway.
+Included = Annotated[list[Include] | None, Query(max_length=16)]
 
 
 def _not_found(response_id: str) -> NotFound:
@@ -107,7 +110,14 @@ async def count_input_tokens(body: Annotated[InputTokensRequest, Depends(json_bo
 
 
 @router.get("/{response_id}")
-def retrieve_response(response_id: str, services: Injected, stream: bool = False) -> Response:
+def retrieve_response(
+    response_id: str,
+    services: Injected,
+    stream: bool = False,
+    include: Included = None,
+    include_obfuscation: bool | None = None,
+    starting_after: Annotated[int | None, Query(ge=0)] = None,
+) -> Response:
     """A stored response, up to 30 days after it was created."""
     body = _stored(services, response_id)
     if stream:
@@ -139,6 +149,7 @@ def list_input_items(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     order: Literal["asc", "desc"] = "desc",
     after: Annotated[str | None, Query(max_length=128)] = None,
+    include: Included = None,
 ) -> Response:
     """A page of the items that a response was made from, earlier turns included."""
     _stored(services, response_id)

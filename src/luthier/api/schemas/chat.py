@@ -6,7 +6,7 @@ alone; what would change it and is not offered is refused by ``prompts.py``.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from luthier.api.schemas.fields import (
     AnyObject,
@@ -28,6 +28,9 @@ from luthier.api.schemas.fields import (
 
 FunctionName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_.-]+$")]
 ShortText = Annotated[str, Field(max_length=512)]
+_TEXT_PART = {"type": "object", "required": ["type", "text"], "properties": {"type": {"const": "text"}, "text": {"type": "string"}}}
+# Checked in ``prompts.py``, which knows the role.
+Content = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": _TEXT_PART}, {"type": "null"}]})]
 
 
 class FunctionCall(OpenModel):
@@ -37,11 +40,20 @@ class FunctionCall(OpenModel):
     arguments: str
 
 
+def _no_custom_tool(kind: object) -> object:
+    if kind == "custom":
+        raise refusal("unsupported_value", "Unsupported value: custom tools are not supported with this model, only functions are.")
+    return kind
+
+
+FunctionType = Annotated[Literal["function"], BeforeValidator(_no_custom_tool)]
+
+
 class ToolCall(OpenModel):
     """One call of an assistant message."""
 
     id: Annotated[str, Field(min_length=1, max_length=256)]
-    type: Literal["function"] = "function"
+    type: FunctionType = "function"
     function: FunctionCall
 
 
@@ -49,7 +61,7 @@ class ChatMessage(OpenModel):
     """One message; what each role needs is checked in ``prompts.py``."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Any = None
+    content: Content = None
     name: Annotated[str, Field(max_length=256)] | None = None
     refusal: str | None = None
     tool_calls: Annotated[list[ToolCall], Field(max_length=128)] | None = None
@@ -78,16 +90,10 @@ class DeprecatedFunction(WireModel):
     parameters: AnyObject | None = None
 
 
-def _no_custom_tool(kind: object) -> object:
-    if kind == "custom":
-        raise refusal("unsupported_value", "Unsupported value: custom tools are not supported with this model, only functions are.")
-    return kind
-
-
 class Tool(WireModel):
     """One of ``tools``."""
 
-    type: Annotated[Literal["function"], BeforeValidator(_no_custom_tool)]
+    type: FunctionType
     function: FunctionDefinition
 
 

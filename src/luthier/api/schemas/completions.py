@@ -22,6 +22,9 @@ from luthier.api.schemas.fields import (
 
 MAX_TOKEN_ID = 2**31 - 1
 Prompt = str | tuple[int, ...]
+_TokenIds = Annotated[list[Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)]], Field(min_length=1)]
+_Texts = Annotated[list[str], Field(min_length=1, max_length=MAX_CHOICES)]
+_TokenLists = Annotated[list[_TokenIds], Field(min_length=1, max_length=MAX_CHOICES)]
 
 
 def _is_token_list(value: object) -> bool:
@@ -51,7 +54,9 @@ class CompletionRequest(WireModel):
     """A completion request."""
 
     model: ModelName
-    prompt: Annotated[list[str | tuple[int, ...]], BeforeValidator(_prompts)] = Field(default_factory=lambda: [""])
+    prompt: Annotated[
+        list[str | tuple[int, ...]], BeforeValidator(_prompts, json_schema_input_type=str | _Texts | _TokenIds | _TokenLists | None)
+    ] = Field(default_factory=lambda: [""])
     max_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None

@@ -7,8 +7,8 @@ What it does: the strict base class, metadata, sampling bounds, stop strings, "a
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MAX_SEED = 2**63 - 1
 MAX_CHOICES = 128
@@ -38,7 +38,15 @@ def _auto_is_none(value: object, check: Callable[[object], object]) -> object:
     return None if value == "auto" else check(value)
 
 
-AUTO = WrapValidator(_auto_is_none)
+class _OrAuto:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(_auto_is_none, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"const": "auto"}, handler(schema)]}
+
+
+AUTO = _OrAuto()
 """Makes a field accept "auto", which is kept as None."""
 
 
@@ -53,16 +61,20 @@ def _check_metadata(metadata: dict[str, str]) -> dict[str, str]:
     return metadata
 
 
-Metadata = Annotated[dict[str, Annotated[str, Field(max_length=512)]], AfterValidator(_check_metadata)]
+Metadata = Annotated[
+    dict[str, Annotated[str, Field(max_length=512)]],
+    AfterValidator(_check_metadata),
+    Field(json_schema_extra={"maxProperties": 16, "propertyNames": {"maxLength": 64}}),
+]
 
 
 def _one_is_a_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Stop = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(min_length=1, max_length=4), BeforeValidator(_one_is_a_list)
-]
+_StopText = Annotated[str, Field(min_length=1, max_length=1024)]
+_Stops = Annotated[list[_StopText], Field(min_length=1, max_length=4)]
+Stop = Annotated[_Stops, BeforeValidator(_one_is_a_list, json_schema_input_type=_StopText | _Stops)]
 """One string or up to four."""
 
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]
@@ -89,7 +101,11 @@ def _check_bias(biases: dict[str, float]) -> dict[str, float]:
     return biases
 
 
-LogitBias = Annotated[dict[str, Annotated[float, Field(ge=-100.0, le=100.0)]], AfterValidator(_check_bias)]
+LogitBias = Annotated[
+    dict[str, Annotated[float, Field(ge=-100.0, le=100.0)]],
+    AfterValidator(_check_bias),
+    Field(json_schema_extra={"maxProperties": MAX_BIASES, "propertyNames": {"pattern": f"^[0-9]{{1,{_MAX_TOKEN_DIGITS}}}$"}}),
+]
 """Token ids as text, and what is added to their logits. The model's vocabulary is checked by the engine host."""
 
 

@@ -7,7 +7,7 @@ alone; what would change it and is not offered is refused by ``response_prompts.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from luthier.api.schemas.chat import FunctionName
 from luthier.api.schemas.fields import AnyObject, Metadata, ModelName, OpenModel, Temperature, TopP, WireModel
@@ -98,11 +98,40 @@ class ResponseStreamOptions(WireModel):
     include_obfuscation: bool | None = None
 
 
+def _item_schema(kind: str | None, **fields: AnyObject) -> AnyObject:
+    given: AnyObject = {} if kind is None else {"type": {"const": kind}}
+    return {"type": "object", "required": [*given, *fields], "properties": {**given, **fields}}
+
+
+_TEXT_SCHEMA: AnyObject = {"type": "string"}
+_ID_SCHEMA: AnyObject = {"type": "string", "minLength": 1, "maxLength": 64}
+_NAME_SCHEMA: AnyObject = {"type": "string", "minLength": 1, "maxLength": 256}
+_ROLE_SCHEMA: AnyObject = {"enum": ["user", "assistant", "system", "developer"]}
+_ITEM_SCHEMAS: list[AnyObject] = [
+    _item_schema("message", role=_ROLE_SCHEMA, content=_TEXT_SCHEMA),
+    _item_schema(
+        "message",
+        role={"enum": ["user", "system", "developer"]},
+        content={"type": "array", "items": _item_schema("input_text", text=_TEXT_SCHEMA)},
+    ),
+    _item_schema(
+        "message", role={"const": "assistant"}, content={"type": "array", "items": _item_schema("output_text", text=_TEXT_SCHEMA)}
+    ),
+    _item_schema("function_call", call_id=_ID_SCHEMA, name=_NAME_SCHEMA, arguments=_TEXT_SCHEMA),
+    _item_schema("function_call_output", call_id=_ID_SCHEMA, output=_TEXT_SCHEMA),
+    _item_schema("item_reference", id={"type": "string", "minLength": 1, "maxLength": 128}),
+]
+# Read by ``response_items.py``; the document names what it takes.
+Input = Annotated[
+    Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"anyOf": _ITEM_SCHEMAS}}, {"type": "null"}]})
+]
+
+
 class InputTokensRequest(WireModel):
     """What is counted: the fields of a response that its prompt is made from."""
 
     model: ModelName
-    input: Any = None
+    input: Input = None
     instructions: str | None = None
     previous_response_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     tools: Annotated[list[ResponseTool], Field(max_length=128)] | None = None
@@ -120,7 +149,7 @@ class ResponseRequest(WireModel):
     """A response request."""
 
     model: ModelName
-    input: Any = None
+    input: Input = None
     instructions: str | None = None
     previous_response_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     max_output_tokens: Annotated[int, Field(ge=16, le=10_000_000)] | None = None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, TypeAdapter, ValidationInfo, field_validator
 from pydantic_core import PydanticKnownError
 
-from luthier.api.schemas.fields import ModelName, OpenModel, Temperature, TopP, WireModel, refusal
+from luthier.api.schemas.fields import AnyObject, ModelName, OpenModel, Temperature, TopP, WireModel, refusal
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Template = Annotated[str, Field(max_length=262_144)]
@@ -69,7 +69,7 @@ class GraderMessage(WireModel):
     """One message to the model that judges."""
 
     role: Literal["user", "assistant", "system", "developer"]
-    content: Annotated[Any, PlainValidator(_content)]
+    content: Annotated[Any, PlainValidator(_content, json_schema_input_type=str | AnyObject | list[str | AnyObject])]
     type: Literal["message"] | None = None
 
 
@@ -143,9 +143,15 @@ def _inner(value: object) -> Any:
     return _INNER[_InnerType.model_validate(_object(value)).type].validate_python(value)
 
 
-Inner = Annotated[Any, PlainValidator(_inner)]
+_InnerForm = Annotated[StringCheck | TextSimilarity | ScoreModel | Python | LabelModel, Field(discriminator="type")]
+Inner = Annotated[Any, PlainValidator(_inner, json_schema_input_type=_InnerForm)]
 _MANY = TypeAdapter(Annotated[list[Inner], Field(min_length=1, max_length=64)])
 _NAMED = TypeAdapter(Annotated[dict[Name, Inner], Field(min_length=1, max_length=64)])
+_GraderForms = (
+    _InnerForm
+    | Annotated[list[_InnerForm], Field(min_length=1, max_length=64)]
+    | Annotated[dict[Name, _InnerForm], Field(min_length=1, max_length=64)]
+)
 
 
 def _inner_graders(value: object) -> Any:
@@ -161,7 +167,7 @@ class Multi(_Named):
     """Several graders under one formula; no ``multi`` inside."""
 
     type: Literal["multi"]
-    graders: Annotated[Any, PlainValidator(_inner_graders)]
+    graders: Annotated[Any, PlainValidator(_inner_graders, json_schema_input_type=_GraderForms)]
     calculate_output: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
@@ -172,5 +178,6 @@ def _outer(value: object) -> Any:
     return _OUTER[_OuterType.model_validate(_object(value)).type].validate_python(value)
 
 
-RewardGrader = Annotated[Any, PlainValidator(_outer)]
+_OuterForm = Annotated[StringCheck | TextSimilarity | ScoreModel | Python | Multi, Field(discriminator="type")]
+RewardGrader = Annotated[Any, PlainValidator(_outer, json_schema_input_type=_OuterForm)]
 """A grader of a reinforcement job."""

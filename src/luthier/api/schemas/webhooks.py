@@ -16,7 +16,7 @@ def _check_type(name: str) -> str:
     return name
 
 
-EventType = Annotated[str, AfterValidator(_check_type)]
+EventType = Annotated[str, AfterValidator(_check_type), Field(json_schema_extra={"enum": list(EVENT_TYPES)})]
 EventTypes = Annotated[list[EventType], Field(min_length=1, max_length=100)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Url = Annotated[str, Field(min_length=1, max_length=2048)]
