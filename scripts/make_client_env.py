@@ -1,10 +1,13 @@
-"""Make ``.client-envs/NAME``: the environment of one foreign client, from the exact pins in ``tests/clients/NAME``.
+"""Make ``.client-envs/NAME``: the environment of one foreign client, from exact pins.
+
+The pins stand in ``tests/clients/NAME`` or ``examples/clients/NAME``.
 
 What it does: installs ``requirements.txt`` with pip into a virtual environment of its own, or ``package.json`` with its lock
 file with ``npm ci`` into a folder of its own, and leaves a stamp so that the next call returns at once. One call works at a
 time; a broken or outdated environment is made anew. What it does not: touch ``.venv``, choose a package index, run tests.
-Called by ``make test-clients`` and ``.ci/run``: ``python3 scripts/make_client_env.py NAME ...``, or ``--all``, or ``--list``.
-The tests that need an environment ask ``is_fresh`` and skip where it is absent.
+Called by ``make client-envs`` and ``.ci/run``: ``python3 scripts/make_client_env.py NAME ...``, or ``--all``, or ``--list``. Exit
+codes: 0 all are there, 3 the package index cannot be reached, 1 anything else. The tests that need an environment ask
+``why_absent`` and skip with its sentence.
 """
 
 import contextlib
@@ -18,19 +21,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CLIENTS = ROOT / "tests" / "clients"
+CLIENTS = (ROOT / "tests" / "clients", ROOT / "examples" / "clients")
 ENVIRONMENTS = ROOT / ".client-envs"
 PYTHON_PINS, NODE_PINS = ("requirements.txt",), ("package.json", "package-lock.json")
 INSTALL_SECONDS = 900
+PIP_OPTIONS = ("--disable-pip-version-check", "--no-input", "--quiet", "--no-compile", "--retries", "2")
+UNREACHABLE = 3
+CONNECTION_SIGNS = (
+    *("NewConnectionError", "ConnectTimeoutError", "NameResolutionError", "ProxyError", "Connection refused", "timed out"),
+    *("ENOTFOUND", "ECONNREFUSED", "ETIMEDOUT", "EAI_AGAIN"),
+)
 
 
 class Refused(Exception):
     """The environment cannot be made; the message is the one sentence for the user."""
 
 
+class Unreachable(Refused):
+    """The package index does not answer."""
+
+
 def names() -> list[str]:
     """Every client that has pins."""
-    return sorted(p.name for p in CLIENTS.iterdir() if (p / PYTHON_PINS[0]).is_file() or (p / NODE_PINS[0]).is_file())
+    folders = (path for clients in CLIENTS if clients.is_dir() for path in clients.iterdir())
+    return sorted(path.name for path in folders if any((path / first).is_file() for first in (PYTHON_PINS[0], NODE_PINS[0])))
+
+
+def pins_folder(name: str) -> Path:
+    """Where a client's pins stand."""
+    return next((clients / name for clients in CLIENTS if (clients / name).is_dir()), CLIENTS[0] / name)
 
 
 def pins(name: str) -> list[Path]:
@@ -39,7 +58,7 @@ def pins(name: str) -> list[Path]:
     Raises:
         Refused: there is no such client, a file is missing, or a requirement is not pinned to one version.
     """
-    folder = CLIENTS / name
+    folder = pins_folder(name)
     kind = NODE_PINS if (folder / NODE_PINS[0]).is_file() else PYTHON_PINS
     files = [folder / file for file in kind]
     missing = [f.relative_to(ROOT).as_posix() for f in files if not f.is_file()]
@@ -49,7 +68,7 @@ def pins(name: str) -> list[Path]:
         for line in files[0].read_text(encoding="utf-8").splitlines():
             requirement = line.partition("#")[0].strip()
             if requirement and "==" not in requirement:
-                raise Refused(f"tests/clients/{name}/requirements.txt does not pin {requirement!r} to one version.")
+                raise Refused(f"{files[0].relative_to(ROOT).as_posix()} does not pin {requirement!r} to one version.")
     return files
 
 
@@ -83,19 +102,24 @@ def why_absent(name: str) -> str:
 
 def _run(command: list[str], folder: Path) -> None:
     try:
-        code = subprocess.call(command, cwd=str(folder), stdin=subprocess.DEVNULL, timeout=INSTALL_SECONDS)
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
+        )
     except FileNotFoundError:
         raise Refused(f"{command[0]} is not installed.") from None
     except subprocess.TimeoutExpired:
         raise Refused(f"{command[0]} did not end in {INSTALL_SECONDS} s.") from None
-    if code != 0:
+    if done.returncode != 0:
+        sys.stderr.write(done.stdout + done.stderr)
+        if any(sign in done.stdout + done.stderr for sign in CONNECTION_SIGNS):
+            raise Unreachable("the package index cannot be reached; the message stands above.")
         raise Refused(f"{Path(command[0]).name} could not install the packages; its message stands above.")
 
 
 def _install_python(folder: Path, requirements: Path) -> None:
     _run([sys.executable, "-m", "venv", str(folder)], ROOT)
     python = str(folder / "bin" / "python")
-    _run([python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet", "-r", str(requirements)], folder)
+    _run([python, "-m", "pip", "install", *PIP_OPTIONS, "-r", str(requirements)], folder)
     _run([python, "-m", "pip", "check"], folder)
 
 
@@ -159,7 +183,7 @@ def main(arguments: list[str]) -> int:
             make(name)
         except (Refused, OSError) as error:
             print(f"luthier: .client-envs/{name}: {error}", file=sys.stderr, flush=True)
-            code = 1
+            code = UNREACHABLE if isinstance(error, Unreachable) and code in (0, UNREACHABLE) else 1
     return code
 
 

@@ -1,5 +1,6 @@
 """The maker of the foreign clients' environments: exact pins only, stamps that notice a change, nothing half-made."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from scripts import make_client_env
 
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for name, text in (("ROOT", tmp_path), ("CLIENTS", tmp_path / "tests" / "clients"), ("ENVIRONMENTS", tmp_path / ".client-envs")):
-        monkeypatch.setattr(make_client_env, name, text)
+    clients = (tmp_path / "tests" / "clients", tmp_path / "examples" / "clients")
+    for name, value in (("ROOT", tmp_path), ("CLIENTS", clients), ("ENVIRONMENTS", tmp_path / ".client-envs")):
+        monkeypatch.setattr(make_client_env, name, value)
     (tmp_path / "tests" / "clients" / "old").mkdir(parents=True)
     return tmp_path
 
@@ -62,17 +64,28 @@ def test_an_environment_is_made_once_and_anew_after_a_change(
     assert "up to date" in capsys.readouterr().out
 
 
-def test_what_cannot_be_installed_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("said", "code"), [("No matching distribution", 1), ("NameResolutionError: no such host", 3)])
+def test_what_cannot_be_installed_leaves_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: str, code: int
+) -> None:
     pin(place, "a==1\n")
     commands: list[list[str]] = []
 
-    def call(command: list[str], **_: object) -> int:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         commands.append(command)
         (place / ".client-envs" / "old").mkdir(exist_ok=True)
-        return 1 if "install" in command else 0
+        return subprocess.CompletedProcess(command, int("install" in command), "", said)
 
-    monkeypatch.setattr(make_client_env.subprocess, "call", call)
-    assert make_client_env.main(["old"]) == 1
-    assert "could not install the packages" in capsys.readouterr().err
+    monkeypatch.setattr(make_client_env.subprocess, "run", run)
+    assert make_client_env.main(["old"]) == code
+    assert said in capsys.readouterr().err
     assert commands[0] == [sys.executable, "-m", "venv", str(place / ".client-envs" / "old")]
     assert not (place / ".client-envs" / "old").exists()
+
+
+def test_pins_may_stand_beside_an_example(place: Path) -> None:
+    folder = place / "examples" / "clients" / "new"
+    folder.mkdir(parents=True)
+    (folder / "requirements.txt").write_text("a==1\n")
+    assert make_client_env.names() == ["new"]
+    assert make_client_env.pins("new") == [folder / "requirements.txt"]
