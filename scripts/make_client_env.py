@@ -78,11 +78,11 @@ def environment(name: str) -> Path:
 
 
 def stamp_text(name: str) -> str:
-    """What an up-to-date environment was made from: its place, the Python that made it and the pins."""
+    """What an up-to-date environment was made from: its place and the pins."""
     digest = hashlib.sha256()
     for file in pins(name):
         digest.update(file.read_bytes())
-    return f"{environment(name)}\n{'.'.join(map(str, sys.version_info[:2]))}\n{digest.hexdigest()}\n"
+    return f"{environment(name)}\n{digest.hexdigest()}\n"
 
 
 def _stamp(name: str) -> Path:
