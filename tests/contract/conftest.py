@@ -7,7 +7,29 @@ import openai
 import pytest
 
 from tests.support.api_server import ApiServer
+from tests.support.conformance import Recorder, leave
 from tests.support.fake_engine import BASE, saying
+from tests.support.openapi_document import OpenApi
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What compares the run with the committed record comes last."""
+    items.sort(key=lambda item: item.path.name == "test_conformance.py")
+
+
+@pytest.fixture(scope="session")
+def recorder() -> Recorder:
+    """Overhears what all contract tests send and get."""
+    return Recorder(OpenApi.load())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _overheard(recorder: Recorder) -> Iterator[None]:
+    ApiServer.recorder = recorder
+    yield
+    ApiServer.recorder = None
+    leave("observed", recorder.observed.as_json())
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx2
 import openai
@@ -14,6 +14,7 @@ from luthier.api.deps import Services, build_services
 from luthier.core.jobs import ModelKind, ModelRecord
 from luthier.core.settings import Settings
 from luthier.storage.database import migrate
+from tests.support.conformance import Recorder
 from tests.support.fake_engine import BASE, FakeEngine
 
 KEY = "sk-luthier-contract-tests-0123456789"
@@ -58,11 +59,15 @@ def new_services(folder: Path, engine: FakeEngine, **changes: Any) -> Services:
 class ApiServer:
     """One running API."""
 
+    recorder: ClassVar[Recorder | None] = None
+    """Overhears every server of the contract tests."""
+
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.engine = FakeEngine().start()
         self.services = new_services(folder, self.engine, **changes)
         self.app = create_app(self.services.settings, self.services)
-        config = uvicorn.Config(self.app, host="127.0.0.1", port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+        app = self.app if self.recorder is None else self.recorder.wrap(self.app)
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="api", daemon=True)
         self._thread.start()
