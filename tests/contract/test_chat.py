@@ -24,7 +24,7 @@ def asked(server: ApiServer) -> Generate:
 def test_a_whole_answer(client: openai.OpenAI) -> None:
     answer = ask(client)
     assert answer.id.startswith("chatcmpl-")
-    assert (answer.object, answer.model) == ("chat.completion", TUNED)
+    assert (answer.object, answer.model, answer.service_tier) == ("chat.completion", TUNED, "default")
     choice = answer.choices[0]
     assert (choice.index, choice.finish_reason, choice.logprobs) == (0, "stop", None)
     assert (choice.message.role, choice.message.content, choice.message.refusal) == ("assistant", "Hello world!", None)
@@ -136,7 +136,8 @@ def test_messages_reach_the_engine_as_text(server: ApiServer) -> None:
         {"role": "developer", "content": "be kind"},
         {"role": "user", "name": "ann", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
         {"role": "assistant", "content": None, "tool_calls": [call], "annotations": []},
-        {"role": "tool", "tool_call_id": "call_1", "content": "42"},
+        {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "42"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "So."}, {"type": "refusal", "refusal": "No."}]},
     ]
     ask(server.client(), messages=messages)
     assert asked(server).messages == (
@@ -144,6 +145,7 @@ def test_messages_reach_the_engine_as_text(server: ApiServer) -> None:
         {"role": "user", "content": "ab", "name": "ann"},
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "42", "tool_call_id": "call_1"},
+        {"role": "assistant", "content": "So.No."},
     )
 
 
@@ -180,12 +182,22 @@ def test_fields_that_cannot_change_the_text_are_accepted(client: openai.OpenAI) 
         "logit_bias": {},
         "response_format": {"type": "text"},
         "tool_choice": "auto",
+        "function_call": "auto",
+        "top_logprobs": None,
+        "audio": None,
+        "web_search_options": None,
+        "stop": None,
+        "stream": False,
     }
     assert ask(client, **harmless).choices[0].message.content == "Hello world!"
 
 
 IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}]}]
 TOOL = {"type": "function", "function": {"name": "f"}}
+
+
+def parts(role: str, kind: str, **fields: str) -> list[dict[str, Any]]:
+    return [{"role": role, "content": [{"type": kind, kind: "x", "text": "x"}], **fields}]
 
 
 def allowed(mode: str, name: str) -> dict[str, Any]:
@@ -225,7 +237,12 @@ def allowed(mode: str, name: str) -> dict[str, Any]:
         ({"prompt_cache_retention": "1h"}, "invalid_value", "prompt_cache_retention"),
         ({"safety_identifier": "s" * 65}, "string_above_max_length", "safety_identifier"),
         ({"stop": []}, "array_below_min_length", "stop"),
-        ({"functions": [{"name": "f"}]}, "unsupported_parameter", "functions"),
+        ({"moderation": {"model": "x"}}, "unsupported_parameter", "moderation"),
+        ({"messages": parts("user", "refusal")}, "invalid_value", "messages[0].content[0].type"),
+        ({"messages": parts("system", "image_url")}, "unsupported_value", "messages[0].content[0].type"),
+        ({"messages": parts("tool", "output_text", tool_call_id="c")}, "invalid_value", "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, "missing_required_parameter", "messages[0].content[0].type"),
+        ({"messages": [{"role": "assistant", "content": "x", "audio": {"id": "a"}}]}, "unsupported_parameter", "messages[0].audio"),
         ({"modalities": ["text", "audio"]}, "unsupported_value", "modalities"),
         ({"audio": {"voice": "x"}}, "unsupported_parameter", "audio"),
         ({"messages": IMAGE}, "unsupported_value", "messages[0].content[0].type"),

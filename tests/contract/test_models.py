@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -60,13 +61,34 @@ def test_base_models_stay(client: openai.OpenAI, name: str) -> None:
     assert client.models.retrieve(name).id == name
 
 
-def test_a_deleted_model_is_gone_and_forgotten(server: ApiServer, client: openai.OpenAI) -> None:
+def test_a_deleted_model_is_gone_and_forgotten(server: ApiServer, client: openai.OpenAI, training_file: str) -> None:
     name = "ft:gpt-4o-mini-2024-07-18:luthier::ckpt0001:ckpt-step-88"
     server.services.models.put(new_model(name))
     deleted = client.models.delete(name)
     assert (deleted.id, deleted.deleted, deleted.object) == (name, True, "model")
     assert Unload(name=name) in server.engine.requests
-    with pytest.raises(openai.NotFoundError):
-        client.models.retrieve(name)
-    with pytest.raises(openai.NotFoundError):
-        client.chat.completions.create(model=name, messages=[{"role": "user", "content": "hi"}])
+    assert name not in {m.id for m in client.models.list()}
+    calls: list[Callable[[], Any]] = [
+        lambda: client.models.retrieve(name),
+        lambda: client.models.delete(name),
+        lambda: client.chat.completions.create(model=name, messages=[{"role": "user", "content": "hi"}]),
+        lambda: client.completions.create(model=name, prompt="hi"),
+        lambda: client.responses.create(model=name, input="hi"),
+        lambda: client.responses.input_tokens.count(model=name, input="hi"),
+    ]
+    for call in calls:
+        with pytest.raises(openai.NotFoundError) as error:
+            call()
+        assert error.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.fine_tuning.jobs.create(model=name, training_file=training_file)
+    assert (refused.value.code, refused.value.param) == ("model_not_available", "model")
+    assert not server.engine.generations
+
+
+def test_a_deleted_model_leaves_its_job_and_its_other_checkpoints(server: ApiServer, client: openai.OpenAI) -> None:
+    names = [f"ft:gpt-4o-mini-2024-07-18:luthier::stay000{n}" for n in (1, 2)]
+    for name in names:
+        server.services.models.put(new_model(name, job_id="ftjob-two"))
+    client.models.delete(names[0])
+    assert client.models.retrieve(names[1]).id == names[1]

@@ -14,6 +14,10 @@ from tests.support.fake_engine import HANG, HANG_UP, finished, saying
 IMAGE = [{"role": "user", "content": [{"type": "input_image", "image_url": "https://example.org/x.png"}]}]
 
 
+def allowed(mode: str, name: str) -> dict[str, Any]:
+    return {"type": "allowed_tools", "mode": mode, "tools": [{"type": "function", "name": name}]}
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "param"),
     [
@@ -25,6 +29,11 @@ IMAGE = [{"role": "user", "content": [{"type": "input_image", "image_url": "http
         ({"tools": [{"type": "web_search"}]}, "unsupported_value", "tools[0].type"),
         ({"tools": [TOOL], "tool_choice": "required"}, "unsupported_value", "tool_choice"),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "name": "f"}}, "unsupported_value", "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "tools": []}}, "invalid_value", "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": allowed("required", "f")}, "unsupported_value", "tool_choice.mode"),
+        ({"tools": [TOOL], "tool_choice": allowed("auto", "g")}, "invalid_value", "tool_choice"),
+        ({"tool_choice": allowed("auto", "f")}, "invalid_value", "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": "maybe"}, "invalid_value", "tool_choice"),
         ({"tools": [{"type": "function"}]}, "missing_required_parameter", "tools[0].name"),
         ({"input": IMAGE}, "unsupported_value", "input[0].content[0].type"),
         ({"input": [{"role": "user", "content": [{"type": "output_text", "text": "x"}]}]}, "invalid_value", "input[0].content[0].type"),

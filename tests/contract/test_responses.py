@@ -279,6 +279,8 @@ def test_fields_that_cannot_change_the_text_are_accepted(client: openai.OpenAI) 
         "truncation": "auto",
         "tool_choice": "auto",
         "metadata": {"a": "b"},
+        "image": {"context_compression": "auto"},
+        "background_options": {"completion_window": "soonest"},
     }
     answer = ask(client, **harmless)
     assert answer.output_text == "Hello world!"

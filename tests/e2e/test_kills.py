@@ -104,6 +104,12 @@ def test_a_paused_job_stops_survives_a_restart_and_goes_on(fresh_server: ServerP
     child.wait(timeout=60)  # it ends by itself, and the lane is free for another job
     told = losses(client, job.id)
     assert len(told) < STEPS
+    made = client.fine_tuning.jobs.checkpoints.list(job.id).data[0]
+    assert made.step_number >= max(told), "what was learned up to the pause can be tried"
+    tried = client.chat.completions.create(
+        model=made.fine_tuned_model_checkpoint, messages=[{"role": "user", "content": "Hi"}], max_tokens=4
+    )
+    assert tried.model.endswith(f":ckpt-step-{made.step_number}")
     other = start_job(client)
     wait_for_step(fresh_server, other.id, 1)
     client.fine_tuning.jobs.cancel(other.id)

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 import re
 from typing import Any
 
@@ -52,7 +53,7 @@ def test_a_job_trains_is_measured_and_answers(server: ServerProcess, make: Any, 
     assert job.hyperparameters.batch_size == 4
     assert job.hyperparameters.learning_rate_multiplier > 0
     assert job.method.supervised.hyperparameters.n_epochs == 2
-    assert job.trained_tokens > 0
+    assert job.trained_tokens == 2 * tokens_of(client, make(40)), "every row's tokens, once for each epoch"
     assert job.finished_at >= job.created_at
 
     check_events(client, job)
@@ -68,6 +69,18 @@ def test_a_job_trains_is_measured_and_answers(server: ServerProcess, make: Any, 
     assert answer.usage is not None
     assert answer.usage.completion_tokens >= 1
     assert job.fine_tuned_model in {m.id for m in client.models.list()}
+
+
+def tokens_of(client: Any, data: bytes) -> int:
+    """What a training file comes to in tokens, as the server renders its rows."""
+    total = 0
+    for line in data.splitlines():
+        row = json.loads(line)
+        pair = [("user", "prompt"), ("assistant", "completion")]
+        messages = row.get("messages") or [{"role": role, "content": row[name]} for role, name in pair]
+        body = {"model": "luthier-mini", "messages": messages, "add_generation_prompt": False}
+        total += len(client.post("/luthier/render", cast_to=object, body=body)["tokens"])
+    return total
 
 
 def check_events(client: Any, job: Any) -> None:

@@ -1,7 +1,8 @@
 """Any order of submit, lease, renew, release, cancel, pause, resume, update, crash, abandonment and passing time keeps I2, I3 and I7.
 
 I2: only allowed moves, finished jobs never change, each move has its event in the same transaction. I3: at most one
-lease's number is good for a job, and every write with another is refused. I7: events without gaps, never rewritten.
+lease's number is good for a job, and every write with another is refused, but for the checkpoint of the pause that ended it.
+I7: events without gaps, never rewritten.
 A model in plain Python runs beside the database; after each step the two must agree.
 """
 
@@ -17,10 +18,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from luthier.core.errors import InvalidRequest, StaleLease
 from luthier.core.jobs import ALLOWED_MOVES, JobStatus
 from luthier.jobs.control import JobControl
+from luthier.jobs.lifecycle import pause_checkpoint
 from luthier.jobs.queue import JobQueue
 from luthier.storage.database import Database
 from luthier.storage.jobs import JobStore
-from tests.support.office import Clock, new_database, new_job, note
+from tests.support.office import Clock, new_checkpoint, new_database, new_job, new_model, note
 
 S = JobStatus
 LEASABLE = (S.VALIDATING_FILES, S.QUEUED, S.RUNNING)
@@ -40,6 +42,8 @@ class Expected:
     attempts: int = 0
     messages: list[str] = field(default_factory=list)
     paused_from: JobStatus | None = None
+    paused_lease: int | None = None
+    """The number that was good when a caller paused: its runner may still write the pause's checkpoint."""
     finished: object = None
     """The whole job as it was when it finished."""
 
@@ -199,7 +203,8 @@ class JobLife(RuleBasedStateMachine):
             return
         self.control.pause(job_id)
         expected.messages.append("The job has been paused")
-        expected.paused_from, expected.status, expected.holder = expected.status, S.PAUSED, None
+        expected.paused_from, expected.paused_lease = expected.status, expected.holder
+        expected.status, expected.holder = S.PAUSED, None
 
     @rule(job_id=jobs)
     def resume(self, job_id: str) -> None:
@@ -210,7 +215,26 @@ class JobLife(RuleBasedStateMachine):
         self.control.resume(job_id)
         expected.messages.append("The job has been resumed")
         expected.status = S.VALIDATING_FILES if expected.paused_from is S.VALIDATING_FILES else S.QUEUED
-        expected.paused_from, expected.holder = None, None
+        expected.paused_from = expected.paused_lease = expected.holder = None
+
+    @rule(lease=leases)
+    def leave_what_was_learned(self, lease: Held) -> None:
+        expected = self.model[lease.job_id]
+        self.notes += 1
+        text, name = f"checkpoint {self.notes}", f"ft:luthier-mini:luthier::{self.notes:08d}"
+        checkpoint = new_checkpoint(lease.job_id, self.notes, model_name=name)
+
+        def write():
+            return self.store.decide(
+                lease.job_id,
+                lambda job: pause_checkpoint(job, lease.fence, event=note(text), checkpoint=checkpoint, model=new_model(name)),
+            )
+
+        if expected.status is S.PAUSED and expected.paused_lease == lease.fence:
+            write()
+            expected.messages.append(text)
+        else:
+            self.refused(write)
 
     @rule(seconds=st.sampled_from([-3600.0, 1.0, 14.0, 16.0]))
     def time_passes(self, seconds: float) -> None:

@@ -38,6 +38,8 @@ class Head:
     """Answers generated per prompt, of which the best are shown; None: as many as choices."""
     parallel_tool_calls: bool = True
     """False: only the first tool call of an answer is given."""
+    deprecated_functions: bool = False
+    """The request offered ``functions``: an answer's first call stands in ``function_call``."""
     obfuscated: bool = False
     """Chunks of chat streams are padded, so that their sizes tell less of their texts."""
 
@@ -173,10 +175,21 @@ class ChatForm:
             for number, call in enumerate(shown)
         ]
 
+    def _called(self, index: int, finished: Finished | None) -> dict[str, Any]:
+        """The message's field that has the calls; empty without any."""
+        calls = self._tool_calls(index, finished)
+        if not calls:
+            return {}
+        return {"function_call": calls[0]["function"]} if self._head.deprecated_functions else {"tool_calls": calls}
+
     def _message(self, index: int, choice: _Choice) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None, "annotations": []}
-        calls = self._tool_calls(index, choice.finished)
-        return {**message, "content": choice.text or None, "tool_calls": calls} if calls else message
+        called = self._called(index, choice.finished)
+        return {**message, "content": choice.text or None, **called} if called else message
+
+    def _reason(self, finished: Finished | None) -> str | None:
+        reason = _reason(finished)
+        return "function_call" if reason == "tool_calls" and self._head.deprecated_functions else reason
 
     def _envelope(self, kind: str) -> dict[str, Any]:
         head = self._head
@@ -197,7 +210,7 @@ class ChatForm:
                 "index": index,
                 "message": self._message(index, choice),
                 "logprobs": chat_logprobs(choice.tokens) if self._head.logprobs else None,
-                "finish_reason": _reason(choice.finished),
+                "finish_reason": self._reason(choice.finished),
             }
             for index, choice in enumerate(choices)
         ]
@@ -214,6 +227,11 @@ class ChatForm:
 
     def _call_deltas(self, index: int, finished: Finished) -> Iterator[dict[str, Any]]:
         """Each call as upstream sends it: first its id and name, then its arguments."""
+        if self._head.deprecated_functions:
+            for call in self._tool_calls(index, finished)[:1]:
+                yield {"function_call": {"name": call["function"]["name"], "arguments": ""}}
+                yield {"function_call": {"arguments": call["function"]["arguments"]}}
+            return
         for number, call in enumerate(self._tool_calls(index, finished)):
             function = call["function"]
             yield {"tool_calls": [{"index": number, **call, "function": {"name": function["name"], "arguments": ""}}]}
@@ -234,7 +252,7 @@ class ChatForm:
                 finished.append((index, reply))
                 for delta in self._call_deltas(index, reply):
                     yield self._chunk(index, delta)
-                yield self._chunk(index, {}, reason=_reason(reply))
+                yield self._chunk(index, {}, reason=self._reason(reply))
         if self._head.include_usage:
             counts = usage(finished, self._head.per_prompt)
             yield {**self._envelope("chat.completion.chunk"), "choices": [], "usage": counts}

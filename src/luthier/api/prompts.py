@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from luthier.api.offered_tools import shown_tools
 from luthier.api.schemas.chat import ChatMessage, ChatRequest
 from luthier.api.schemas.completions import CompletionRequest
 from luthier.api.schemas.fields import MAX_CHOICES, MAX_SEED
@@ -18,7 +19,10 @@ from luthier.core.errors import InvalidRequest
 from luthier.core.generation import ModelTarget, SamplingParams
 
 DEFAULT_COMPLETION_TOKENS = 16
-_TEXT_PARTS = {"text": "text", "refusal": "refusal"}
+# Which parts a message may hold, each with the field that has its text; only the assistant refuses.
+_PARTS = {"text": "text"}
+_ASSISTANT_PARTS = {**_PARTS, "refusal": "refusal"}
+_MEDIA_PARTS = ("image_url", "input_audio", "file")
 
 
 def _unsupported_value(param: str, message: str) -> InvalidRequest:
@@ -54,10 +58,6 @@ def _refuse_format(response_format: dict[str, Any] | None) -> None:
 
 def _refuse_chat_features(body: ChatRequest) -> None:
     _refuse_format(body.response_format)
-    if body.functions:
-        raise _unsupported_parameter("functions", " Use 'tools' instead.")
-    if body.function_call not in (None, "auto", "none"):
-        raise _unsupported_parameter("function_call", " Use 'tools' and 'tool_choice' instead.")
     if body.modalities and body.modalities != ["text"]:
         raise _unsupported_value("modalities", "Unsupported value: 'modalities' only supports ['text'] with this model.")
     for name in ("audio", "web_search_options", "moderation"):
@@ -93,52 +93,6 @@ def _sampling(body: ChatRequest | CompletionRequest, *, max_tokens: int | None, 
     )
 
 
-def _cannot_force(param: str = "tool_choice") -> InvalidRequest:
-    message = "Unsupported value: 'tool_choice' cannot force a call with this model. Supported values are: 'auto' and 'none'."
-    return _unsupported_value(param, message)
-
-
-def _allowed_names(choice: dict[str, Any]) -> frozenset[str]:
-    """The functions that an ``allowed_tools`` choice names."""
-    allowed = choice.get("allowed_tools")
-    entries = allowed.get("tools") if isinstance(allowed, dict) else None
-    if not isinstance(allowed, dict) or not isinstance(entries, list) or allowed.get("mode") not in ("auto", "required"):
-        message = "Invalid value for 'tool_choice.allowed_tools': expected an object with a 'mode' of 'auto' or 'required', and 'tools'."
-        raise InvalidRequest(message, code="invalid_value", param="tool_choice.allowed_tools")
-    if allowed["mode"] == "required":
-        raise _cannot_force("tool_choice.allowed_tools.mode")
-    functions = [entry.get("function") if isinstance(entry, dict) else None for entry in entries]
-    return frozenset(f["name"] for f in functions if isinstance(f, dict) and isinstance(f.get("name"), str))
-
-
-def _offered_tools(body: ChatRequest) -> tuple[dict[str, Any], ...]:
-    """The tools that the model is shown: all, those that ``tool_choice`` allows, or none.
-
-    Raises:
-        InvalidRequest: the choice forces a call, or is none that OpenAI knows.
-    """
-    choice, tools = body.tool_choice, tuple(t.model_dump(exclude_unset=True) for t in body.tools or ())
-    if choice is None or choice == "auto":
-        return tools
-    if choice == "none":
-        return ()
-    kind = choice.get("type") if isinstance(choice, dict) else None
-    if choice == "required" or kind in ("function", "custom"):
-        raise _cannot_force()
-    if kind != "allowed_tools":
-        message = f"Invalid value: {str(choice)[:64]!r}. Supported values are: 'none', 'auto' and 'required', or an object."
-        raise InvalidRequest(message, code="invalid_value", param="tool_choice")
-    if not tools:
-        message = "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified."
-        raise InvalidRequest(message, code="invalid_value", param="tool_choice")
-    names = _allowed_names(choice)
-    unknown = names - {tool["function"]["name"] for tool in tools}
-    if unknown:
-        message = f"Tool choice '{min(unknown)[:64]}' not found in 'tools' parameter."
-        raise InvalidRequest(message, code="invalid_value", param="tool_choice")
-    return tuple(tool for tool in tools if tool["function"]["name"] in names)
-
-
 def _choices(request: Generate, n: int) -> list[Generate]:
     """``n`` requests that differ in their seeds only."""
     seed = request.sampling.seed
@@ -157,25 +111,30 @@ def chat_requests(body: ChatRequest, target: ModelTarget) -> list[Generate]:
     """
     _refuse_stray_stream_options(body)
     _refuse_chat_features(body)
-    tools = _offered_tools(body)
+    tools = shown_tools(body)
     sampling = _sampling(body, max_tokens=_max_tokens(body), top_logprobs=_chat_logprobs(body))
     messages = plain_messages(body.messages)
     request = Generate(target=target, sampling=sampling, messages=messages, tools=tools, parse_tool_calls=bool(tools))
     return _choices(request, body.n or 1)
 
 
-def _part_text(part: object, param: str) -> str:
+def _part_text(part: object, allowed: dict[str, str], param: str) -> str:
     if not isinstance(part, dict):
         raise InvalidRequest(
             f"Invalid type for '{param}': expected an object, but got {type_name(part)} instead.", code="invalid_type", param=param
         )
     kind = part.get("type")
-    if kind not in _TEXT_PARTS:
-        shown = str(kind)[:64]
-        raise _unsupported_value(f"{param}.type", f"Invalid content type. {shown} is not supported by this model, only text is.")
-    text = part.get(_TEXT_PARTS[kind])
+    if kind in _MEDIA_PARTS:
+        raise _unsupported_value(f"{param}.type", f"Invalid content type. {kind} is not supported by this model, only text is.")
+    if kind is None:
+        raise InvalidRequest(f"Missing required parameter: '{param}.type'.", code="missing_required_parameter", param=f"{param}.type")
+    if not isinstance(kind, str) or kind not in allowed:
+        values = " and ".join(f"'{name}'" for name in allowed)
+        message = f"Invalid value: {str(kind)[:64]!r}. Supported values are: {values}."
+        raise InvalidRequest(message, code="invalid_value", param=f"{param}.type")
+    text = part.get(allowed[kind])
     if not isinstance(text, str):
-        name = f"{param}.{_TEXT_PARTS[kind]}"
+        name = f"{param}.{allowed[kind]}"
         raise InvalidRequest(
             f"Invalid type for '{name}': expected a string, but got {type_name(text)} instead.", code="invalid_type", param=name
         )
@@ -187,7 +146,8 @@ def _content_text(message: ChatMessage, param: str) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(_part_text(part, f"{param}.content[{i}]") for i, part in enumerate(content))
+        allowed = _ASSISTANT_PARTS if message.role == "assistant" else _PARTS
+        return "".join(_part_text(part, allowed, f"{param}.content[{i}]") for i, part in enumerate(content))
     may_be_null = message.role == "assistant" and (message.tool_calls or message.function_call or message.refusal is not None)
     if content is None and (may_be_null or message.role == "function"):
         return message.refusal or ""
@@ -198,6 +158,8 @@ def _content_text(message: ChatMessage, param: str) -> str:
 
 def _plain_message(message: ChatMessage, index: int) -> dict[str, Any]:
     param = f"messages[{index}]"
+    if message.audio is not None:
+        raise _unsupported_parameter(f"{param}.audio")
     plain: dict[str, Any] = {"role": message.role, "content": _content_text(message, param)}
     needed = {"tool": "tool_call_id", "function": "name"}.get(message.role)
     if needed is not None and not getattr(message, needed):

@@ -1,13 +1,13 @@
 """From the engine's replies to a response object, whole or as named stream events (reference, section 4.5).
 
 What it does: the object with all its fields, the events in their order with their numbers, errors after the start as an
-``error`` event and a failed response. What it does not: generate, or store (its caller hands it a ``save``). Called by
-``routes/responses.py``.
+``error`` event and a failed response. What it does not: generate, store (its caller hands it a ``save``), or shape function
+calls (``response_calls.py``). Called by ``routes/responses.py``.
 """
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import orjson
 from luthier.api.answers import chat_logprobs
 from luthier.api.errors import error_body
 from luthier.api.generations import Replies
+from luthier.api.response_calls import call_events, call_items
 from luthier.api.response_prompts import LOGPROBS
 from luthier.api.schemas.responses import ResponseRequest, ResponseTool
 from luthier.core.engine_messages import Finished, TokenChunk
@@ -88,6 +89,8 @@ class ResponseForm:
         self._obfuscated = options is None or options.include_obfuscation is not False
         self._pieces: list[str] = []
         self._tokens: list[TokenLogprob] = []
+        self._held: tuple[TokenLogprob, ...] = ()
+        self._opened = False
         self._number = 0
 
     def _object(self, status: str, **result: Any) -> dict[str, Any]:
@@ -142,17 +145,30 @@ class ResponseForm:
     def _message(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
         return {"id": self._head.message_id, "type": "message", "status": status, "content": content, "role": "assistant"}
 
-    def _take(self, chunk: TokenChunk) -> None:
-        self._pieces.append(chunk.text)
-        self._tokens += chunk.tokens
+    def _take(self, chunk: TokenChunk) -> TokenChunk | None:
+        """The piece of text that this chunk completes. Tokens without text wait for it: they may be those of a call."""
+        self._held += chunk.tokens
+        if not chunk.text:
+            return None
+        piece = TokenChunk(text=chunk.text, tokens=self._held)
+        self._pieces.append(piece.text)
+        self._tokens += piece.tokens
+        self._held = ()
+        return piece
 
     def _finished(self, finished: Finished | None) -> dict[str, Any]:
         assert finished is not None, "the engine's last reply is missing"
+        called = finished.tool_calls if self._head.body.parallel_tool_calls is not False else finished.tool_calls[:1]
+        if called:
+            self._held = ()
+        self._tokens += self._held
         cut = finished.finish_reason is FinishReason.LENGTH
-        status = "incomplete" if cut else "completed"
+        messages = []
+        if self._pieces or not called:
+            messages = [self._message("incomplete" if cut and not called else "completed", [self._part()])]
         return self._object(
-            status,
-            output=[self._message(status, [self._part()])],
+            "incomplete" if cut else "completed",
+            output=[*messages, *call_items(called)],
             usage=_usage(finished),
             completed_at=None if cut else int(self._head.clock()),
             incomplete_details={"reason": "max_output_tokens"} if cut else None,
@@ -177,26 +193,37 @@ class ResponseForm:
     def _in_part(self, kind: str, **fields: Any) -> Event:
         return {"type": kind, "item_id": self._head.message_id, "output_index": 0, "content_index": 0, **fields}
 
-    def _delta(self, chunk: TokenChunk) -> Event:
-        event = self._in_part("response.output_text.delta", delta=chunk.text, logprobs=self._shown(chunk.tokens))
-        return {**event, "obfuscation": _obfuscation(chunk.text)} if self._obfuscated else event
+    def _delta(self, text: str, tokens: Sequence[TokenLogprob]) -> Event:
+        event = self._in_part("response.output_text.delta", delta=text, logprobs=self._shown(tokens))
+        return {**event, "obfuscation": _obfuscation(text)} if self._obfuscated else event
 
     def _opening(self) -> list[Event]:
         begun = self._object("in_progress")
+        return [{"type": "response.created", "response": begun}, {"type": "response.in_progress", "response": begun}]
+
+    def _message_opening(self) -> list[Event]:
+        """Told with the first text: an answer may be calls alone."""
+        if self._opened:
+            return []
+        self._opened = True
+        part = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
         return [
-            {"type": "response.created", "response": begun},
-            {"type": "response.in_progress", "response": begun},
             {"type": "response.output_item.added", "output_index": 0, "item": self._message("in_progress", [])},
-            self._in_part("response.content_part.added", part=self._part()),
+            self._in_part("response.content_part.added", part=part),
         ]
 
-    def _closing(self, response: dict[str, Any]) -> list[Event]:
-        part = self._part()
-        return [
-            self._in_part("response.output_text.done", text=part["text"], logprobs=part["logprobs"]),
-            self._in_part("response.content_part.done", part=part),
-            {"type": "response.output_item.done", "output_index": 0, "item": response["output"][0]},
-        ]
+    def _closing(self, response: dict[str, Any]) -> Iterator[Event]:
+        for index, item in enumerate(response["output"]):
+            if item["type"] == "function_call":
+                yield from call_events(item, index, _obfuscation if self._obfuscated else None)
+                continue
+            yield from self._message_opening()
+            if self._logprobs and self._held:
+                yield self._delta("", self._held)
+            part = item["content"][0]
+            yield self._in_part("response.output_text.done", text=part["text"], logprobs=part["logprobs"])
+            yield self._in_part("response.content_part.done", part=part)
+            yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
     async def streamed(self, replies: Replies) -> AsyncGenerator[Event, None]:
         """The events in their order. The last one comes when the response is kept, so that the next turn finds it.
@@ -208,10 +235,9 @@ class ResponseForm:
             yield event
         finished: Finished | None = None
         async for _, reply in replies:
-            if isinstance(reply, TokenChunk):
-                self._take(reply)
-                if reply.text or (self._logprobs and reply.tokens):
-                    yield self._delta(reply)
+            if isinstance(reply, TokenChunk) and (piece := self._take(reply)) is not None:
+                for event in (*self._message_opening(), self._delta(piece.text, piece.tokens)):
+                    yield event
             elif isinstance(reply, Finished):
                 finished = reply
         response = self._finished(finished)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.api.offered_tools import ToolForm, allowed_functions, cannot_force, only_allowed
 from luthier.api.response_items import Item, messages_of
 from luthier.api.schemas.responses import InputTokensRequest, ResponseRequest, ResponseTool
 from luthier.core.engine_messages import Generate
@@ -47,9 +48,8 @@ def refuse_unoffered(body: Body) -> None:
     if body.text is not None and body.text.format is not None and body.text.format.type != "text":
         kind = body.text.format.type
         raise _unsupported_value("text.format.type", f"does not support '{kind}' with this model. Supported values are: 'text'.")
-    if body.tool_choice not in (None, "auto", "none"):
-        raise _unsupported_value("tool_choice", "cannot force a call with this model. Supported values are: 'auto' and 'none'.")
     _refuse_tools(body.tools or ())
+    offered_tools(body)
     if body.conversation is not None:
         raise _unsupported_parameter("conversation")
     if isinstance(body, ResponseRequest):
@@ -74,12 +74,25 @@ def refuse_nothing_to_answer(body: Body) -> None:
         raise InvalidRequest(message, code="missing_required_parameter", param="input")
 
 
-def offered_tools(body: Body) -> tuple[dict[str, Any], ...]:
-    """The tools as chat's requests and training rows have them; none when calls are forbidden."""
-    if body.tool_choice == "none":
+def offered_tools(body: Body) -> tuple[ToolForm, ...]:
+    """The tools that the model is shown, as chat's requests and training rows have them: all, those that are allowed, or none.
+
+    Raises:
+        InvalidRequest: the choice forces a call, or is none that OpenAI knows.
+    """
+    choice = body.tool_choice
+    if choice == "none":
         return ()
     functions = (tool.model_dump(exclude_unset=True, exclude={"type"}) for tool in body.tools or ())
-    return tuple({"type": "function", "function": function} for function in functions)
+    tools = tuple({"type": "function", "function": function} for function in functions)
+    if choice is None or choice == "auto":
+        return tools
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        return only_allowed(tools, allowed_functions(choice))
+    if choice == "required" or isinstance(choice, dict):
+        raise cannot_force()
+    message = f"Invalid value: {str(choice)[:64]!r}. Supported values are: 'none', 'auto' and 'required', or an object."
+    raise InvalidRequest(message, code="invalid_value", param="tool_choice")
 
 
 def instruction_messages(body: Body) -> tuple[dict[str, Any], ...]:
@@ -96,7 +109,7 @@ class Question:
     instructions: tuple[dict[str, Any], ...]
     turns: tuple[dict[str, Any], ...]
     """Messages of the earlier turns and of the new input."""
-    tools: tuple[dict[str, Any], ...] = ()
+    tools: tuple[ToolForm, ...] = ()
     may_truncate: bool = False
 
     def request(self, num_dropped: int = 0) -> Generate:
@@ -104,7 +117,13 @@ class Question:
         turns = self.turns[num_dropped:]
         while num_dropped and len(turns) > 1 and turns[0]["role"] == "tool":
             turns = turns[1:]
-        return Generate(target=self.target, sampling=self.sampling, messages=(*self.instructions, *turns), tools=self.tools)
+        return Generate(
+            target=self.target,
+            sampling=self.sampling,
+            messages=(*self.instructions, *turns),
+            tools=self.tools,
+            parse_tool_calls=bool(self.tools),
+        )
 
 
 def question_of(body: ResponseRequest, target: ModelTarget, context: Sequence[Item]) -> Question:

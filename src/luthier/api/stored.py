@@ -8,17 +8,18 @@ from typing import Any
 
 import orjson
 
+from luthier.api.offered_tools import given_tools
 from luthier.api.prompts import plain_messages
 from luthier.api.schemas.chat import ChatMessage, ChatRequest
 from luthier.core.errors import NotFound
 from luthier.core.stored_completions import StoredCompletion
 
-_COMPLETE = ("stop", "tool_calls")
+_COMPLETE = ("stop", "tool_calls", "function_call")
 
 
 def stored_completion(body: ChatRequest, answer: dict[str, Any], request_id: str) -> StoredCompletion:
     """The record of a complete answer; what was asked for stands in the object too, as upstream's listing shows it."""
-    tools = tuple(tool.model_dump(exclude_unset=True) for tool in body.tools or ())
+    tools = given_tools(body)
     asked = {
         "request_id": request_id,
         "temperature": 1.0 if body.temperature is None else body.temperature,
@@ -28,7 +29,7 @@ def stored_completion(body: ChatRequest, answer: dict[str, Any], request_id: str
         "seed": body.seed,
         "input_user": body.user,
         "tools": list(tools) or None,
-        "tool_choice": body.tool_choice,
+        "tool_choice": body.function_call if body.functions is not None else body.tool_choice,
         "response_format": body.response_format,
     }
     return StoredCompletion(
@@ -114,8 +115,9 @@ def training_rows(record: StoredCompletion) -> tuple[list[bytes], int]:
     for choice in choices:
         said = choice["message"]
         answer: dict[str, Any] = {"role": "assistant", "content": said["content"] or ""}
-        if said.get("tool_calls"):
-            answer["tool_calls"] = said["tool_calls"]
+        for name in ("tool_calls", "function_call"):
+            if said.get(name):
+                answer[name] = said[name]
         messages = [*asked, answer]
         if choice["finish_reason"] in _COMPLETE and _is_trainable(messages):
             row = {"messages": messages, **({"tools": list(record.tools)} if record.tools else {})}

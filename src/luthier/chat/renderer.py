@@ -4,7 +4,8 @@ What it does: ids, loss weights and spans of a supervised example or of a genera
 prefix of the example (``tokens_between_cuts`` says how). What it does not: truncate, pad, batch. No torch.
 Called by ``preprocessing``, ``evaluation``, ``engine`` and ``deployment``.
 
-A ``developer`` message is shown to templates as ``system``: open models know no other name for it.
+A ``developer`` message is shown to templates as ``system``, a ``function`` message as ``tool``: open models know no other names
+for them.
 """
 
 from collections.abc import Sequence
@@ -223,11 +224,11 @@ def _owner_of_tokens(offsets: Sequence[tuple[int, int]], ranges: Sequence[Messag
     return owners
 
 
+_KNOWN_AS = {Role.DEVELOPER: Role.SYSTEM, Role.FUNCTION: Role.TOOL}
+
+
 def _for_template(message: Message) -> dict[str, Any]:
-    plain = message_to_dict(message)
-    if message.role is Role.DEVELOPER:
-        plain["role"] = Role.SYSTEM.value
-    return plain
+    return {**message_to_dict(message), "role": _KNOWN_AS.get(message.role, message.role).value}
 
 
 def _template_source(folder: Path, config: dict[str, Any]) -> str | None:

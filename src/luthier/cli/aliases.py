@@ -1,141 +1,129 @@
-"""``luthier models alias``, ``aliases``, ``rollback`` and ``unalias``: other names for served models.
+"""``luthier aliases``: other names for served models; the same commands stand in ``luthier models`` under names of their own.
 
-What it does: speaks to ``/v1/luthier/aliases`` and prints what came of it. What it does not: decide anything. Called by
-``cli/models.py``, which holds the group.
+What it does: speaks to ``/v1/luthier/aliases`` and prints what came of it. What it does not: decide anything. Loaded by
+``cli/main.py``; ``cli/models.py`` takes ``MODEL_COMMANDS`` into its group.
 """
 
-import datetime
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
-from rich.console import Console
-from rich.table import Column, Table
 
-from luthier.cli.client import connect
-from luthier.cli.printing import client_errors, printable_output
-from luthier.cli.render.text import literal
+from luthier.cli.client import delete, get, post
+from luthier.cli.options import Form, Place, with_form, with_place
+from luthier.cli.output import Field, show_object, show_page, show_rows
+from luthier.cli.printing import printable_output
+from luthier.cli.render.text import plain, when
 
 if TYPE_CHECKING:
     import openai
 
 _PATH = "/luthier/aliases"
-Command = Callable[..., None]
+_MODEL = "ft:gpt-4o-mini-2024-07-18:acme:support:dS6Na5ML"
 
-
-def _server_options(command: Command) -> Command:
-    command = click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="The server's data directory.")(command)
-    command = click.option("--api-key", default=None, help="Its key; found in the data directory by default.")(command)
-    return click.option("--url", default=None, help="The server's address.")(command)
+COLUMNS = (
+    Field("alias", lambda a: a["id"]),
+    Field("stands for", lambda a: a["target"]),
+    Field("set in", lambda a: a["set_in"], whole=True),
+    Field("since", lambda a: when(a["changed_at"]) if a.get("changed_at") else "", whole=True),
+)
+LINES = (*COLUMNS, Field("default", lambda a: a.get("default_target") or ""))
+_CHANGES = (
+    Field("when", lambda c: when(c["changed_at"]), whole=True),
+    Field("what", lambda c: c["action"].replace("_", " "), whole=True),
+    Field("from", lambda c: c["from"] or ""),
+    Field("to", lambda c: c["to"] or ""),
+    Field("key", lambda c: c["changed_by"]),
+)
+_DELETED = (Field("deleted", lambda a: a["id"]),)
 
 
 def _path_of(name: str) -> str:
     return f"{_PATH}/{quote(name, safe='')}"
 
 
-def _when(moment: int | None) -> str:
-    return "" if moment is None else datetime.datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-@click.command()
-@click.argument("name")
-@click.argument("target")
-@_server_options
-def alias(name: str, target: str, url: str | None, api_key: str | None, data_dir: Path | None) -> None:
-    """Let NAME stand for the model TARGET; a NAME that exists is moved.
-
-    \b
-    luthier models alias support@prod ft:gpt-4o-mini-2024-07-18:acme:support:dS6Na5ML
-    luthier models alias gpt-4o-mini-2024-07-18 my-base
-    luthier models alias ft:gpt-4o-mini-2024-07-18:acme::AbC123 ft:gpt-4o-mini-2024-07-18:luthier::dS6Na5ML
-    """
-    printable_output()
-    with client_errors():
-        shown = _put(connect(url=url, api_key=api_key, data_dir=data_dir), name, target)
-    click.echo(f"{name} -> {shown['target']}")
+def _set(name: str, target: str, place: Place, form: Form) -> None:
+    """Let NAME stand for the model TARGET; a NAME that exists is moved."""
+    _tell(_put(place.client(), name, target), form)
 
 
 def _put(client: "openai.OpenAI", name: str, target: str) -> dict[str, Any]:
     import openai
 
     try:
-        moved: Any = client.post(_path_of(name), cast_to=object, body={"target": target})
+        return post(client, _path_of(name), {"target": target})
     except openai.NotFoundError as error:
         if error.code != "alias_not_found":
             raise
-        made: Any = client.post(_PATH, cast_to=object, body={"name": name, "target": target})
-        return made
-    return moved
+        return post(client, _PATH, {"name": name, "target": target})
 
 
-@click.command()
-@click.argument("name", required=False)
-@_server_options
-def aliases(name: str | None, url: str | None, api_key: str | None, data_dir: Path | None) -> None:
-    """List the aliases, or the history of NAME.
-
-    \b
-    luthier models aliases
-    luthier models aliases support@prod
-    """
+def _tell(shown: dict[str, Any], form: Form) -> None:
+    if form.as_json or form.quiet:
+        show_object(shown, LINES, form)
+        return
     printable_output()
-    with client_errors():
-        client = connect(url=url, api_key=api_key, data_dir=data_dir)
-        shown: Any = client.get(_PATH if name is None else _path_of(name), cast_to=object)
-    Console().print(_list(shown["data"]) if name is None else _history(shown))
+    click.echo(f"{plain(shown['id'])} -> {plain(shown['target'])}")
 
 
-def _list(data: list[dict[str, Any]]) -> Table:
-    table = Table(Column("alias", overflow="fold"), Column("stands for", overflow="fold"), "set in", "since")
-    for one in data:
-        table.add_row(*map(literal, (one["id"], one["target"], one["set_in"], _when(one["changed_at"]))))
-    return table
+def _list(place: Place, form: Form) -> None:
+    """List the aliases, newest first."""
+    show_page(get(place.client(), _PATH), COLUMNS, form, more="luthier aliases list")
 
 
-def _history(shown: dict[str, Any]) -> Table:
-    head = f"{shown['id']} -> {shown['target']} (set in {shown['set_in']})"
-    table = Table(
-        "when", "what", Column("from", overflow="fold"), Column("to", overflow="fold"), "key", title=literal(head), title_justify="left"
-    )
-    for change in shown["history"]:
-        what = change["action"].replace("_", " ")
-        cells = (_when(change["changed_at"]), what, change["from"] or "", change["to"] or "", change["changed_by"])
-        table.add_row(*map(literal, cells))
-    return table
+def _get(name: str, place: Place, form: Form) -> None:
+    """Show what NAME stands for, and every change of it."""
+    shown = get(place.client(), _path_of(name))
+    show_object(shown, LINES, form)
+    show_rows(shown["history"], _CHANGES, form)
 
 
-@click.command()
-@click.argument("name")
-@_server_options
-def rollback(name: str, url: str | None, api_key: str | None, data_dir: Path | None) -> None:
-    """Let NAME stand again for what it stood for before its last move; twice goes back two moves.
-
-    \b
-    luthier models rollback support@prod
-    """
-    printable_output()
-    with client_errors():
-        # Never sent twice: a repeated request whose first answer was lost would go back one move too far.
-        client = connect(url=url, api_key=api_key, data_dir=data_dir).with_options(max_retries=0)
-        shown: Any = client.post(f"{_path_of(name)}/rollback", cast_to=object)
-    click.echo(f"{name} -> {shown['target']}")
+def _list_or_get(name: str | None, place: Place, form: Form) -> None:
+    """List the aliases, or show NAME with every change of it."""
+    if name is None:
+        _list(place, form)
+    else:
+        _get(name, place, form)
 
 
-@click.command()
-@click.argument("name")
-@_server_options
-def unalias(name: str, url: str | None, api_key: str | None, data_dir: Path | None) -> None:
-    """Delete the alias NAME; the model that it stands for stays.
-
-    \b
-    luthier models unalias support@prod
-    """
-    printable_output()
-    with client_errors():
-        connect(url=url, api_key=api_key, data_dir=data_dir).delete(_path_of(name), cast_to=object)
-    click.echo(f"{name} is no alias any more.")
+def _roll_back(name: str, place: Place, form: Form) -> None:
+    """Let NAME stand again for what it stood for before its last move; twice goes back two moves."""
+    # Never sent twice: a repeated request whose first answer was lost would go back one move too far.
+    client = place.client().with_options(max_retries=0)
+    _tell(post(client, f"{_path_of(name)}/rollback"), form)
 
 
-ALIAS_COMMANDS = (alias, aliases, rollback, unalias)
+def _delete(name: str, place: Place, form: Form) -> None:
+    """Delete the alias NAME; the model that it stands for stays."""
+    show_object(delete(place.client(), _path_of(name)), _DELETED, form)
+
+
+def _command(work: Callable[..., None], name: str, example: str, *arguments: str, required: bool = True) -> click.Command:
+    made = with_form(with_place(work))
+    for argument in reversed(arguments):
+        made = click.argument(argument, required=required)(made)
+    return click.command(name=name, epilog=f"Example: luthier {example}")(made)
+
+
+@click.group(epilog="Example: luthier aliases list")
+def aliases() -> None:
+    """Give served models other names, move them, and go back."""
+
+
+for _made in (
+    _command(_list, "list", "aliases list"),
+    _command(_get, "get", "aliases get support@prod", "name"),
+    _command(_set, "set", f"aliases set support@prod {_MODEL}", "name", "target"),
+    _command(_roll_back, "rollback", "aliases rollback support@prod", "name"),
+    _command(_delete, "delete", "aliases delete support@prod", "name"),
+):
+    aliases.add_command(_made)
+
+MODEL_COMMANDS = (
+    _command(_set, "alias", f"models alias support@prod {_MODEL}", "name", "target"),
+    _command(_list_or_get, "aliases", "models aliases support@prod", "name", required=False),
+    _command(_roll_back, "rollback", "models rollback support@prod", "name"),
+    _command(_delete, "unalias", "models unalias support@prod", "name"),
+)
+"""The same commands in ``luthier models``."""

@@ -89,6 +89,7 @@ _NAMES_A_COMMAND = re.compile(r"\bluthier [a-z]")
 _LISTS = (
     (re.compile(r"No such File"), "luthier files list"),
     (re.compile(r"fine tune"), "luthier jobs list"),
+    (re.compile(r"No such alias"), "luthier aliases list"),
     (re.compile(r"[Mm]odel"), "luthier models list"),
 )
 

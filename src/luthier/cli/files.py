@@ -11,7 +11,7 @@ from urllib.parse import quote
 import click
 
 from luthier.cli.client import delete, get, post
-from luthier.cli.options import Form, Place, pairs, with_form, with_place
+from luthier.cli.options import FileLifetime, Form, Place, pairs, with_form, with_place
 from luthier.cli.output import Field, Item, show_object, show_page
 from luthier.cli.render.text import size, when
 from luthier.cli.upload import LOCAL_FILE, upload
@@ -44,14 +44,15 @@ def files() -> None:
     """Upload, list, read and delete files."""
 
 
-@files.command(name="upload", epilog="Example: luthier files upload train.jsonl")
+@files.command(name="upload", epilog="Example: luthier files upload train.jsonl --expires-after 30d")
 @click.argument("path", type=LOCAL_FILE)
 @click.option("--purpose", default="fine-tune", show_default=True, help="What the file is for.")
+@click.option("--expires-after", type=FileLifetime(), default=None, help="Keep it so long only: seconds, or a span such as 12h or 30d.")
 @with_form
 @with_place
-def upload_file(path: Path, purpose: str, place: Place, form: Form) -> None:
+def upload_file(path: Path, purpose: str, expires_after: int | None, place: Place, form: Form) -> None:
     """Send the local file PATH; beyond 512 MB it goes in parts."""
-    show_object(upload(place.client(), path, purpose), FIELDS, form)
+    show_object(upload(place.client(), path, purpose, expires_after=expires_after), FIELDS, form)
 
 
 @files.command(name="list", epilog="Example: luthier files list --purpose fine-tune")

@@ -120,7 +120,7 @@ def cancel(job_id: str, place: Place, form: Form) -> None:
 @with_form
 @with_place
 def pause(job_id: str, place: Place, form: Form) -> None:
-    """Pause the job JOB_ID; it keeps what it has learned."""
+    """Pause the job JOB_ID; it keeps what it has learned, and a checkpoint of it answers."""
     show_object(_act(place.client(), job_id, "pause"), LINES, form)
 
 

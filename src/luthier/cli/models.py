@@ -1,19 +1,21 @@
-"""``luthier models``: list what is served, add a base model from a local folder; ``aliases.py`` adds the commands about aliases.
+"""``luthier models``: list, get, delete, add a base model from a local folder; ``aliases.py`` adds the commands about aliases.
 
-What it does: lists over HTTP; adds through a workshop process on the data directory. What it does not: import torch.
+What it does: speaks HTTP; adds through a workshop process on the data directory. What it does not: import torch.
 """
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
-from luthier.cli.aliases import ALIAS_COMMANDS
-from luthier.cli.client import get
+from luthier.cli.aliases import MODEL_COMMANDS
+from luthier.cli.client import delete, get
 from luthier.cli.options import Form, Place, with_form, with_place
-from luthier.cli.output import Field, Item, show_page
+from luthier.cli.output import Field, Item, show_object, show_page
+from luthier.cli.render.text import when
 from luthier.cli.settings_file import read_settings
 
 
@@ -29,11 +31,18 @@ COLUMNS = (
     *(_own(name) for name in ("kind", "base", "licence", "alias_of")),
     Field("owned by", lambda m: m["owned_by"]),
 )
+LINES = (
+    *COLUMNS,
+    *(_own(name) for name in ("base_revision", "job_id", "step")),
+    Field("created", lambda m: when(m["created"])),
+    Field("shuts down", lambda m: m.get("shutdown_date") or ""),
+)
+_DELETED = (Field("deleted", lambda m: m["id"]),)
 
 
 @click.group(epilog="Example: luthier models list")
 def models() -> None:
-    """List the served models, add a base model from a local folder, or give models other names."""
+    """List, show and delete served models, add a base model from a local folder, or give models other names."""
 
 
 @models.command(name="list", epilog="Example: luthier models list")
@@ -42,6 +51,28 @@ def models() -> None:
 def list_models(place: Place, form: Form) -> None:
     """List every name that answers, newest first, with the open base under it and that base's licence."""
     show_page(get(place.client(), "/models"), COLUMNS, form, more="luthier models list")
+
+
+def _path(name: str) -> str:
+    return f"/models/{quote(name, safe='')}"
+
+
+@models.command(name="get", epilog="Example: luthier models get luthier-mini")
+@click.argument("name")
+@with_form
+@with_place
+def get_model(name: str, place: Place, form: Form) -> None:
+    """Show the model or alias NAME."""
+    show_object(get(place.client(), _path(name)), LINES, form)
+
+
+@models.command(name="delete", epilog="Example: luthier models delete ft:gpt-4o-mini-2024-07-18:acme:support:dS6Na5ML")
+@click.argument("name")
+@with_form
+@with_place
+def delete_model(name: str, place: Place, form: Form) -> None:
+    """Delete the tuned model or checkpoint NAME: it answers no more. Bases, and models that an alias stands for, stay."""
+    show_object(delete(place.client(), _path(name)), _DELETED, form)
 
 
 @models.command(epilog="Example: luthier models add ./my-model --name my-model")
@@ -57,5 +88,5 @@ def add(path: Path, name: str, data_dir: Path | None) -> None:
     sys.exit(subprocess.run(command, env={**os.environ, **settings.environment()}, check=False).returncode)
 
 
-for _command in ALIAS_COMMANDS:
+for _command in MODEL_COMMANDS:
     models.add_command(_command)

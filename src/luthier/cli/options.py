@@ -1,8 +1,9 @@
-"""Options that several commands share: where the server is, how to print, and ``k=v`` pairs.
+"""Options that several commands share: where the server is, how to print, ``k=v`` pairs, and what a value may look like.
 
 What it does not: look anything up (``cli/client.py``) or print (``cli/output.py``). Called by the commands.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -103,3 +104,22 @@ class AutoOr(click.ParamType):
             return self._number(value)
         except ValueError:
             self.fail(f"{value!r} is neither a number nor 'auto'.", param, ctx)
+
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class FileLifetime(click.ParamType):
+    """How long a file is kept, as whole seconds: a number of them, or one with a unit (``90m``, ``12h``, ``30d``)."""
+
+    name = "seconds|30d"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The seconds."""
+        match = re.fullmatch(r"(\d{1,9})([smhd]?)", str(value).strip(), re.ASCII)
+        if match is None:
+            self.fail(f"{value!r} is neither a number of seconds nor a span such as 12h or 30d.", param, ctx)
+        seconds = int(match[1]) * _UNITS[match[2]]
+        if not 3600 <= seconds <= 30 * 86400:
+            self.fail(f"{value!r} is not between 1 hour and 30 days.", param, ctx)
+        return seconds

@@ -1,7 +1,7 @@
 """Answers on standard output: a table for people, the API's objects as JSON, or ids.
 
 What it does: prints what was asked for and nothing else; notes go to standard error. What it does not: fetch. Called by
-``cli/files.py``, ``cli/jobs.py``, ``cli/jobs_create.py`` and ``cli/waiting.py``.
+the commands and by ``cli/waiting.py``.
 """
 
 import json
@@ -71,6 +71,12 @@ def show_object(item: Item, fields: Sequence[Field], form: Form) -> None:
             if text:
                 grid.add_row(field.title, literal(text))
         _console().print(grid)
+
+
+def show_rows(items: Sequence[Item], fields: Sequence[Field], form: Form) -> None:
+    """Rows that belong to an object and stand below it, for people; its JSON holds them."""
+    if items and not form.as_json and not form.quiet:
+        _table(items, fields)
 
 
 def _table(items: Sequence[Item], fields: Sequence[Field]) -> None:

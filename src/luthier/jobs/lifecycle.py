@@ -7,8 +7,8 @@ look at a clock. Called by ``queue``, ``control`` and ``worker``; ``storage/jobs
 
 from collections.abc import Sequence
 
-from luthier.core.errors import InvalidRequest
-from luthier.core.jobs import ALLOWED_MOVES, Job, JobStatus, NewEvent
+from luthier.core.errors import InvalidRequest, StaleLease
+from luthier.core.jobs import ALLOWED_MOVES, CheckpointRecord, Job, JobStatus, ModelRecord, NewEvent
 from luthier.storage.jobs import LEASE_ENDED, JobWrite
 
 INTERNAL_ERROR = "The job failed due to an internal error."
@@ -55,7 +55,8 @@ def cancelled(job: Job, now: float) -> JobWrite:
 
 
 def paused(job: Job, now: float) -> JobWrite:
-    """A caller pauses: at once, whatever the runner does; its lease ends, and it saves a resume state at its next step boundary.
+    """A caller pauses: at once, whatever the runner does; its lease ends, it saves a resume state at its next step boundary, and
+    makes what it has learned callable (``pause_checkpoint``).
 
     Raises:
         InvalidRequest: the job is finished, or paused already.
@@ -65,6 +66,23 @@ def paused(job: Job, now: float) -> JobWrite:
     event = NewEvent(created_at=_at(job, now), level="info", message=PAUSED)
     changes = {"paused_from": job.status, "estimated_finish": None, "fence": job.fence + 1, **LEASE_ENDED}
     return move(job, JobStatus.PAUSED, events=(event,), **changes)
+
+
+def pause_checkpoint(job: Job, fence: int, *, event: NewEvent, checkpoint: CheckpointRecord, model: ModelRecord) -> JobWrite:
+    """What a paused job has learned becomes callable. The one thing that a runner may write after its lease is over: ``fence`` is
+    that lease's number, and the job must still be in the very pause that ended it.
+
+    Raises:
+        StaleLease: the job was resumed, cancelled, or never paused under this lease.
+    """
+    if not is_paused_from(job, fence):
+        raise StaleLease(f"Lease {fence} of {job.id} is over; the job is {job.status}, at {job.fence}.")
+    return JobWrite(events=(event,), checkpoints=(checkpoint,), models=(model,))
+
+
+def is_paused_from(job: Job, fence: int) -> bool:
+    """True when the job is in the pause that ended the lease of this number."""
+    return job.status is JobStatus.PAUSED and job.fence == fence + 1
 
 
 def resumed(job: Job, now: float) -> JobWrite:

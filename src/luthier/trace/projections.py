@@ -91,6 +91,11 @@ def step_event(created_at: int, step: StepDone, epoch: EpochDone | None) -> NewE
     return NewEvent(created_at=created_at, level="info", message=message, type="metrics", data=data)
 
 
+def checkpoint_event(created_at: int, saved: CheckpointSaved) -> NewEvent:
+    """The event of a checkpoint that answers by its name."""
+    return _info(created_at, f"Checkpoint created at step {saved.step} with Snapshot ID: {saved.model_name}")
+
+
 def _info(created_at: int, message: str) -> NewEvent:
     return NewEvent(created_at=created_at, level="info", message=message)
 
@@ -113,7 +118,7 @@ def _number(value: float) -> str:
 def _simple(now: int, event: TraceEvent) -> tuple[NewEvent, ...]:
     payload = event.payload
     if isinstance(payload, CheckpointSaved):
-        return (_info(now, f"Checkpoint created at step {payload.step} with Snapshot ID: {payload.model_name}"),)
+        return (checkpoint_event(now, payload),)
     if isinstance(payload, ModelPublished):
         return (_info(now, f"New fine-tuned model created: {payload.model_name}"),)
     if isinstance(payload, RunFinished) and payload.status == "succeeded":

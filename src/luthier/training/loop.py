@@ -41,6 +41,8 @@ class TrainResult:
     """How a run ended."""
 
     steps: int
+    epoch: int
+    """The epoch under way when it stopped; one more than there are when it did not."""
     tokens_seen: int
     """Tokens of all rows over all epochs, padding not counted: what OpenAI bills and calls ``trained_tokens``."""
     trained_tokens: int
@@ -116,6 +118,7 @@ class Trainer:
         self._report_saves()
         return TrainResult(
             steps=progress.step,
+            epoch=progress.epoch,
             tokens_seen=progress.tokens_seen,
             trained_tokens=progress.trained_tokens,
             stopped=stopped,

@@ -1,13 +1,16 @@
 """The trainer's hooks of a real job: every report becomes a trace event, every epoch's end a callable checkpoint.
 
 What it does: publishes the folder, registers the intermediate checkpoint's name in one transaction with its record, keeps
-the final one for ``results.py``. What it does not: train, or announce the final model. Called by ``worker/pipelines.py``.
+the final one for ``results.py``; does the same where a pause stops the training, so that what was learned can be tried. What it
+does not: train, or announce the final model. Called by ``worker/pipelines.py``.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from luthier.core.errors import StaleLease
 from luthier.core.generation import ModelTarget
 from luthier.core.ids import new_checkpoint_id, new_model_suffix_id
 from luthier.core.jobs import CheckpointRecord, ModelKind, ModelRecord
@@ -15,8 +18,10 @@ from luthier.core.model_names import base_of, tuned_model_name
 from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.core.stage import Stage
 from luthier.deployment.publish import ModelCard, PublishedFolder, publish
+from luthier.jobs.lifecycle import is_paused_from, pause_checkpoint
 from luthier.models.language_model import LanguageModel
 from luthier.trace.events import BaseMeasured, CheckpointSaved, EpochDone, ResumeSaved, StageFinished, StepDone
+from luthier.trace.projections import checkpoint_event
 from luthier.trace.reader import read_events
 from luthier.training.loop import ADAPTER_NAME
 from luthier.worker import narration
@@ -40,6 +45,7 @@ class Checkpoints:
         self._row_format, self._chat_template = row_format, chat_template
         self._announce: Callable[[], None] | None = announce
         self._known = _known_steps(ctx)
+        self._paused = False
         self._final: tuple[PublishedFolder, dict[str, float]] | None = None
         self.final_name = tuned_model_name(base_of(ctx.job.model), ctx.settings.organization, ctx.job.suffix, new_model_suffix_id())
 
@@ -70,7 +76,7 @@ class Checkpoints:
 
     def should_stop(self) -> bool:
         """See ``TrainerHooks``."""
-        return self._ctx.should_stop()
+        return self._paused or self._ctx.should_stop()
 
     def save_checkpoint(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """Publish the weights; an intermediate checkpoint answers by name as soon as this returns."""
@@ -80,11 +86,58 @@ class Checkpoints:
             return
         if step in self._known:
             return
-        name = tuned_model_name(
-            base_of(self._ctx.job.model), self._ctx.settings.organization, self._ctx.job.suffix, new_model_suffix_id(), step=step
-        )
-        self._ctx.recorder.write(checkpoints=[self._record(step, name, metrics)], models=[self._model_record(step, name, published)])
-        self._ctx.tracer.emit(Stage.TRAINING, CheckpointSaved(step=step, epoch=epoch, model_name=name, bytes=published.bytes))
+        name, saved = self._named(step, epoch, published)
+        checkpoint, model = self._record(step, name, metrics), self._model_record(step, name, published)
+        try:
+            self._ctx.recorder.write(checkpoints=[checkpoint], models=[model])
+        except StaleLease:
+            # A pause that came with the epoch's end: refused as a trainer's write, taken as what the pause leaves behind.
+            self._register_paused(checkpoint, model, saved)
+            self._paused = True
+        self._known.add(step)
+        self._ctx.tracer.emit(Stage.TRAINING, saved)
+
+    def save_paused(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
+        """The training has stopped. Was it for a pause, then what it has learned answers by name as soon as this returns.
+
+        Does nothing before the first step, after a stop of another kind, and where the step's checkpoint answers already.
+
+        Args:
+            epoch: the one under way.
+            step: steps done.
+            metrics: the latest of each, in the keys of OpenAI's checkpoint object.
+
+        Raises:
+            StaleLease: the job was resumed or cancelled meanwhile; nothing of this is visible.
+        """
+        if step == 0 or step in self._known or not self._is_paused():
+            return
+        published = publish(self._model, adapter=ADAPTER_NAME, folder=self._folder(step), card=self._card(step))
+        name, saved = self._named(step, epoch, published)
+        # The whole validation file was last measured at an earlier step than this one.
+        own = {key: value for key, value in metrics.items() if step == self._spec.total_steps or not key.startswith("full_")}
+        try:
+            self._register_paused(self._record(step, name, own), self._model_record(step, name, published), saved)
+        except StaleLease:
+            if step != self._spec.total_steps:
+                shutil.rmtree(self._folder(step))  # nobody will ask for it: the job goes on, or is over
+            raise
+        self._known.add(step)
+        self._ctx.tracer.emit(Stage.TRAINING, saved)
+
+    def _is_paused(self) -> bool:
+        job = self._ctx.jobs.get(self._ctx.job.id)
+        return job is not None and is_paused_from(job, self._ctx.job.fence)
+
+    def _register_paused(self, checkpoint: CheckpointRecord, model: ModelRecord, saved: CheckpointSaved) -> None:
+        own, event = self._ctx.job, checkpoint_event(checkpoint.created_at, saved)
+        self._ctx.jobs.decide(own.id, lambda job: pause_checkpoint(job, own.fence, event=event, checkpoint=checkpoint, model=model))
+
+    def _named(self, step: int, epoch: int, published: PublishedFolder) -> tuple[str, CheckpointSaved]:
+        """A new name for an intermediate checkpoint, and the event that tells it."""
+        job, organization = self._ctx.job, self._ctx.settings.organization
+        name = tuned_model_name(base_of(job.model), organization, job.suffix, new_model_suffix_id(), step=step)
+        return name, CheckpointSaved(step=step, epoch=epoch, model_name=name, bytes=published.bytes)
 
     def adopt_final(self) -> None:
         """After a resume from behind the last step nothing is saved again: take the folder that the earlier attempt left."""

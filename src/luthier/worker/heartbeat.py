@@ -2,7 +2,7 @@
 
 What it does: a thread of its own renews the lease every three seconds and looks twice a second whether the fence is still
 the child's. What it does not: stop the loop by force, unless the loop does not obey within ``GRACE_SECONDS`` after the
-lease was lost. Called by ``worker/child.py``.
+lease was lost; one that obeyed has ``SAVE_SECONDS`` more, for what it still writes. Called by ``worker/child.py``.
 """
 
 import os
@@ -18,6 +18,8 @@ from luthier.worker.orders import EXIT_LEASE_LOST
 RENEW_SECONDS = 3.0
 LOOK_SECONDS = 0.5
 GRACE_SECONDS = 20.0
+SAVE_SECONDS = 280.0
+"""For a resume state and the checkpoint of a pause: with all weights of a large model that is many gigabytes."""
 
 
 class Heartbeat:
@@ -27,6 +29,7 @@ class Heartbeat:
         self._queue, self._store, self._job = queue, store, job
         self.lost = threading.Event()
         self.shutdown = threading.Event()
+        self._noticed = threading.Event()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -41,7 +44,10 @@ class Heartbeat:
 
     def should_stop(self) -> bool:
         """True when the loop must end at its next step boundary."""
-        return self.lost.is_set() or self.shutdown.is_set()
+        must_stop = self.lost.is_set() or self.shutdown.is_set()
+        if must_stop:
+            self._noticed.set()
+        return must_stop
 
     def _beat(self) -> None:
         next_renewal = time.monotonic() + RENEW_SECONDS
@@ -58,6 +64,6 @@ class Heartbeat:
                 continue  # a locked database: three beats fit into one lease
             except StaleLease:
                 self.lost.set()
-                if not self._done.wait(GRACE_SECONDS):
-                    os._exit(EXIT_LEASE_LOST)
-                return
+                if self._done.wait(GRACE_SECONDS) or (self._noticed.is_set() and self._done.wait(SAVE_SECONDS)):
+                    return
+                os._exit(EXIT_LEASE_LOST)

@@ -1,7 +1,8 @@
 """The engine host as a pipeline sees it: a host that is being restarted is waited for, not failed on.
 
-What it does: repeats a request while the host is away, up to a minute, unless the run must stop. What it does not: speak
-the protocol (``engine_link.py``). Called by ``worker/child.py``.
+What it does: repeats a request while the host is away, up to a minute; begins none once the run must stop, so that a pause or a
+stop of the server does not wait for a whole evaluation. What it does not: speak the protocol (``engine_link.py``). Called by
+``worker/child.py``.
 """
 
 import time
@@ -36,9 +37,11 @@ class PatientEngine:
     def _patiently(self, call: Callable[[], T]) -> T:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
+            if self._should_stop():
+                raise Unavailable("The run must stop.")
             try:
                 return call()
             except Unavailable:
-                if self._should_stop() or time.monotonic() > deadline:
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(_PAUSE_SECONDS)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 
+from luthier.core.errors import StaleLease, Unavailable
 from luthier.core.examples import Dataset
 from luthier.core.generation import ModelTarget
 from luthier.core.jobs import JobStatus, NewEvent
@@ -76,13 +77,16 @@ def validate(ctx: RunContext) -> None:
 
 
 def fine_tune(ctx: RunContext) -> None:
-    """Lane 2: the other four stages. Returns early, with a resume state on disk, when the server stops or the job is paused."""
+    """Lane 2: the other four stages. Returns early, with a resume state on disk, when the server stops or the job is paused; what a
+    paused job has learned stays callable as a checkpoint."""
     # The folder, not ``job.progress_step``: the state of a paused run was saved after its lease was over.
     resumed_from = newest_step(ctx.run_dir / "resume")
     started = RunStarted(model=ctx.job.model, base=ctx.job.base, attempt=ctx.attempt, resumed_from_step=resumed_from)
     with ctx.recorder.exclusively():
         ctx.tracer.emit(Stage.TRAINING, started)
-        ctx.recorder.write({"status": JobStatus.RUNNING} if ctx.job.status is JobStatus.QUEUED else {})
+        # An earlier attempt's estimate says nothing of this one: the first step makes a new one.
+        moved = {"status": JobStatus.RUNNING} if ctx.job.status is JobStatus.QUEUED else {}
+        ctx.recorder.write({**moved, "estimated_finish": None})
     data = collect_files(ctx)
     start = find_start(ctx)
     max_length = resolve_max_length(options_of(ctx.job).max_length, start.facts.max_length)
@@ -92,11 +96,16 @@ def fine_tune(ctx: RunContext) -> None:
     ctx.recorder.note({"hyperparameters": numbers})
     result, checkpoints = train(ctx, start, spec, decisions, tokens, data.training.row_format.value)
     if result.stopped:
+        checkpoints.save_paused(result.epoch, result.steps, result.metrics)
         return
     base, tuned = base_target(ctx, data.training.row_format.value), checkpoints.final_target(start.folder)
-    evaluate_stage(ctx, data, base=base, tuned=tuned, spec=spec)
-    published = deploy_stage(ctx, data, base=base, tuned=tuned, num_bytes=checkpoints.final_bytes)
-    finish(ctx, checkpoints, published, trained_tokens=result.tokens_seen, metrics=result.metrics)
+    try:
+        evaluate_stage(ctx, data, base=base, tuned=tuned, spec=spec)
+        published = deploy_stage(ctx, data, base=base, tuned=tuned, num_bytes=checkpoints.final_bytes)
+        finish(ctx, checkpoints, published, trained_tokens=result.tokens_seen, metrics=result.metrics)
+    except (StaleLease, Unavailable):
+        checkpoints.save_paused(spec.n_epochs, result.steps, result.metrics)
+        raise
 
 
 LANES: Mapping[str, Callable[[RunContext], None]] = {"validate": validate, "train": fine_tune}

@@ -75,6 +75,14 @@ def test_loss_on_both_answers_and_their_ends_only(renderer: Renderer) -> None:
     assert [(s.message, s.role) for s in trained] == [(2, "assistant"), (4, "assistant")]
 
 
+@pytest.mark.parametrize(("ours", "known"), [("developer", "system"), ("function", "tool")])
+def test_roles_that_open_models_do_not_know_are_shown_as_ones_they_do(renderer: Renderer, ours: str, known: str) -> None:
+    def ids(role: str) -> list[int]:
+        return renderer.prompt(conversation_of([{"role": role, "content": "x", "name": "f"}, TALK[1]])).ids_T.tolist()
+
+    assert ids(ours) == ids(known)
+
+
 def test_weight_zero_is_context(renderer: Renderer) -> None:
     talk: list[dict[str, Any]] = [dict(m) for m in TALK]
     talk[2]["weight"] = 0

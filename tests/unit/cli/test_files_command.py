@@ -54,6 +54,27 @@ def test_lists_are_pages_with_the_way_to_the_next(run: Run, server: ApiServer, r
     assert all(file_id in table for file_id in made)
 
 
+@pytest.mark.parametrize(("given", "kept"), [("3600", 3600), ("90m", 5400), ("12h", 43200), ("30d", 2_592_000), (" 7200s ", 7200)])
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_a_file_is_kept_as_long_as_asked(
+    run: Run, rows: Path, monkeypatch: pytest.MonkeyPatch, given: str, kept: int, in_parts: bool
+) -> None:
+    if in_parts:
+        monkeypatch.setattr(upload_module, "MAX_SINGLE_BYTES", 100)
+    result = run("files", "upload", str(rows), "--expires-after", given, "--json")
+    assert result.exit_code == 0, result.stderr
+    file = json.loads(result.stdout)
+    assert file["expires_at"] - file["created_at"] == kept
+    assert run("files", "get", file["id"]).stdout.count("in ") >= 1
+
+
+@pytest.mark.parametrize("given", ["3599", "59m", "31d", "-1", "1w", "soon", "", "1.5h", "3600 s", "٣٦٠٠"])
+def test_no_other_time_is_taken(rows: Path, given: str) -> None:
+    result = luthier("files", "upload", str(rows), "--expires-after", given, url="http://127.0.0.1:9")
+    assert result.exit_code == 2
+    one_line(result)
+
+
 def test_an_empty_list_says_so_beside_the_output(run: Run) -> None:
     result = run("files", "list", "--purpose", "vision")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Nothing there yet.\n")

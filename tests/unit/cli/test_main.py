@@ -45,8 +45,28 @@ def test_every_help_shows_an_example_of_its_own(path: tuple[str, ...]) -> None:
 def test_the_commands_of_this_version_are_there() -> None:
     jobs = {"create", "list", "get", "events", "cancel", "pause", "resume", "checkpoints", "wait"}
     files = {"upload", "list", "get", "content", "delete", "from-completions"}
-    assert {p[1] for p in COMMANDS if p[:1] == ("jobs",) and len(p) > 1} == jobs
-    assert {p[1] for p in COMMANDS if p[:1] == ("files",) and len(p) > 1} == files
+    models = {"list", "get", "delete", "add", "alias", "aliases", "rollback", "unalias"}
+    aliases = {"list", "get", "set", "rollback", "delete"}
+    for group, names in (("jobs", jobs), ("files", files), ("models", models), ("aliases", aliases)):
+        assert {p[1] for p in COMMANDS if p[:1] == (group,) and len(p) > 1} == names
+    assert {"chat", "doctor", "completion"} <= {p[0] for p in COMMANDS if p}
+
+
+SILENT = {("serve",), ("demo",), ("trace",), ("chat",), ("completion",), ("files", "content"), ("models", "add")}
+"""Commands whose answer is no object of the API: a process, a picture, a text, bytes."""
+
+
+@pytest.mark.parametrize("path", [p for p in COMMANDS if p not in SILENT], ids=" ".join)
+def test_every_command_that_shows_objects_has_the_forms_for_scripts(path: tuple[str, ...]) -> None:
+    command: click.Command = cli
+    for name in path:
+        assert isinstance(command, click.Group)
+        below = command.get_command(click.Context(command), name)
+        assert below is not None
+        command = below
+    if not isinstance(command, click.Group):
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {"--json", "--quiet", "-q", "--url", "--api-key", "--data-dir"} <= options
 
 
 def test_the_guide_shows_the_table_of_exit_codes() -> None:

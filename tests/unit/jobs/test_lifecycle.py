@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from luthier.core.errors import InvalidRequest
+from luthier.core.errors import InvalidRequest, StaleLease
 from luthier.core.jobs import ALLOWED_MOVES, Job, JobStatus
 from luthier.jobs import lifecycle
-from tests.support.office import START, new_job, note
+from tests.support.office import START, new_checkpoint, new_job, new_model, note
 
 S = JobStatus
 
@@ -126,3 +126,19 @@ def test_paused_only_once_and_resumed_only_when_paused() -> None:
     for status in (S.VALIDATING_FILES, S.QUEUED, S.RUNNING):
         with pytest.raises(InvalidRequest, match=f"is {status}, not paused, and cannot be resumed"):
             lifecycle.resumed(new_job(status=status), START)
+
+
+def test_a_pause_leaves_room_for_one_thing_its_checkpoint() -> None:
+    parts = {"event": note("made"), "checkpoint": new_checkpoint("ftjob-x", 3), "model": new_model("ft:x")}
+    write = lifecycle.pause_checkpoint(new_job(status=S.PAUSED, fence=5), 4, **parts)
+    assert not write.changes
+    assert (write.events, write.checkpoints, write.models) == ((parts["event"],), (parts["checkpoint"],), (parts["model"],))
+
+
+@pytest.mark.parametrize(
+    ("status", "fence"), [(S.RUNNING, 4), (S.RUNNING, 5), (S.QUEUED, 6), (S.CANCELLED, 6), (S.PAUSED, 4), (S.PAUSED, 6), (S.PAUSED, 7)]
+)
+def test_only_the_runner_whom_the_pause_stopped_may_write_it(status: JobStatus, fence: int) -> None:
+    parts = {"event": note("made"), "checkpoint": new_checkpoint("ftjob-x", 3), "model": new_model("ft:x")}
+    with pytest.raises(StaleLease):
+        lifecycle.pause_checkpoint(new_job(status=status, fence=fence), 4, **parts)

@@ -1,5 +1,7 @@
 """The heartbeat: it notices a lost lease, and a stop, and keeps a living lease alive."""
 
+import threading
+
 import pytest
 
 from luthier.core.jobs import JobStatus
@@ -50,3 +52,26 @@ def test_a_living_lease_is_renewed(database: Database, monkeypatch: pytest.Monke
     pulse.stop()
     assert expiry() > wanted
     assert not pulse.should_stop()
+
+
+@pytest.mark.parametrize(("obeys", "killed"), [(True, False), (False, True)])
+def test_only_a_loop_that_does_not_obey_is_ended_by_force(
+    database: Database, monkeypatch: pytest.MonkeyPatch, obeys: bool, killed: bool
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(module, "GRACE_SECONDS", 0.2)
+    ended = threading.Event()
+    monkeypatch.setattr(module.os, "_exit", lambda _code: ended.set())
+    queue = JobQueue(database)
+    queue.submit(new_job(status=JobStatus.QUEUED))
+    job = queue.lease("me", [JobStatus.QUEUED])
+    assert job is not None
+    pulse = Heartbeat(queue, JobStore(database), job)
+    pulse.start()
+    JobControl(database).pause(job.id)
+    assert pulse.lost.wait(timeout=30)
+    if obeys:
+        assert pulse.should_stop()
+    # One that obeys still writes its resume state and the pause's checkpoint, beyond the grace.
+    assert ended.wait(timeout=1.0 if obeys else 30) is killed
+    pulse.stop()

@@ -46,6 +46,7 @@ async def create_chat_completion(
         logprobs=bool(body.logprobs),
         include_usage=bool(options and options.include_usage),
         parallel_tool_calls=body.parallel_tool_calls is not False,
+        deprecated_functions=body.functions is not None,
         obfuscated=options is None or options.include_obfuscation is not False,
     )
     keep = _keeping(request, body, services) if body.store else None

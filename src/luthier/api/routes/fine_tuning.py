@@ -116,7 +116,7 @@ def cancel_job(job_id: str, services: Injected) -> Response:
 
 @router.post("/{job_id}/pause")
 def pause_job(job_id: str, services: Injected) -> Response:
-    """Pause a job at once; its runner saves a resume state and stops at its next step."""
+    """Pause a job at once; its runner stops at its next step, saves a resume state, and makes what was learned a callable checkpoint."""
     find_job(services, job_id)
     return JsonReply(_shown(services, services.control.pause(job_id)))
 

@@ -55,6 +55,7 @@ class ChatMessage(OpenModel):
     tool_calls: Annotated[list[ToolCall], Field(max_length=128)] | None = None
     tool_call_id: Annotated[str, Field(max_length=256)] | None = None
     function_call: FunctionCall | None = None
+    audio: AnyObject | None = None
 
 
 Messages = Annotated[list[ChatMessage], Field(min_length=1, max_length=4096)]
@@ -67,6 +68,14 @@ class FunctionDefinition(WireModel):
     description: str | None = None
     parameters: AnyObject | None = None
     strict: bool | None = None
+
+
+class DeprecatedFunction(WireModel):
+    """One of ``functions``, the form that ``tools`` replaced."""
+
+    name: FunctionName
+    description: str | None = None
+    parameters: AnyObject | None = None
 
 
 def _no_custom_tool(kind: object) -> object:
@@ -104,7 +113,7 @@ class ChatRequest(WireModel):
     response_format: AnyObject | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Any = None
-    functions: list[AnyObject] | None = None
+    functions: Annotated[list[DeprecatedFunction], Field(min_length=1, max_length=128)] | None = None
     function_call: Any = None
     modalities: list[str] | None = None
     audio: AnyObject | None = None

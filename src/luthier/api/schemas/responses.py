@@ -151,3 +151,7 @@ class ResponseRequest(WireModel):
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     prompt_cache_options: AnyObject | None = None
     service_tier: Identifier | None = None
+    access_programs: AnyObject | None = None
+    # Of runs in the background and of images, which are refused themselves.
+    background_options: AnyObject | None = None
+    image: AnyObject | None = None
