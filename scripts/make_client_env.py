@@ -26,6 +26,7 @@ ENVIRONMENTS = ROOT / ".client-envs"
 PYTHON_PINS, NODE_PINS = ("requirements.txt",), ("package.json", "package-lock.json")
 INSTALL_SECONDS = 900
 PIP_OPTIONS = ("--disable-pip-version-check", "--no-input", "--quiet", "--no-compile", "--retries", "2")
+NPM_OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund", "--fetch-timeout=30000", "--fetch-retries=1")
 UNREACHABLE = 3
 CONNECTION_SIGNS = (
     *("NewConnectionError", "ConnectTimeoutError", "NameResolutionError", "ProxyError", "Connection refused", "timed out"),
@@ -129,7 +130,7 @@ def _install_node(folder: Path, files: list[Path]) -> None:
     folder.mkdir(parents=True)
     for file in files:
         shutil.copy(file, folder)
-    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
+    _run(["npm", "ci", *NPM_OPTIONS], folder)
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def rows(surface: Surface, part: str, names: Iterable[str], seen: set[str]) -> l
 def all_rows(surface: Surface, observed: Observed) -> dict[str, list[Row]]:
     """Every row of the page, by part."""
     return {
-        "operation": rows(surface, "operation", surface.document.operations, observed.operations),
+        "operation": rows(surface, "operation", surface.operations(), observed.operations),
         "query": rows(surface, "query", surface.query(), observed.query),
         "request": rows(surface, "request", surface.requests(), observed.accepted),
         "response": rows(surface, "response", surface.responses(), observed.answered),

@@ -34,6 +34,15 @@ def knows(client: Any, method: str) -> bool:
     return True
 
 
+def code_of_unknown_job(client: Any) -> str | None:
+    """What the error of a job that is not there says."""
+    try:
+        client.fine_tuning.jobs.retrieve("ftjob-nothing")
+    except openai.NotFoundError as error:
+        return error.code
+    return None
+
+
 def files_and_jobs(client: Any, given: dict[str, Any]) -> None:
     """Upload, start, pause, watch, stop; then read a job that has ended."""
     file = call(client, "files.create", file=("train.jsonl", ROWS), purpose="fine-tune")
@@ -51,10 +60,7 @@ def files_and_jobs(client: Any, given: dict[str, Any]) -> None:
         if knows(client, f"fine_tuning.jobs.{method}"):
             assert call(client, f"fine_tuning.jobs.{method}", job.id).status == status
     assert call(client, "fine_tuning.jobs.cancel", job.id).status == "cancelled"
-    try:
-        call(client, "fine_tuning.jobs.retrieve", "ftjob-nothing")
-    except openai.NotFoundError as error:
-        assert error.code == "fine_tune_not_found", error
+    assert code_of_unknown_job(client) == "fine_tune_not_found"
     done = call(client, "fine_tuning.jobs.retrieve", given["job"])
     assert (done.status, done.fine_tuned_model) == ("succeeded", given["model"])
     assert done.id in [j.id for j in call(client, "fine_tuning.jobs.list", limit=1)]

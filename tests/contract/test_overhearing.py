@@ -146,7 +146,7 @@ def test_events_of_a_stream_are_answers() -> None:
     [
         ("name", {"Order.name"}),
         ("dishes[0].type", {"Soup.type", "Dish<Soup>"}),
-        ("dishes[1].dishes[0]", {"Dish<bread>"}),
+        ("dishes[1].dishes[0]", {"Dish<bread>", "Dish<bread>.type"}),
         ("quick", {"POST /orders?quick"}),
         ("nothing", set()),
         (None, set()),

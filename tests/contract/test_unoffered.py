@@ -5,7 +5,6 @@ The kinds of tools and items are read from the document: a new one is tested as 
 
 from typing import Any
 
-import openai
 import pytest
 
 from tests.support.api_server import TUNED, ApiServer
@@ -38,7 +37,7 @@ def refused(server: ApiServer, path: str, body: dict[str, Any]) -> dict[str, Any
 
 RESPONSE_TOOLS = kinds("Tool", "function")
 RESPONSE_ITEMS = kinds("InputItem", "message", "function_call", "function_call_output", "item_reference")
-TOOL_CHOICES = kinds("ToolChoiceParam")
+TOOL_CHOICES = kinds("ToolChoiceParam", "allowed_tools")
 
 
 @pytest.mark.parametrize("path", ["/responses", "/responses/input_tokens"])
@@ -88,24 +87,6 @@ def test_parts_of_chat_that_are_no_text_are_refused(server: ApiServer, part: dic
 def test_fields_of_responses_that_would_change_the_answer_are_refused(server: ApiServer, field: str, value: object) -> None:
     error = refused(server, "/responses", {"input": "hi", field: value})
     assert (error["code"], error["param"]) == ("unsupported_parameter", field)
-
-
-def test_fields_of_responses_without_effect_are_taken(client: openai.OpenAI) -> None:
-    harmless: dict[str, Any] = {
-        "parallel_tool_calls": True,
-        "max_tool_calls": 3,
-        "reasoning": {"effort": "low", "summary": "auto"},
-        "user": "u",
-        "safety_identifier": "s",
-        "prompt_cache_key": "k",
-        "prompt_cache_retention": "24h",
-        "prompt_cache_options": {"ttl": "30m"},
-        "service_tier": "auto",
-        "background": False,
-        "text": {"format": {"type": "text"}, "verbosity": "low"},
-    }
-    answer = client.responses.create(model=TUNED, input="hi", **harmless)
-    assert answer.output_text == "Hello world!"
 
 
 def _path(name: str) -> tuple[str, str]:

@@ -146,8 +146,8 @@ class Recorder:
         named = _steps(param)
 
         def note(name: str, place: Place) -> None:
-            # The error of a union's member names the member's type: the member is what is refused.
-            if place == named or (place == named[:-1] and named[-1:] == ("type",)):
+            # All that stands in what is named is refused; where that is the type of a union's member, the member is.
+            if place[: len(named)] == named or (place == named[:-1] and named[-1:] == ("type",)):
                 self.observed.refused.add(name)
 
         self.document.observe(given, operation.request, operation.name, note, lambda *_: None)
@@ -225,12 +225,14 @@ class ExceptionRule:
     how: str
     why: str
     fields: tuple[str, ...]
+    but: tuple[str, ...] = ()
+    """Names that ``fields`` would take and that are not meant."""
     not_yet: str = ""
     """The subject of ``NOT_YET`` that it waits for."""
 
     def takes(self, label: str) -> bool:
         """True when the rule speaks of this field."""
-        return any(_glob(pattern).fullmatch(label) for pattern in self.fields)
+        return label not in self.but and any(_glob(pattern).fullmatch(label) for pattern in self.fields)
 
     def only(self, pattern: str) -> "ExceptionRule":
         """The rule for one of its patterns."""
@@ -244,7 +246,7 @@ def _glob(pattern: str) -> re.Pattern[str]:
 def load_rules(path: Path = EXCEPTIONS) -> list[ExceptionRule]:
     """The committed table."""
     tables = tomllib.loads(path.read_text(encoding="utf-8"))["exception"]
-    return [ExceptionRule(**{**table, "fields": tuple(table["fields"])}) for table in tables]
+    return [ExceptionRule(**{**table, "fields": tuple(table["fields"]), "but": tuple(table.get("but", ()))}) for table in tables]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,11 @@ class Surface:
     def served(self) -> list[Operation]:
         """Operations that are not excepted as a whole."""
         return [o for o in self.document.operations.values() if not self._stops("operation", o.name)]
+
+    def operations(self) -> list[str]:
+        """Every operation: those of the document, and those that the table says are not served."""
+        unserved = (name for rule in self.rules if rule.how == UNSERVED for name in rule.fields)
+        return list(dict.fromkeys([*self.document.operations, *unserved]))
 
     def query(self) -> list[str]:
         """Every query parameter."""
