@@ -89,6 +89,7 @@ def test_a_body_has_the_fields_that_it_has() -> None:
 def test_a_member_that_no_kind_tells_is_all_that_fit() -> None:
     known, _ = seen({"name": "a", "dishes": [{}]})
     assert {"Dish<Soup>", "Dish<Menu>", "Dish<bread>"} <= known
+    assert seen({"name": "a", "dishes": [{"type": "cake"}]})[0] == {"Order.name", "Order.dishes"}, "what no kind is, is none"
 
 
 @pytest.mark.parametrize(

@@ -220,13 +220,13 @@ class OpenApi:
                 unknown(inner_label, inner_place)
 
     def _fitting(self, value: object, shapes: Iterable[Shape]) -> list[Shape]:
-        """The shapes that a value has: all of those that fit equally well."""
+        """The shapes that a value has: all of those that fit equally well; none when its own ``type`` or ``role`` is nobody's."""
         fitting = [shape for shape in shapes if _type_fits(shape.schema, value)]
         if not isinstance(value, dict) or len(fitting) < 2:
             return fitting
         scores = [self._score(value, shape.schema) for shape in fitting]
         best = max(scores)
-        return [shape for shape, score in zip(fitting, scores, strict=True) if score == best]
+        return [shape for shape, score in zip(fitting, scores, strict=True) if score == best and score[0]]
 
     def _score(self, value: Schema, schema: Schema) -> tuple[bool, bool, int]:
         properties = schema.get("properties", {})
