@@ -68,3 +68,4 @@ client-envs:
 
 docs: venv-dev
 	@$(BIN)/python scripts/make_docs.py
+	@$(BIN)/python -m scripts.make_conformance

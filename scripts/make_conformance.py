@@ -115,7 +115,7 @@ types of the official client) on the paths that this server knows, and how it st
 - **supported**: a contract test sent the field and was answered 2xx, or got the field with a value in a 2xx answer;
 - **differs**: the reason stands beside it. *Answered 400*: a contract test sent it and was refused by name, in OpenAI's error form.
   *Accepted, without effect*: a contract test sent it and was answered 2xx. *Not in answers*: no contract test ever saw it.
-- **not yet**: waits for the work in brackets; a valid request is refused with 400 and nothing is stored.
+- **not yet**: waits for the work in brackets; a valid request is refused (400, or 404 for a whole path) and nothing is stored.
 
 A name is `Component.field`; `Union<Member>` is one of several forms of an object, `[]` an item of a list. Fields inside of something that
 is refused, ignored or not in answers are not listed one by one. Components that several paths share are listed once.
@@ -124,7 +124,7 @@ is refused, ignored or not in answers are not listed one by one. Components that
     return (
         head
         + _counts(found)
-        + "\n## Clients\n\nEach ran unchanged, with another base address.\n\n"
+        + "\n## Clients\n\nEach ran unchanged, with another base address. The client for Node is the newest that does not ask for Node 22.\n\n"
         + _clients(record)
         + "\n## Paths\n\n"
         + _table(("method and path", "status", "why"), ((f"`{name}`", stands, why) for name, stands, why in found["operation"]))
