@@ -17,6 +17,12 @@ from tests.support.openapi_document import OpenApi
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "conformance.md"
+CLIENTS_HEAD = """
+## Clients
+
+Each ran unchanged, with another base address. The client for Node is the newest that does not ask for Node 22.
+
+"""
 CLIENTS = 5
 """The newest Python client sync and async, two older ones, Node."""
 WORDS = {
@@ -124,7 +130,7 @@ is refused, ignored or not in answers are not listed one by one. Components that
     return (
         head
         + _counts(found)
-        + "\n## Clients\n\nEach ran unchanged, with another base address. The client for Node is the newest that does not ask for Node 22.\n\n"
+        + CLIENTS_HEAD
         + _clients(record)
         + "\n## Paths\n\n"
         + _table(("method and path", "status", "why"), ((f"`{name}`", stands, why) for name, stands, why in found["operation"]))
