@@ -8,7 +8,9 @@ RECIPE ?= cpu
 TOKENS ?= $(if $(filter gpu,$(RECIPE)),400000000,25000000)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test nightly check bench base-model clean venv venv-dev docs
+.PHONY: help demo serve test nightly check conformance bench base-model clean venv venv-dev client-envs docs
+OPENAI_CLIENTS := openai-1 openai-2 openai-node
+RUN := build/conformance
 
 help:            ## print this list
 	@echo "Luthier - make targets (options of the command behind a target: ARGS='...')"
@@ -33,6 +35,11 @@ check: venv-dev  ## format, lint, types, import floors, architecture tests
 	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/python -m pytest tests/architecture
 
+conformance: venv-dev client-envs ## run the contract tests and the older clients, write docs/reference/conformance.md from what they saw
+	@rm -rf $(RUN) && mkdir -p $(RUN)
+	@CONFORMANCE_RUN=$(RUN) $(BIN)/python -m pytest tests/contract tests/clients/test_openai_clients.py --ignore tests/contract/test_conformance.py
+	@$(BIN)/python -m scripts.make_conformance $(RUN)
+
 bench: venv-dev  ## measure training, serving, start-up, memory and the check of data; write benchmarks/baselines/
 	@$(BIN)/python -m benchmarks.bench_startup
 	@$(BIN)/python -m benchmarks.bench_training
@@ -49,8 +56,8 @@ base-model: venv-dev ## make the embedded base model anew: CORPUS=DIR TASKS=DIR 
 	@$(BIN)/python -m pretraining.card --run "$(WORK)/run.json" --results "$(WORK)/results.json" --corpus "$(CORPUS)" --out "$(WORK)/luthier-mini"
 	@echo "To ship it: copy $(WORK)/luthier-mini over src/luthier/models/builtin/luthier-mini, $(WORK)/run.json and $(WORK)/results.json over those in pretraining/; make test"
 
-clean:           ## remove .venv, caches and build output (never the data directory)
-	@rm -rf .venv build dist .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/luthier.egg-info
+clean:           ## remove .venv, .client-envs, caches and build output (never the data directory)
+	@rm -rf .venv .client-envs build dist .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/luthier.egg-info
 	@find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Helpers, not listed above: the environment, and the pages that are made from the code.
@@ -60,5 +67,9 @@ venv:
 venv-dev:
 	@$(PYTHON) scripts/make_venv.py dev
 
+client-envs:
+	@$(PYTHON) scripts/make_client_env.py $(OPENAI_CLIENTS)
+
 docs: venv-dev
 	@$(BIN)/python scripts/make_docs.py
+	@$(BIN)/python -m scripts.make_conformance

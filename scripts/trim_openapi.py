@@ -15,6 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TRIMMED = ROOT / "tests" / "contract" / "openapi" / "openai.json"
 
 PATHS = (
+    "/batches",
+    "/batches/{batch_id}",
+    "/batches/{batch_id}/cancel",
     "/chat/completions",
     "/chat/completions/{completion_id}",
     "/chat/completions/{completion_id}/messages",

@@ -7,7 +7,33 @@ import openai
 import pytest
 
 from tests.support.api_server import ApiServer
+from tests.support.conformance import Recorder, leave
 from tests.support.fake_engine import BASE, saying
+from tests.support.openapi_document import OpenApi
+
+DRAWN_BY_CHANCE = ("test_generated_requests.py",)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What compares the run with the committed record comes last."""
+    items.sort(key=lambda item: item.path.name == "test_conformance.py")
+
+
+@pytest.fixture(scope="session")
+def recorder() -> Iterator[Recorder]:
+    """Notes what all contract tests send and get."""
+    recorder = Recorder(OpenApi.load())
+    yield recorder
+    leave("observed", recorder.observed.as_json())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _overheard(recorder: Recorder, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Requests that are drawn by chance are not noted: the next run could not bear them out."""
+    ApiServer.recorder = None if request.path.name in DRAWN_BY_CHANCE else recorder
+    yield
+    ApiServer.recorder = None
 
 
 @pytest.fixture(scope="module")

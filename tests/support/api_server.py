@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx2
 import openai
@@ -17,6 +17,7 @@ from luthier.core.jobs import ModelKind, ModelRecord
 from luthier.core.keys import DEFAULT_PROJECT, ApiKey, OwnLimits, Project, Role, key_sha256, masked
 from luthier.core.settings import Settings
 from luthier.storage.database import migrate
+from tests.support.conformance import Recorder
 from tests.support.fake_engine import BASE, FakeEngine
 
 KEY = "sk-luthier-contract-tests-0123456789"
@@ -62,11 +63,15 @@ def new_services(folder: Path, engine: FakeEngine, **changes: Any) -> Services:
 class ApiServer:
     """One running API; ``prepare`` may replace some of its services before it starts."""
 
+    recorder: ClassVar[Recorder | None] = None
+    """Overhears every server of the contract tests."""
+
     def __init__(self, folder: Path, *, prepare: Callable[[Services], Services] = lambda services: services, **changes: Any) -> None:
         self.engine = FakeEngine().start()
         self.services = prepare(new_services(folder, self.engine, **changes))
         self.app = create_app(self.services.settings, self.services)
-        config = uvicorn.Config(self.app, host="127.0.0.1", port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+        app = self.app if self.recorder is None else self.recorder.wrap(self.app)
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="api", daemon=True)
         self._thread.start()

@@ -12,7 +12,9 @@ from typing import Any
 
 from luthier.api.webhooks.sender import Attempt, WebhookSender
 from luthier.core import ids
+from luthier.core.batches import BatchRecord, BatchStatus
 from luthier.core.jobs import CheckpointPermission, FileRecord, Job, JobStatus
+from luthier.core.keys import DEFAULT_PROJECT, ApiKey, Role, key_sha256, masked
 from luthier.core.stored_completions import StoredCompletion
 from luthier.core.uploads import LIFETIME_SECONDS, PartRecord, UploadRecord
 from luthier.core.webhooks import WebhookEndpoint, WebhookEvent
@@ -23,6 +25,7 @@ from tests.support.office import new_checkpoint, new_job, new_model, note
 from tests.support.webhook_receiver import new_endpoint
 
 ROWS = b"".join(b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}\n' for _ in range(10))
+REQUESTS = b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "luthier-mini", "messages": []}}\n'
 RESULTS = b"step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n1,1.5,0.1,,\n"
 CHECKPOINT = f"{TUNED}:ckpt-step-10"
 ALIAS = "support@prod"
@@ -63,6 +66,9 @@ class Stock:
         self._completions = [self.completion(), self.completion()]
         self._response = self.response()
         self._endpoint = self.endpoint()
+        self._requests = self.file("batch", self._services.blobs.put(REQUESTS))
+        self._batches = [self.batch(BatchStatus.COMPLETED), self.batch(BatchStatus.FAILED), self.batch()]
+        self._key = self.key()
         self._services.aliases.create(ALIAS, TUNED, by="test")
         self._services.aliases.move(ALIAS, CHECKPOINT, by="test")
 
@@ -181,6 +187,40 @@ class Stock:
         self._services.webhooks.insert(endpoint)
         return endpoint.id
 
+    def batch(self, status: BatchStatus = BatchStatus.CANCELLED) -> str:
+        """A new batch that came to ``status``. One that has work left would be taken up."""
+        errors = ({"code": "invalid_json_line", "message": "x", "param": None, "line": 1},) if status is BatchStatus.FAILED else ()
+        record = BatchRecord(
+            id=ids.new_batch_id(),
+            project_id=DEFAULT_PROJECT,
+            endpoint="/v1/chat/completions",
+            input_file_id=self.training_file,
+            input_sha256=self._rows[0],
+            created_at=1,
+            expires_at=2,
+            status=status,
+            metadata={"team": "a"},
+            errors=errors,
+        )
+        self._services.batches.add(record)
+        return record.id
+
+    def key(self) -> str:
+        """A new API key, which nobody has."""
+        value = ids.new_api_key()
+        key = ApiKey(
+            id=ids.new_api_key_id(),
+            name="somebody's",
+            role=Role.MEMBER,
+            project_id=DEFAULT_PROJECT,
+            sha256=key_sha256(value),
+            redacted=masked(value),
+            created_at=1,
+            created_by="tests",
+        )
+        self._services.keys.add(key)
+        return key.id
+
     def tuned_model(self) -> str:
         """A new tuned model."""
         name = f"ft:{BASE}:luthier::{base64.b32encode(self._random.randbytes(5)).decode().lower()}"
@@ -210,6 +250,9 @@ class Stock:
             "completion_id": self.completion if fresh else lambda: self._one_of(self._completions),
             "response_id": self.response if fresh else lambda: self._response,
             "webhook_endpoint_id": self.endpoint if fresh else lambda: self._endpoint,
+            "batch_id": self.batch if fresh else lambda: self._one_of(self._batches),
+            "key_id": self.key if fresh else lambda: self._key,
+            "project_id": lambda: DEFAULT_PROJECT,
             "alias": self.alias if fresh or method == "POST" else lambda: ALIAS,
         }
         return kept[_kind(path, name)]()
@@ -225,6 +268,10 @@ class Stock:
         for name in ("training_file", "validation_file"):
             if isinstance(body.get(name), str):
                 body[name] = self.training_file
+        if isinstance(body.get("input_file_id"), str):
+            body["input_file_id"] = self._requests
+        if isinstance(body.get("project_id"), str):
+            body["project_id"] = DEFAULT_PROJECT
         if isinstance(body.get("previous_response_id"), str):
             body["previous_response_id"] = self._response
         if isinstance(body.get("target"), str):

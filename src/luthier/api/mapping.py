@@ -82,6 +82,11 @@ def _status_reason(job: Job) -> str | None:
     return None
 
 
+def _status(job: Job, spec_strict: bool) -> str:
+    """The schema has no ``paused``, which OpenAI's own example of a paused job shows; to the letter such a job is one that waits."""
+    return JobStatus.QUEUED.value if spec_strict and job.status is JobStatus.PAUSED else job.status.value
+
+
 def _own_fields(job: Job) -> dict[str, Any]:
     fields = {"base": job.base, "parent_model": job.parent_model, "options": job.options or None, "status_reason": _status_reason(job)}
     return {key: value for key, value in fields.items() if value is not None}
@@ -98,7 +103,7 @@ def job_object(job: Job, *, organization: str, spec_strict: bool, now: int) -> d
         "model": job.model,
         "fine_tuned_model": job.fine_tuned_model,
         "organization_id": f"org-{organization}",
-        "status": job.status.value,
+        "status": _status(job, spec_strict),
         "hyperparameters": hyperparameters,
         "method": {"type": "supervised", "supervised": {"hyperparameters": dict(hyperparameters)}},
         "training_file": job.training_file,

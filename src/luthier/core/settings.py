@@ -73,7 +73,7 @@ class Settings:
     default_base: str = "luthier-mini"
     """Open base model that OpenAI's base names resolve to."""
     spec_strict: bool = False
-    """True: a healthy job's ``error`` is null (schema), not an object of nulls (real traffic)."""
+    """True: jobs keep to the letter of the schema: a healthy one has ``error`` null, not an object of nulls; a paused one is ``queued``."""
     train_threads: int = 0
     """CPU threads of a training process; 0 means one per core. Decides the bits of a run."""
     engine_threads: int = 0

@@ -40,6 +40,7 @@ def _names_nothing(answer: Answer) -> bool:
                 "invalid validation_file",
                 "No stored chat completion matches",
                 "None of the",
+                "No such project",
                 "Item with id",
                 "No tool call",
             )

@@ -108,4 +108,8 @@ def test_the_estimate_is_only_shown_while_it_means_something(changes: dict[str, 
 
 
 def test_a_paused_job_says_what_it_waits_for() -> None:
-    assert shown(new_job(status=JobStatus.PAUSED))["luthier"]["status_reason"] == "Paused on request; it waits to be resumed."
+    paused = new_job(status=JobStatus.PAUSED)
+    assert shown(paused)["luthier"]["status_reason"] == "Paused on request; it waits to be resumed."
+    assert shown(paused)["status"] == "paused"
+    strict = shown(paused, spec_strict=True)
+    assert (strict["status"], strict["luthier"]) == ("queued", shown(paused)["luthier"]), "to the letter of the schema it waits"

@@ -73,5 +73,5 @@ def cancel_batch(batch_id: str, services: Injected) -> Response:
     after = services.batches.move(batch_id, BatchStatus.CANCELLING, int(services.clock()))
     if after is None or after.status not in (BatchStatus.CANCELLING, BatchStatus.CANCELLED):
         status = before.status if after is None else after.status
-        raise InvalidRequest(f"Cannot cancel a batch with status '{status}'.", code="invalid_status")
+        raise InvalidRequest(f"Cannot cancel a batch with status '{status}'.")
     return JsonReply(batch_object(after))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from luthier.api.schemas.fields import Metadata, WireModel, refusal
 from luthier.api.schemas.uploads import ExpiresAfter
@@ -33,7 +33,7 @@ class BatchCreateRequest(WireModel):
     """A new batch."""
 
     input_file_id: Annotated[str, Field(min_length=1, max_length=128)]
-    endpoint: Annotated[str, AfterValidator(_check_endpoint)]
+    endpoint: Annotated[str, AfterValidator(_check_endpoint), WithJsonSchema({"type": "string", "enum": list(ENDPOINTS)})]
     completion_window: Literal["24h"]
     metadata: Metadata | None = None
     output_expires_after: ExpiresAfter | None = None
