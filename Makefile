@@ -8,7 +8,7 @@ RECIPE ?= cpu
 TOKENS ?= $(if $(filter gpu,$(RECIPE)),400000000,25000000)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench base-model clean venv venv-dev docs
+.PHONY: help demo serve test test-clients check bench base-model clean venv venv-dev docs
 
 help:            ## print this list
 	@echo "Luthier - make targets (options of the command behind a target: ARGS='...')"
@@ -22,6 +22,9 @@ serve: venv      ## start the server on 127.0.0.1:8000 (ARGS='--port 9000 --data
 
 test: venv-dev   ## run all tests (ARGS='-k name' for some)
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-clients: venv-dev ## run W&B, DSPy, LiteLLM, instructor and LangChain against a real server; write docs/reference/clients.md
+	@$(BIN)/python -m scripts.run_client_examples $(ARGS)
 
 check: venv-dev  ## format, lint, types, import floors, architecture tests
 	@$(BIN)/ruff format --check .
@@ -45,8 +48,8 @@ base-model: venv-dev ## make the embedded base model anew: CORPUS=DIR TASKS=DIR 
 	@$(BIN)/python -m pretraining.card --run "$(WORK)/run.json" --results "$(WORK)/results.json" --corpus "$(CORPUS)" --out "$(WORK)/luthier-mini"
 	@echo "To ship it: copy $(WORK)/luthier-mini over src/luthier/models/builtin/luthier-mini, $(WORK)/run.json and $(WORK)/results.json over those in pretraining/; make test"
 
-clean:           ## remove .venv, caches and build output (never the data directory)
-	@rm -rf .venv build dist .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/luthier.egg-info
+clean:           ## remove .venv, .client-envs, caches and build output (never the data directory)
+	@rm -rf .venv .client-envs build dist .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/luthier.egg-info
 	@find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Helpers, not listed above: the environment, and the pages that are made from the code.
