@@ -43,7 +43,10 @@ def interrupt(process: subprocess.Popen[str]) -> str:
     """Press Ctrl-C, as its table tells a person to; returns what it printed last, the table."""
     time.sleep(5)  # it asks for the jobs every two seconds: the table that it leaves is of after the end
     process.send_signal(signal.SIGINT)
-    return process.communicate(timeout=60)[0]
+    try:
+        return process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
 
 
 def run(*arguments: str) -> str:
@@ -54,6 +57,7 @@ def run(*arguments: str) -> str:
 def main() -> None:
     """Do it, and leave with a sentence where something is not as it should be."""
     client = openai.OpenAI()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # started in the background, Ctrl-C would be ignored, here and in children
     with tempfile.TemporaryDirectory() as folder:
         train, valid = Path(folder) / "train.jsonl", Path(folder) / "valid.jsonl"
         rows = chats("train.jsonl", 10, train)

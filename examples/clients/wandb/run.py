@@ -1,4 +1,4 @@
-"""Weights & Biases' importer, `WandbLogger.sync`, waits for a fine-tuning job and logs its metrics, files and model, offline."""
+"""Weights & Biases' importer, `WandbLogger.sync`, waits for a fine-tuning job and logs its metrics, numbers and model, offline."""
 
 import base64
 import csv
@@ -14,8 +14,9 @@ os.environ.setdefault("WANDB_API_KEY", "0" * 40)
 os.environ.setdefault("WANDB_BASE_URL", os.environ["OPENAI_BASE_URL"].removesuffix("/v1"))
 
 import openai
-import wandb
 from wandb.integration.openai.fine_tuning import WandbLogger
+from wandb.proto.wandb_internal_pb2 import Record
+from wandb.sdk.internal.datastore import DataStore
 
 FOLDER = Path(__file__).resolve().parents[2] / "translate-en-fr"
 SYSTEM = "You translate."
@@ -35,10 +36,16 @@ def upload(client: openai.OpenAI, name: str, rows: list[list[str]]) -> str:
     return client.files.create(file=(name, content), purpose="fine-tune").id
 
 
-def logged_table(folder: Path, name: str) -> list[list[str]]:
-    """The rows of a table in the run's folder."""
-    (path,) = folder.glob(f"offline-run-*/files/media/table/{name}_*.table.json")
-    return json.loads(path.read_text(encoding="utf-8"))["data"]
+def logged(path: Path) -> list[dict[str, float]]:
+    """The metrics of every step in the run's file."""
+    store, steps = DataStore(), []
+    store.open_for_scan(str(path))
+    while (data := store.scan_data()) is not None:
+        record = Record()
+        record.ParseFromString(data)
+        if record.HasField("history"):
+            steps.append({item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item})
+    return steps
 
 
 def main() -> None:
@@ -55,27 +62,24 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         os.environ["WANDB_DIR"] = folder
-        said = WandbLogger.sync(fine_tune_job_id=job.id, project="luthier", mode="offline")
+        said = WandbLogger.sync(fine_tune_job_id=job.id, project="luthier", mode="offline", log_datasets=False)
         run = WandbLogger._run
-        tables = {name: logged_table(Path(folder) / "wandb", f"{name}_data") for name in ("train", "valid")}
-        size = sum(path.stat().st_size for path in Path(folder).glob("wandb/offline-run-*/*.wandb"))
+        (path,) = Path(folder).glob(f"wandb/offline-run-*/run-{job.id}.wandb")
+        steps = logged(path)
     job = client.fine_tuning.jobs.retrieve(job.id)
-    print(f"{said}; job {job.id}: {job.status}, wandb {wandb.__version__}")
+    print(f"{said}; job {job.id}: {job.status}, model {job.fine_tuned_model}")
     if run is None or run.id != job.id:
-        sys.exit("there is no run, or it does not have the job's id")
+        sys.exit(f"there is no run with the job's id: {run}")
 
-    result = base64.b64decode(client.files.content(job.result_files[0]).read()).decode()
-    steps = list(csv.DictReader(result.splitlines()))
-    summary = {key: run.summary.get(key) for key in ("status", "fine_tuned_model", "train_loss", "valid_mean_token_accuracy")}
-    print(f"logged: {len(steps)} steps, last {summary}, {size} bytes")
-    print(f"tables: {len(tables['train'])} training rows, {len(tables['valid'])} validation rows; first: {tables['train'][0]}")
-    if summary["status"] != "succeeded" or summary["fine_tuned_model"] != job.fine_tuned_model:
-        sys.exit(f"the run's summary is {summary}, the job's model {job.fine_tuned_model}")
-    if abs(float(summary["train_loss"]) - float(steps[-1]["train_loss"])) > 1e-9:
-        sys.exit(f"the run's last train_loss is {summary['train_loss']}, the result file's {steps[-1]}")
-    if tables != {"train": train, "valid": valid}:
-        sys.exit(f"the logged tables are not the uploaded rows: {tables}")
-    if run.config["hyperparameters"]["n_epochs"] != 4 or run.config["n_train"] != len(train):
+    result = list(csv.DictReader(base64.b64decode(client.files.content(job.result_files[0]).read()).decode().splitlines()))
+    print(f"logged: {len(steps)} steps, train_loss {steps[0]['train_loss']:.2f} to {steps[-1]['train_loss']:.2f}")
+    columns = ("train_loss", "train_accuracy", "valid_loss")
+    wanted = [{name: float(row[name]) for name in columns if row.get(name)} for row in result]
+    if [{name: step[name] for name in columns if name in step} for step in steps] != wanted:
+        sys.exit(f"the logged steps are not those of the job's result file:\n{steps}\n{wanted}")
+    if (run.summary["status"], run.summary["fine_tuned_model"]) != ("succeeded", job.fine_tuned_model):
+        sys.exit(f"the run's summary is {run.summary}, the job's model {job.fine_tuned_model}")
+    if run.config["hyperparameters"]["n_epochs"] != 4 or run.config["training_file"] != job.training_file:
         sys.exit(f"the run's config is {dict(run.config)}")
 
 
