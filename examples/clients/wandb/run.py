@@ -14,6 +14,7 @@ os.environ.setdefault("WANDB_API_KEY", "0" * 40)
 os.environ.setdefault("WANDB_BASE_URL", os.environ["OPENAI_BASE_URL"].removesuffix("/v1"))
 
 import openai
+import wandb
 from wandb.integration.openai.fine_tuning import WandbLogger
 from wandb.proto.wandb_internal_pb2 import Record
 from wandb.sdk.internal.datastore import DataStore
@@ -64,6 +65,7 @@ def main() -> None:
         os.environ["WANDB_DIR"] = folder
         said = WandbLogger.sync(fine_tune_job_id=job.id, project="luthier", mode="offline", log_datasets=False)
         run = WandbLogger._run
+        wandb.teardown()  # its process writes the file; now it is whole
         (path,) = Path(folder).glob(f"wandb/offline-run-*/run-{job.id}.wandb")
         steps = logged(path)
     job = client.fine_tuning.jobs.retrieve(job.id)
