@@ -65,6 +65,7 @@ def main() -> None:
         os.environ["WANDB_DIR"] = folder
         said = WandbLogger.sync(fine_tune_job_id=job.id, project="luthier", mode="offline", log_datasets=False)
         run = WandbLogger._run
+        summary = {name: run.summary[name] for name in ("status", "fine_tuned_model")} if run else {}
         wandb.teardown()  # its process writes the file; now it is whole
         (path,) = Path(folder).glob(f"wandb/offline-run-*/run-{job.id}.wandb")
         steps = logged(path)
@@ -79,8 +80,8 @@ def main() -> None:
     wanted = [{name: float(row[name]) for name in columns if row.get(name)} for row in result]
     if [{name: step[name] for name in columns if name in step} for step in steps] != wanted:
         sys.exit(f"the logged steps are not those of the job's result file:\n{steps}\n{wanted}")
-    if (run.summary["status"], run.summary["fine_tuned_model"]) != ("succeeded", job.fine_tuned_model):
-        sys.exit(f"the run's summary is {run.summary}, the job's model {job.fine_tuned_model}")
+    if summary != {"status": "succeeded", "fine_tuned_model": job.fine_tuned_model}:
+        sys.exit(f"the run's summary is {summary}, the job's model {job.fine_tuned_model}")
     if run.config["hyperparameters"]["n_epochs"] != 4 or run.config["training_file"] != job.training_file:
         sys.exit(f"the run's config is {dict(run.config)}")
 
