@@ -37,16 +37,18 @@ def upload(client: openai.OpenAI, name: str, rows: list[list[str]]) -> str:
     return client.files.create(file=(name, content), purpose="fine-tune").id
 
 
-def logged(path: Path) -> list[dict[str, float]]:
-    """The metrics of every step in the run's file."""
-    store, steps = DataStore(), []
+def logged(path: Path) -> tuple[list[dict[str, float]], dict[str, object]]:
+    """What the run's file holds: the metrics of every step, and the summary."""
+    store, steps, summary = DataStore(), [], {}
     store.open_for_scan(str(path))
     while (data := store.scan_data()) is not None:
         record = Record()
         record.ParseFromString(data)
         if record.HasField("history"):
             steps.append({item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item})
-    return steps
+        for item in record.summary.update:
+            summary[item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
+    return steps, summary
 
 
 def main() -> None:
@@ -65,10 +67,9 @@ def main() -> None:
         os.environ["WANDB_DIR"] = folder
         said = WandbLogger.sync(fine_tune_job_id=job.id, project="luthier", mode="offline", log_datasets=False)
         run = WandbLogger._run
-        summary = {name: run.summary[name] for name in ("status", "fine_tuned_model")} if run else {}
         wandb.teardown()  # its process writes the file; now it is whole
         (path,) = Path(folder).glob(f"wandb/offline-run-*/run-{job.id}.wandb")
-        steps = logged(path)
+        steps, summary = logged(path)
     job = client.fine_tuning.jobs.retrieve(job.id)
     print(f"{said}; job {job.id}: {job.status}, model {job.fine_tuned_model}")
     if run is None or run.id != job.id:
@@ -80,7 +81,7 @@ def main() -> None:
     wanted = [{name: float(row[name]) for name in columns if row.get(name)} for row in result]
     if [{name: step[name] for name in columns if name in step} for step in steps] != wanted:
         sys.exit(f"the logged steps are not those of the job's result file:\n{steps}\n{wanted}")
-    if summary != {"status": "succeeded", "fine_tuned_model": job.fine_tuned_model}:
+    if (summary["status"], summary["fine_tuned_model"]) != ("succeeded", job.fine_tuned_model):
         sys.exit(f"the run's summary is {summary}, the job's model {job.fine_tuned_model}")
     if run.config["hyperparameters"]["n_epochs"] != 4 or run.config["training_file"] != job.training_file:
         sys.exit(f"the run's config is {dict(run.config)}")

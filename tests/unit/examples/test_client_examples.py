@@ -1,4 +1,4 @@
-"""The examples with other tools: pinned, explained; skips are held against the list.
+"""The examples with other tools: pinned, explained, on the page with the versions they are pinned to; skips are held against the list.
 
 The examples themselves run in ``make test-clients``, which needs a package index.
 """
@@ -39,6 +39,15 @@ def test_an_example_compiles_and_holds_no_address_of_its_own(name: str) -> None:
     assert "setattr(" not in source, "the tool stays as it is"
 
 
+def test_the_page_shows_every_tool_in_its_pinned_version() -> None:
+    page = run_client_examples.PAGE.read_text(encoding="utf-8")
+    for name in NAMES:
+        pins = run_client_examples.pins(name)
+        tool = next(iter(pins))
+        assert f"\n## {tool} {pins[tool]}\n" in page, "run `make test-clients`"
+        assert f"| {tool} | {pins[tool]} | {pins['openai']} | passed |" in page
+
+
 def test_the_list_of_skips_names_examples_only() -> None:
     assert run_client_examples.listed_skips(run_client_examples.SKIPPED.read_text(encoding="utf-8")) <= set(NAMES)
 
@@ -65,12 +74,14 @@ def run_with(monkeypatch: pytest.MonkeyPatch, code: int, message: str) -> int:
 def test_without_an_index_everything_is_skipped_with_its_reason_and_held_against_the_list(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = run_client_examples.PAGE.read_text(encoding="utf-8")
     assert run_with(monkeypatch, make_client_env.UNREACHABLE, "luthier: the index does not answer\n") == 1
     said = capsys.readouterr().out
     assert "skipped: wandb: luthier: the index does not answer" in said
     assert "skipped: dspy, instructor, langchain, litellm, wandb" in said
     assert "not as listed: dspy was skipped" in said
     assert said.endswith("clients: 0 passed, 0 failed, 5 skipped\n")
+    assert run_client_examples.PAGE.read_text(encoding="utf-8") == before
 
 
 def test_an_environment_that_cannot_be_made_for_another_reason_is_a_failure(
