@@ -4,9 +4,11 @@ What it does: one script for both moods of the client, which notes the methods t
 fields in depth (the other contract tests do), or know where the server is. Called by tests/contract/test_every_method.py.
 """
 
+import asyncio
 import base64
 import inspect
 import json
+import time
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
@@ -38,6 +40,7 @@ RESOURCES = (
     "responses",
     "responses.input_items",
     "responses.input_tokens",
+    "batches",
     "webhooks",
     "webhooks.event_types",
 )
@@ -214,6 +217,21 @@ async def _responses(call: Caller, tuned: str) -> None:
         await call("responses.retrieve", answer.id)
 
 
+async def _batches(call: Caller) -> None:
+    body = {"model": BASE_NAME, "messages": HI}
+    row = {"custom_id": "one", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    file = await call("files.create", file=("requests.jsonl", json.dumps(row).encode()), purpose="batch")
+    batch = await call("batches.create", input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    deadline = time.monotonic() + 60
+    while (batch := await call("batches.retrieve", batch.id)).status != "completed":
+        assert time.monotonic() < deadline, batch
+        await asyncio.sleep(0.05)
+    page = await call("batches.list", limit=1)
+    assert [listed.id for listed in page.data] == [batch.id]
+    waiting = await call("batches.create", input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    assert (await call("batches.cancel", waiting.id)).status in ("cancelling", "cancelled")
+
+
 async def _webhooks(call: Caller, receiver: Receiver) -> None:
     kinds: Any = ["fine_tuning.job.succeeded"]
     assert kinds[0] in (await call("webhooks.event_types.list")).data
@@ -244,5 +262,6 @@ async def round_trip(call: Caller, finish: Callable[[str], str], receiver: Recei
     await _models_and_permissions(call, tuned)
     await _chat(call, tuned)
     await _responses(call, tuned)
+    await _batches(call)
     await _webhooks(call, receiver)
     assert (await call("models.delete", tuned)).deleted

@@ -16,8 +16,18 @@ _TIMES = (
 )
 
 
-def batch_object(record: BatchRecord) -> dict[str, Any]:
-    """The object as clients see it."""
+def batch_object(record: BatchRecord, *, strict: bool) -> dict[str, Any]:
+    """The object as clients see it.
+
+    Args:
+        record: the batch.
+        strict: leave out what is not known yet, as OpenAI's schema wants it, where OpenAI itself answers with null (decision D1).
+    """
+    shown = _shown(record)
+    return {name: value for name, value in shown.items() if value is not None or name == "metadata"} if strict else shown
+
+
+def _shown(record: BatchRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "object": "batch",

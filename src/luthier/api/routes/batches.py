@@ -1,6 +1,6 @@
 """``/batches``: create, list, retrieve, cancel (reference, section 4.7). ``batches/runner.py`` does the work."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
@@ -22,6 +22,10 @@ def _required(services: Services, batch_id: str) -> BatchRecord:
     if record is None:
         raise NotFound(f"No batch found with id '{batch_id}'.", param="id")
     return record
+
+
+def _shown(services: Services, record: BatchRecord) -> dict[str, Any]:
+    return batch_object(record, strict=services.settings.spec_strict)
 
 
 @router.post("")
@@ -50,20 +54,20 @@ def create_batch(
         file_seconds=FILE_SECONDS if body.output_expires_after is None else body.output_expires_after.seconds,
     )
     services.batches.add(record)
-    return JsonReply(batch_object(record))
+    return JsonReply(_shown(services, record))
 
 
 @router.get("")
 def list_batches(services: Injected, limit: Annotated[int, Query(ge=1, le=100)] = 20, after: After = None) -> Response:
     """A page of batches, newest first."""
     page = services.batches.list(limit=limit, after=after)
-    return JsonReply(listing([batch_object(record) for record in page.items], has_more=page.has_more, cursors=True))
+    return JsonReply(listing([_shown(services, record) for record in page.items], has_more=page.has_more, cursors=True))
 
 
 @router.get("/{batch_id}")
 def retrieve_batch(batch_id: str, services: Injected) -> Response:
     """One batch."""
-    return JsonReply(batch_object(_required(services, batch_id)))
+    return JsonReply(_shown(services, _required(services, batch_id)))
 
 
 @router.post("/{batch_id}/cancel")
@@ -74,4 +78,4 @@ def cancel_batch(batch_id: str, services: Injected) -> Response:
     if after is None or after.status not in (BatchStatus.CANCELLING, BatchStatus.CANCELLED):
         status = before.status if after is None else after.status
         raise InvalidRequest(f"Cannot cancel a batch with status '{status}'.")
-    return JsonReply(batch_object(after))
+    return JsonReply(_shown(services, after))

@@ -57,22 +57,22 @@ class Batch(Shape):
     id: str
     object: Literal["batch"]
     endpoint: str
-    model: str | None
-    errors: BatchFaults | None
+    model: str | None = None
+    errors: BatchFaults | None = None
     input_file_id: str
     completion_window: Literal["24h"]
     status: Literal["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]
-    output_file_id: str | None
-    error_file_id: str | None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
     created_at: Unix
-    in_progress_at: Unix | None
+    in_progress_at: Unix | None = None
     expires_at: Unix
-    finalizing_at: Unix | None
-    completed_at: Unix | None
-    failed_at: Unix | None
-    expired_at: Unix | None
-    cancelling_at: Unix | None
-    cancelled_at: Unix | None
+    finalizing_at: Unix | None = None
+    completed_at: Unix | None = None
+    failed_at: Unix | None = None
+    expired_at: Unix | None = None
+    cancelling_at: Unix | None = None
+    cancelled_at: Unix | None = None
     request_counts: BatchCounts
     usage: BatchUsage
     metadata: dict[str, str] | None
