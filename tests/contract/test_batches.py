@@ -10,8 +10,11 @@ import openai
 import pytest
 from sqlalchemy import select
 
+from luthier.core.batches import BatchRecord
 from luthier.core.engine_messages import Failed
 from luthier.core.errors import LuthierError
+from luthier.core.ids import new_batch_id
+from luthier.core.keys import DEFAULT_PROJECT
 from luthier.storage import schema
 from tests.support.api_server import TUNED, ApiServer
 from tests.support.fake_engine import BASE, saying
@@ -245,3 +248,28 @@ def test_the_end_of_a_batch_is_told_to_webhooks(server: ApiServer, client: opena
         assert ("batch.failed", batch.id) in [tuple(row) for row in owed]
     finally:
         server.services.webhooks.delete(endpoint["id"])  # type: ignore[index]
+
+
+def test_what_is_not_answered_in_time_is_told_so(server: ApiServer, client: openai.OpenAI) -> None:
+    # As a server finds a batch that it was stopped in, a day later.
+    file = server.services.files.get(uploaded(client, [request("a"), request("b")]))
+    assert file is not None
+    day_ago = int(server.services.clock()) - 24 * 3600
+    record = BatchRecord(
+        id=new_batch_id(),
+        project_id=DEFAULT_PROJECT,
+        endpoint=CHAT,
+        input_file_id=file.id,
+        input_sha256=file.sha256,
+        created_at=day_ago,
+        expires_at=day_ago + 24 * 3600,
+    )
+    server.services.batches.add(record)
+    batch = ended(client, record.id)
+    assert (batch.status, batch.output_file_id, batch.request_counts.failed) == ("expired", None, 2)
+    assert batch.expired_at >= batch.expires_at
+    rows = rows_of(client, batch.error_file_id)
+    assert {name: (row["response"], row["error"]["code"]) for name, row in rows.items()} == {
+        "a": (None, "batch_expired"),
+        "b": (None, "batch_expired"),
+    }
