@@ -2,15 +2,17 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import openai
 import pytest
 from openai.types import Upload
 
+from luthier.api.assembly import complete_upload
 from luthier.core.ids import new_upload_id
-from luthier.core.uploads import UploadRecord
+from luthier.core.uploads import PartRecord, UploadRecord
+from luthier.storage.uploads import UploadStore
 from tests.support.api_server import KEY, ApiServer
 
 
@@ -347,3 +349,23 @@ def test_a_line_over_the_limit_is_refused(small: ApiServer) -> None:
     upload = begin(client, len(data))
     with pytest.raises(openai.BadRequestError, match="Line 1 is longer than the maximum of 1000 bytes"):
         client.uploads.complete(upload.id, part_ids=add(client, upload, data))
+
+
+def test_a_completion_that_is_overtaken_by_its_twin_answers_with_the_twins_file(
+    server: ApiServer, client: openai.OpenAI, rows: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = begin(client, len(rows))
+    parts = add(client, upload, rows)
+    genuine = UploadStore.parts
+    quicker: list[UploadRecord] = []
+
+    def overtaken(self: UploadStore, upload_id: str, part_ids: Sequence[str]) -> list[PartRecord]:
+        if not quicker:
+            monkeypatch.setattr(UploadStore, "parts", genuine)
+            quicker.append(complete_upload(server.services, upload_id, part_ids, None))
+        return genuine(self, upload_id, part_ids)
+
+    monkeypatch.setattr(UploadStore, "parts", overtaken)
+    file = client.uploads.complete(upload.id, part_ids=parts).file
+    assert file is not None
+    assert file.id == quicker[0].file_id

@@ -44,16 +44,18 @@ def complete_upload(services: Services, upload_id: str, part_ids: Sequence[str],
     if is_repeated(upload, part_ids, md5):
         return upload
     require_pending(upload)
-    parts = services.uploads.parts(upload_id, part_ids)
-    _check_total(upload, sum(part.bytes for part in parts))
     try:
+        parts = services.uploads.parts(upload_id, part_ids)
+        _check_total(upload, sum(part.bytes for part in parts))
         joined = _join(services, upload, parts, md5)
-    except FileNotFoundError as error:
-        # The same request sent twice at once: the other one was quicker and has dropped the parts.
-        upload = services.uploads.load(upload_id)
-        if is_repeated(upload, part_ids, md5):
-            return upload
-        require_pending(upload)
+    except (InvalidRequest, FileNotFoundError) as error:
+        # The same request sent twice at once: the other one was quicker and has dropped the parts, rows and bytes.
+        again = services.uploads.load(upload_id)
+        if is_repeated(again, part_ids, md5):
+            return again
+        if isinstance(error, InvalidRequest):
+            raise
+        require_pending(again)
         raise LuthierError(f"Bytes of a part of {upload_id} are missing.") from error
     now = int(services.clock())
     file = new_file(upload.filename, upload.purpose, upload.file_expires_after, sha256=joined.sha256, num_bytes=joined.bytes, now=now)
