@@ -359,7 +359,7 @@ def test_a_completion_that_is_overtaken_by_its_twin_answers_with_the_twins_file(
     genuine = UploadStore.parts
     quicker: list[UploadRecord] = []
 
-    def overtaken(self: UploadStore, upload_id: str, part_ids: Sequence[str]) -> list[PartRecord]:
+    def overtaken(self: UploadStore, upload_id: str, part_ids: Sequence[str]) -> tuple[PartRecord, ...]:
         if not quicker:
             monkeypatch.setattr(UploadStore, "parts", genuine)
             quicker.append(complete_upload(server.services, upload_id, part_ids, None))
