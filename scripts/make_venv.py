@@ -112,7 +112,7 @@ def install(kind: str) -> None:
     started = time.monotonic()
     if not usable:
         subprocess.check_call([sys.executable, "-m", "venv", "--clear", str(VENV)])
-    target = ".[dev]" if kind == "dev" else "."
+    target = ".[dev,data]" if kind == "dev" else "."
     options = ["--disable-pip-version-check", "-c", "constraints.txt"]
     if not sys.stdout.isatty():
         options.append("--quiet")  # on a terminal pip's bars show that it moves; in a log they are noise

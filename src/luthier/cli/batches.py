@@ -41,7 +41,10 @@ def _counts(batch: Item) -> str:
 
 def _took(batch: Item) -> str:
     ended = batch.get(_ENDS.get(batch["status"], ""))
-    return seconds(ended - batch["created_at"]) if ended else ""
+    if not ended:
+        return ""
+    # The API tells whole seconds.
+    return seconds(ended - batch["created_at"]) if ended > batch["created_at"] else "under 1 s"
 
 
 def _faults(batch: Item) -> str:

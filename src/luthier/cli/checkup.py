@@ -91,7 +91,8 @@ def _server(server: Server) -> Iterator[Finding]:
 
 def _key(answer: "httpx2.Response") -> Finding:
     if answer.status_code == 200:
-        return Finding("key", "ok", f"accepted; {len(answer.json().get('data', []))} models answer")
+        count = len(answer.json().get("data", []))
+        return Finding("key", "ok", f"accepted; {count} model{'s' if count != 1 else ''} answer{'' if count != 1 else 's'}")
     if answer.status_code in (401, 403):
         message = "The key is refused. The right one stands in the file api_key of the server's data directory."
         return Finding("key", "error", message, "luthier doctor --data-dir DIR", ExitCode.AUTH)
