@@ -28,7 +28,7 @@ from benchmarks.large_database import EVENTS_PER_JOB, JOBS, build, counts
 from benchmarks.measured import Server, median, record, serving
 
 AT_ONCE = 50
-ROUNDS = 3
+ROUNDS = 8
 UPLOAD_BYTES = 8 * 1024 * 1024
 MAX_TOKENS = 48
 REPEATS = 60

@@ -48,12 +48,12 @@ def _refuse_format(response_format: dict[str, Any] | None) -> None:
             "Supported values are: 'text'."
         )
         raise _unsupported_value("response_format.type", message)
+    if kind is None:
+        message = "Missing required parameter: 'response_format.type'."
+        raise InvalidRequest(message, code="missing_required_parameter", param="response_format.type")
     if kind != "text":
-        raise InvalidRequest(
-            f"Invalid value: {str(kind)[:64]!r}. Supported values are: 'text', 'json_object' and 'json_schema'.",
-            code="missing_required_parameter" if kind is None else "invalid_value",
-            param="response_format.type",
-        )
+        message = f"Invalid value: {str(kind)[:64]!r}. Supported values are: 'text', 'json_object' and 'json_schema'."
+        raise InvalidRequest(message, code="invalid_value", param="response_format.type")
 
 
 def _refuse_chat_features(body: ChatRequest) -> None:

@@ -90,6 +90,7 @@ _EVERYWHERE = (
         "Rules between fields stand in no schema.",
         lambda a: (
             _refused(a, "invalid_parameter_combination")
+            or (_refused(a, "invalid_value") and a.error.get("param") == "tool_choice" and "'tools'" in _message(a))
             or (_refused(a) and ("One of" in _message(a) or "is not one of 'labels'" in _message(a)))
         ),
     ),
@@ -102,13 +103,22 @@ _EVERYWHERE = (
         "roles",
         "What a message needs depends on its role.",
         lambda a: (
-            _refused(a, "missing_required_parameter") and bool(re.fullmatch(r"messages\[\d+\]\.(name|tool_call_id)", str(a.error["param"])))
+            _refused(a, "missing_required_parameter", "string_below_min_length")
+            and bool(re.fullmatch(r"messages\[\d+\]\.(name|tool_call_id)", str(a.error["param"])))
         ),
     ),
     Difference(
         "contents of files",
         "Lines and names of files are checked by purpose (reference, section 1.2).",
         lambda a: _refused(a) and a.operation.endswith(("/files", "/uploads", "/complete", "/parts")) and a.error.get("code") is None,
+    ),
+    Difference(
+        "metadata is text",
+        "In a query every value is text and a key may hold brackets: a number, a null or an object inside arrives as a text.",
+        lambda a: (
+            a.check == "AcceptedNegativeData"
+            and re.search(r"`metadata` in query - violates `(additionalProperties|anyOf)`", " ".join(a.failure.message.split())) is not None
+        ),
     ),
     Difference(
         "only the URL and the key are odd",
@@ -163,17 +173,9 @@ FROM_OPENAI: tuple[Difference, ...] = (
         lambda a: a.check == "AcceptedNegativeData" and re.search(r"[?&]metadata=(null)?(&|$)", str(a.response.request.url)) is not None,
     ),
     Difference(
-        "metadata is text",
-        "In a query every value is text and a key may hold brackets: a number, a null or an object inside arrives as a text.",
-        lambda a: (
-            a.check == "AcceptedNegativeData"
-            and "`metadata` in query - violates `additionalProperties`" in " ".join(a.failure.message.split())
-        ),
-    ),
-    Difference(
         "names of functions",
-        "Letters, digits, underscores and dashes: the document says so of chat's functions and forgets it for those of responses.",
-        lambda a: _refused(a, "invalid_value") and re.fullmatch(r"tools\[\d+\]\.name", str(a.error.get("param"))) is not None,
+        "Letters, digits, underscores and dashes: the document says so of chat's tools in words, and forgets it elsewhere.",
+        lambda a: _refused(a, "invalid_value") and re.fullmatch(r"(tools|functions)\[\d+\]\.name", str(a.error.get("param"))) is not None,
     ),
     Difference(
         "a body is needed",

@@ -10,13 +10,16 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from luthier.api.schemas.fields import (
     AnyObject,
+    ChatToolChoice,
     Choices,
+    FunctionCallChoice,
     LogitBias,
     MaxTokens,
     Metadata,
     ModelName,
     OpenModel,
     Penalty,
+    ResponseFormat,
     Seed,
     Stop,
     StreamOptions,
@@ -116,11 +119,11 @@ class ChatRequest(WireModel):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    response_format: AnyObject | None = None
+    response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
-    tool_choice: Any = None
+    tool_choice: ChatToolChoice = None
     functions: Annotated[list[DeprecatedFunction], Field(min_length=1, max_length=128)] | None = None
-    function_call: Any = None
+    function_call: FunctionCallChoice = None
     modalities: list[str] | None = None
     audio: AnyObject | None = None
     web_search_options: AnyObject | None = None

@@ -7,7 +7,16 @@ What it does: the strict base class, metadata, sampling bounds, stop strings, "a
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MAX_SEED = 2**63 - 1
@@ -117,3 +126,31 @@ class StreamOptions(WireModel):
 
 
 AnyObject = dict[str, Any]
+
+
+def _shape(required: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": required}
+
+
+_ALLOWED = {"mode": {"enum": ["auto", "required"]}, "tools": {"type": "array", "items": {"type": "object"}}}
+_NULL = {"type": "null"}
+_FORCED = _shape({"type": {"const": "function"}})
+_CHOICES = {"type": "string", "enum": ["none", "auto", "required"]}
+
+# What these four may hold is checked in ``offered_tools.py`` and ``prompts.py``; here it is only told, for the OpenAPI document.
+ChatToolChoice = Annotated[
+    Any,
+    WithJsonSchema({"anyOf": [_CHOICES, _FORCED, _shape({"type": {"const": "allowed_tools"}, "allowed_tools": _shape(_ALLOWED)}), _NULL]}),
+]
+"""``tool_choice`` of chats."""
+ResponseToolChoice = Annotated[
+    Any, WithJsonSchema({"anyOf": [_CHOICES, _FORCED, _shape({"type": {"const": "allowed_tools"}, **_ALLOWED}), _NULL]})
+]
+"""``tool_choice`` of responses: there the allowed tools stand beside the type."""
+FunctionCallChoice = Annotated[
+    Any, WithJsonSchema({"anyOf": [{"type": "string", "enum": ["none", "auto"]}, _shape({"name": {"type": "string"}}), _NULL]})
+]
+"""``function_call``, the form that ``tool_choice`` replaced."""
+
+ResponseFormat = Annotated[AnyObject, WithJsonSchema(_shape({"type": {"enum": ["text", "json_object", "json_schema"]}}))]
+"""``response_format`` of chats."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema
 
 from luthier.api.schemas.chat import FunctionName
-from luthier.api.schemas.fields import AnyObject, Metadata, ModelName, OpenModel, Temperature, TopP, WireModel
+from luthier.api.schemas.fields import AnyObject, Metadata, ModelName, OpenModel, ResponseToolChoice, Temperature, TopP, WireModel
 
 Identifier = Annotated[str, Field(max_length=512)]
 ItemId = Annotated[str, Field(min_length=1, max_length=128)]
@@ -135,7 +135,7 @@ class InputTokensRequest(WireModel):
     instructions: str | None = None
     previous_response_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     tools: Annotated[list[ResponseTool], Field(max_length=128)] | None = None
-    tool_choice: Any = None
+    tool_choice: ResponseToolChoice = None
     text: TextConfig | None = None
     conversation: Any = None
     # Accepted and without effect on the text.
@@ -159,7 +159,7 @@ class ResponseRequest(WireModel):
     include: Annotated[list[Include], Field(max_length=16)] | None = None
     text: TextConfig | None = None
     tools: Annotated[list[ResponseTool], Field(max_length=128)] | None = None
-    tool_choice: Any = None
+    tool_choice: ResponseToolChoice = None
     truncation: Literal["auto", "disabled"] | None = None
     store: bool | None = None
     metadata: Metadata | None = None
