@@ -91,7 +91,7 @@ class Settings:
     max_part_bytes: int = 64 * 1024 * 1024
     """Largest part of such an upload, bytes."""
     batch_concurrency: int = 4
-    """Requests of batches that run at once, over all batches; the engine's other places are for everybody else."""
+    """Requests of batches that run at once, over all batches, at least 1; the engine's other places are for everybody else."""
     max_context_tokens: int = 4096
     """Longest prompt plus answer that is served, tokens (a base model's own limit may be lower)."""
     aliases: dict[str, str] = field(default_factory=dict)

@@ -191,6 +191,26 @@ def test_what_is_open_when_the_window_ends_expires(services: Services) -> None:
     ]
 
 
+def test_cancelled_at_the_very_end_of_its_window_it_keeps_its_answers(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = int(services.clock())
+    record = new_batch(services, 2, created_at=now - 90_000, expires_at=now - 3600)
+    outcomes = Outcomes(services.settings.batches_dir / record.id)
+    outcomes.add("r1", 200, "req_0", {})
+    outcomes.close()
+    genuine = Outcomes.stored
+
+    def cancelled_meanwhile(self: Outcomes, *args: Any) -> Any:
+        services.batches.move("batch_1", BatchStatus.CANCELLING, now)
+        return genuine(self, *args)
+
+    monkeypatch.setattr(Outcomes, "stored", cancelled_meanwhile)
+    for _ in range(2):
+        asyncio.run(run_once(services, app_saying([])))
+    after = ended(services)
+    assert after.status is BatchStatus.CANCELLED
+    assert [row["custom_id"] for row in lines_of(services, after.output_file_id)] == ["r1"]
+
+
 def test_cancelled_while_its_faulty_file_was_waiting_it_is_cancelled(services: Services) -> None:
     sha256, _ = services.blobs.put(b"{no\n")
     new_batch(services, 1, input_sha256=sha256)

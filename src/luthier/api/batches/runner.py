@@ -51,7 +51,7 @@ class BatchRunner:
     def __init__(self, app: ASGIApp, services: Services, *, first_pause: float = 1.0) -> None:
         self._app, self._services = app, services
         self._first_pause = first_pause
-        self._places = asyncio.Semaphore(services.settings.batch_concurrency)
+        self._places = asyncio.Semaphore(max(1, services.settings.batch_concurrency))
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._swept = False
 
@@ -128,9 +128,12 @@ class BatchRunner:
         try:
             if record.status is not BatchStatus.FINALIZING:
                 record = await _Answering(self._app, self._services, self._places, record, outcomes, self._first_pause).run()
-            await self._finished(record, outcomes)
+            ended = await self._finished(record, outcomes)
         finally:
             outcomes.close()
+        if not ended.status.is_final:
+            # Cancelled in the last moment of its window: it is taken up again as that, with all that is answered.
+            return
         await asyncio.to_thread(remove_outcomes, self._folder(record))
         _LOG.info("%s ended: %d answered, %d failed, of %d", record.id, outcomes.num_completed, outcomes.num_failed, record.num_total)
 
@@ -141,13 +144,13 @@ class BatchRunner:
             return await self._move(record, BatchStatus.FAILED, errors=[dataclasses.asdict(fault) for fault in checked.faults])
         return await self._move(record, BatchStatus.IN_PROGRESS, num_total=checked.num_lines, model=checked.model)
 
-    async def _finished(self, record: BatchRecord, outcomes: Outcomes) -> None:
+    async def _finished(self, record: BatchRecord, outcomes: Outcomes) -> BatchRecord:
         """The files, and with them the last status, in one step."""
         ends = {BatchStatus.CANCELLING: BatchStatus.CANCELLED, BatchStatus.FINALIZING: BatchStatus.COMPLETED}
         end = ends.get(record.status, BatchStatus.EXPIRED)
         files = await asyncio.to_thread(outcomes.stored, self._services.blobs, record, self._now())
         ids = {name: file.id for name, file in files.items()}
-        await self._move(record, end, files=tuple(files.values()), **ids, **outcomes.counts())
+        return await self._move(record, end, files=tuple(files.values()), **ids, **outcomes.counts())
 
 
 class _Answering:
