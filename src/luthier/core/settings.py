@@ -9,6 +9,7 @@ points and by the CLI.
 import datetime
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -74,6 +75,10 @@ class Settings:
     """Open base model that OpenAI's base names resolve to."""
     spec_strict: bool = False
     """True: jobs keep to the letter of the schema: a healthy one has ``error`` null, not an object of nulls; a paused one is ``queued``."""
+    device: str = "auto"
+    """Where models train and answer: `auto` (a GPU where torch finds one), `cpu`, `cuda` or `cuda:N`."""
+    precision: str = "auto"
+    """Numbers of weights in memory: `auto` (float32 on a CPU; on a GPU bfloat16 except for full tuning), `float32` or `bfloat16`."""
     train_threads: int = 0
     """CPU threads of a training process; 0 means one per core. Decides the bits of a run."""
     engine_threads: int = 0
@@ -222,6 +227,13 @@ def _check_limits(settings: Settings) -> None:
             raise InvalidRequest(f"{_variable(name)} has the value {value}, but must be 0 (no limit) or more.")
 
 
+def _check_device(settings: Settings) -> None:
+    if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", settings.device) is None:
+        raise InvalidRequest(f"LUTHIER_DEVICE has the value {settings.device!r}, but must be auto, cpu, cuda or cuda:N.")
+    if settings.precision not in ("auto", "float32", "bfloat16"):
+        raise InvalidRequest(f"LUTHIER_PRECISION has the value {settings.precision!r}, but must be auto, float32 or bfloat16.")
+
+
 def from_environment(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
     """Read the settings from ``LUTHIER_*`` variables; keyword arguments that are not None win.
 
@@ -239,4 +251,5 @@ def from_environment(environ: Mapping[str, str] | None = None, **overrides: obje
     check_alias_table(settings.aliases)
     _check_dates(settings.shutdown_dates)
     _check_limits(settings)
+    _check_device(settings)
     return settings

@@ -74,10 +74,15 @@ class TrainingSpec:
     """Hash of the base's (and the parent adapter's) weights and tokenizer."""
     dataset_fingerprint: str
     validation_fingerprint: str | None
+    device: str = "cpu"
+    """Where it trains, as torch writes it; decides the bits, so a run goes on only where it began."""
+    precision: str = "float32"
+    """Numbers of the base's weights in memory: ``float32`` or ``bfloat16``."""
 
     def identity(self) -> str:
-        """SHA-256 over all fields."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """SHA-256 over all fields; a field that has its default is left out, so that a new one does not cut older runs off."""
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        text = json.dumps({k: v for k, v in dataclasses.asdict(self).items() if v != defaults[k]}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,5 +100,5 @@ class Decision:
     """Why an "auto" became this number; shown in an event."""
 
     name: str
-    value: float
+    value: float | str
     reason: str

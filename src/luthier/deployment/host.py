@@ -29,6 +29,8 @@ from luthier.deployment.model_cache import ModelCache
 from luthier.engine.engine import Engine
 from luthier.engine.runner import Runner
 from luthier.engine.scheduler import Scheduler
+from luthier.models.device import prepare_device, serving_placement
+from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,12 @@ def main() -> int:
         return 1
 
 
+def _load(settings: Settings, folder: Path) -> LanguageModel:
+    placement = serving_placement(settings.device, settings.precision, folder)
+    prepare_device(placement.device)
+    return load_model(folder, device=placement.device, dtype=placement.dtype)
+
+
 async def serve(settings: Settings, socket_path: Path, secret: str, warm_path: str | None) -> int:
     """Compose the host, serve until SIGTERM or SIGINT, drain, stop."""
     stop = asyncio.Event()
@@ -64,7 +72,7 @@ async def serve(settings: Settings, socket_path: Path, secret: str, warm_path: s
     warm_folder = settings.resolve_model_path(warm_path) if warm_path else None
     cache = ModelCache(
         engine,
-        load_model=load_model,
+        load_model=lambda folder: _load(settings, folder),
         load_renderer=Renderer.load,
         max_context_tokens=settings.max_context_tokens,
         pinned=frozenset({str(warm_folder)} if warm_folder else ()),

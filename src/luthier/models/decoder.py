@@ -20,7 +20,9 @@ from luthier.models.decoder_layer import BlockFunction, Frame, LayerAdapter, Tap
 from luthier.models.decoder_step import step_block
 from luthier.models.decoder_weights import read_weights, write_weights
 from luthier.models.facts import ModelFacts
+from luthier.models.flat import FlatFrame, flat_block, flat_frame
 from luthier.models.language_model import Cache, LanguageModel
+from luthier.models.linear_cross_entropy import LinearCrossEntropy
 from luthier.models.lora import DecoderAdapter
 from luthier.models.matrix import Matrix
 from luthier.models.slot_cache import SlotCache
@@ -59,6 +61,9 @@ class DecoderModel(LanguageModel):
         self._adapters: dict[str, DecoderAdapter] = {}
         self._active: DecoderAdapter | None = None
         self._cos, self._sin = self._tables(min(config.max_length, LONG_ROW))
+        # A GPU has no use for the hand-written gradient, which saves calls of small operators, and hates padding.
+        self.compiled = False
+        self.flat = self.device.type == "cuda"
 
     @property
     def device(self) -> torch.device:
@@ -67,12 +72,16 @@ class DecoderModel(LanguageModel):
 
     def logits_at(self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor) -> Tensor:
         """See ``LanguageModel``. The head is applied to the chosen positions only."""
+        ids_BT, rows_N, columns_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N))
         batch, length = ids_BT.shape
-        if length > self._config.max_length:
-            raise InvalidRequest(f"A row of {length} tokens is longer than the model's limit of {self._config.max_length}.")
+        self._check_length(length)
         for matrix in self._weights.matrices:
             if matrix.weight.requires_grad:
                 matrix.forget()
+        if self.flat:
+            x, frame = self._flat_hidden(ids_BT, lengths_B)
+            starts = frame.starts_R1.long()
+            return self._head(x.index_select(0, starts[rows_N] + columns_N))
         frame = self._frame(batch, length)
         # The tied head's gradient is dense; the few rows of the lookup are added to it instead of to a second matrix of zeros.
         rows_only = self._config.tied_head and self._weights.embedding.requires_grad
@@ -86,6 +95,19 @@ class DecoderModel(LanguageModel):
                 x = block_forward(x, layer, low, frame, Tape())
         assert isinstance(x, Tensor)
         return self._head(x.index_select(0, rows_N * length + columns_N))
+
+    def losses_at(
+        self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor, weights_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See ``LanguageModel``. On a GPU rows lie end to end and logits exist for some positions at a time."""
+        if not self.flat:
+            return super().losses_at(ids_BT, lengths_B, rows_N, columns_N, targets_N, weights_N)
+        ids_BT, rows_N, columns_N, targets_N, weights_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N, targets_N, weights_N))
+        x, frame = self._flat_hidden(ids_BT, lengths_B)
+        chosen = x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
+        normed = F.rms_norm(chosen, (self._config.hidden_size,), self._weights.final_norm, self._config.norm_eps)
+        loss, hits = LinearCrossEntropy.apply(normed, self._weights.head_weight, targets_N, weights_N)  # type: ignore[misc]
+        return loss, hits
 
     def new_cache(self, num_slots: int, max_length: int) -> Cache:
         """See ``LanguageModel``."""
@@ -175,6 +197,21 @@ class DecoderModel(LanguageModel):
         """See ``LanguageModel``."""
         copy_companions(self.folder, folder)
         write_weights(folder / "model.safetensors", self._config, self._weights, dtype=getattr(torch, self.facts.dtype))
+
+    def _flat_hidden(self, ids_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, FlatFrame]:
+        """(N, h) after the last block, rows end to end."""
+        length = ids_BT.shape[1]
+        self._check_length(length)
+        self._cover(length)
+        frame = flat_frame(self._config, lengths_B.tolist(), length, self._cos, self._sin)
+        x = F.embedding(ids_BT.reshape(-1)[frame.position_N], self._weights.embedding)
+        for layer, low in zip(self._weights.blocks, self._lows(reuse=False), strict=True):
+            x = flat_block(x, layer, low, frame, compiled=self.compiled and torch.is_grad_enabled())
+        return x, frame
+
+    def _check_length(self, length: int) -> None:
+        if length > self._config.max_length:
+            raise InvalidRequest(f"A row of {length} tokens is longer than the model's limit of {self._config.max_length}.")
 
     def _head(self, x_NH: Tensor) -> Tensor:
         normed = F.rms_norm(x_NH, (self._config.hidden_size,), self._weights.final_norm, self._config.norm_eps)

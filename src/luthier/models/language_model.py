@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from luthier.models.facts import ModelFacts
@@ -37,6 +38,10 @@ class LanguageModel(ABC):
     folder: Path
     """The Hugging Face folder it was read from; tokenizer files are copied from here by ``save_full``."""
     module: nn.Module
+    flat: bool = False
+    """True where rows are read end to end, so that padding costs nothing, and logits are made in pieces."""
+    compiled: bool = False
+    """True asks for compiled blocks in training; a model that has none ignores it."""
 
     @property
     @abstractmethod
@@ -50,14 +55,33 @@ class LanguageModel(ABC):
         To score the token at column t of a row ask for column t - 1.
 
         Args:
-            ids_BT: int64, rows padded on the right (any valid id as padding).
-            lengths_B: int64, true lengths; positions at or past them are never read by earlier ones.
+            ids_BT: int64, rows padded on the right (any valid id as padding). Tensors may be on the CPU or on
+                the model's device.
+            lengths_B: int64 on the CPU, true lengths; positions at or past them are never read by earlier ones.
             rows_N: int64 row of each chosen position.
             columns_N: int64 column of each chosen position, below its row's length.
 
         Returns:
             (N, V) float32.
         """
+
+    def losses_at(
+        self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor, weights_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of the tokens AFTER chosen positions, with gradients where they are enabled.
+
+        Args:
+            ids_BT: as ``logits_at``; so are ``lengths_B``, ``rows_N`` and ``columns_N``.
+            targets_N: int64 the true token after each position.
+            weights_N: float32 weight of each.
+
+        Returns:
+            The weighted sum of losses (scalar, nats), and how many targets a greedy choice would have hit (scalar int64).
+        """
+        logits_NV = self.logits_at(ids_BT, lengths_B, rows_N, columns_N)
+        targets_N, weights_N = targets_N.to(logits_NV.device), weights_N.to(logits_NV.device)
+        losses_N = F.cross_entropy(logits_NV, targets_N, reduction="none")
+        return (losses_N * weights_N).sum(), (logits_NV.detach().argmax(dim=-1) == targets_N).sum()
 
     @abstractmethod
     def new_cache(self, num_slots: int, max_length: int) -> Cache:

@@ -73,7 +73,8 @@ class TransformersModel(LanguageModel):
         """See ``LanguageModel``."""
         if ids_BT.shape[1] > self.facts.max_length:
             raise InvalidRequest(f"A row of {ids_BT.shape[1]} tokens is longer than the model's limit of {self.facts.max_length}.")
-        mask = (torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B[:, None]).long()
+        ids_BT, rows_N, columns_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N))
+        mask = (torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B.to(ids_BT.device)[:, None]).long()
         with self._switched():
             logits = self._base(input_ids=ids_BT, attention_mask=mask, use_cache=False).logits
         return logits[rows_N, columns_N].float()

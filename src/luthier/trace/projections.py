@@ -111,7 +111,9 @@ def _decisions(now: int, payload: SpecResolved) -> tuple[NewEvent, ...]:
     return tuple(_info(now, f"Decided {d['name']} = {_number(d['value'])}: {d['reason']}") for d in payload.decisions)
 
 
-def _number(value: float) -> str:
+def _number(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 

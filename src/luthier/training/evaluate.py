@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from luthier.models.language_model import LanguageModel
-from luthier.training.sft import micro_batches, sft_sums
+from luthier.training.sft import micro_batches, room_on, sft_sums
 from luthier.training.tokens import TokenSource
 
 _ROWS_PER_FORWARD = 32
@@ -32,16 +32,17 @@ def measure(model: LanguageModel, source: TokenSource, indices: Sequence[int] | 
     chosen = range(len(source.examples)) if indices is None else indices
     by_length = sorted(chosen, key=lambda index: (source.examples[index].num_tokens, index))
     loss_sum, num_tokens, num_correct = 0.0, 0, 0
+    room = room_on(model)
     was_training = model.module.training
     model.module.eval()
     try:
         with torch.no_grad():
             for at in range(0, len(by_length), _ROWS_PER_FORWARD):
-                for group in micro_batches(by_length[at : at + _ROWS_PER_FORWARD], source.examples, model.facts):
+                for group in micro_batches(by_length[at : at + _ROWS_PER_FORWARD], source.examples, model.facts, room):
                     sums = sft_sums(model, source.batch(group))
                     loss_sum += float(sums.loss)
                     num_tokens += sums.num_tokens
-                    num_correct += sums.num_correct
+                    num_correct += int(sums.num_correct)
     finally:
         model.module.train(was_training)
     return Measured(loss=loss_sum / num_tokens, accuracy=num_correct / num_tokens, num_tokens=num_tokens)

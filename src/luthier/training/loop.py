@@ -24,7 +24,7 @@ from luthier.training.optimizer import build_optimizer, export_state, import_sta
 from luthier.training.progress import Progress
 from luthier.training.resume import ResumeState, ResumeStore
 from luthier.training.schedule import learning_rate_at
-from luthier.training.sft import micro_batches, sft_sums
+from luthier.training.sft import LossSums, micro_batches, room_on, sft_sums
 from luthier.training.tokens import TokenSource
 
 ADAPTER_NAME = "tuned"
@@ -92,6 +92,7 @@ class Trainer:
         self._adapter = ADAPTER_NAME if spec.method is TuningMethod.LORA else None
         self._parent_adapter = parent_adapter
         self._saved_at = (0, time.monotonic())
+        self._room = room_on(model)
 
     def run(self) -> TrainResult:
         """Train to the end, or until ``should_stop``.
@@ -226,14 +227,19 @@ class Trainer:
         """Forward and backward over the step's micro-batches; the loss is divided once, by all trained tokens of the step."""
         examples = self._train.examples
         total = sum(examples[index].rendered.num_trained for index in indices)
-        loss_sum, num_correct = 0.0, 0
-        for group in micro_batches(indices, examples, self._model.facts):
+        groups = micro_batches(indices, examples, self._model.facts, self._room)
+        parts: list[LossSums] = []
+        for group in groups:
             sums = sft_sums(self._model, self._train.batch(group))
-            loss_sum += float(sums.loss.detach())
+            (sums.loss / total).backward()
+            parts.append(replace(sums, loss=sums.loss.detach()))
+        loss_sum, num_correct = 0.0, 0
+        # Read after the last backward: on a GPU every reading waits for all that was asked of it.
+        for group, part in zip(groups, parts, strict=True):
+            loss_sum += float(part.loss)
             if not math.isfinite(loss_sum):
                 raise self._not_finite("loss", step, group)
-            num_correct += sums.num_correct
-            (sums.loss / total).backward()
+            num_correct += int(part.num_correct)
         norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         grad_norm = float(norm)
         if not math.isfinite(grad_norm):

@@ -35,6 +35,8 @@ class RunFacts:
     seed: int
     num_threads: int
     """CPU threads of this process, at least 1."""
+    device: str = "cpu"
+    precision: str = "float32"
     parent_rank: int | None = None
     """Rank of the adapter whose tuning is continued; it cannot change."""
     parent_alpha: float | None = None
@@ -146,6 +148,8 @@ def resolve(
         base_revision=facts.base_revision,
         dataset_fingerprint=facts.dataset_fingerprint,
         validation_fingerprint=facts.validation_fingerprint,
+        device=facts.device,
+        precision=facts.precision,
     )
     return spec, tuple(decisions)
 
@@ -154,7 +158,7 @@ def _asked_or(asked: float | None, auto: Decision, decisions: list[Decision]) ->
     if asked is not None:
         return asked
     decisions.append(auto)
-    return auto.value
+    return float(auto.value)
 
 
 def _auto_multiplier() -> Decision:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.models.facts import ModelFacts
@@ -25,6 +24,9 @@ from luthier.models.language_model import LanguageModel
 _ACTIVATION_BYTES = 2 << 30
 _BYTES_PER_UNIT = 160
 _MICRO_LOGITS = 1 << 25
+# Of a GPU's memory beside the weights: the rest is for gradients, moments, logits in pieces and the engine host.
+_GPU_SHARE = 0.4
+_GPU_LOGITS = 1 << 29
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,39 +36,59 @@ class LossSums:
     loss: Tensor
     """Scalar float32, nats, each token times its weight; carries the gradient."""
     num_tokens: int
-    num_correct: int
-    """Tokens that the model would have chosen greedily."""
+    num_correct: Tensor
+    """Scalar int64: tokens that the model would have chosen greedily."""
 
 
 def sft_sums(model: LanguageModel, batch: TokenBatch) -> LossSums:
     """Run the model on a batch and sum its loss over the trained tokens."""
-    device = model.device
     rows, columns = np.nonzero(batch.weights_BT)
-    ids_BT = torch.from_numpy(batch.ids_BT).to(device)
-    rows_N = torch.from_numpy(rows).to(device)
-    columns_N = torch.from_numpy(columns).to(device)
-    weights_N = torch.from_numpy(batch.weights_BT[rows, columns]).to(device)
+    ids_BT = torch.from_numpy(batch.ids_BT)
+    rows_N, columns_N = torch.from_numpy(rows), torch.from_numpy(columns)
+    weights_N = torch.from_numpy(batch.weights_BT[rows, columns])
     targets_N = ids_BT[rows_N, columns_N]
-    logits_NV = model.logits_at(ids_BT, torch.from_numpy(batch.lengths_B).to(device), rows_N, columns_N - 1)
-    losses_N = functional.cross_entropy(logits_NV, targets_N, reduction="none")
-    correct = (logits_NV.detach().argmax(dim=-1) == targets_N).sum()
-    return LossSums(loss=(losses_N * weights_N).sum(), num_tokens=len(rows), num_correct=int(correct))
+    lengths_B = torch.from_numpy(batch.lengths_B)
+    loss, num_correct = model.losses_at(ids_BT, lengths_B, rows_N, columns_N - 1, targets_N, weights_N)
+    return LossSums(loss=loss, num_tokens=len(rows), num_correct=num_correct)
 
 
-def micro_batches(indices: Sequence[int], examples: Sequence[TokenizedExample], facts: ModelFacts) -> list[list[int]]:
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What one forward may take."""
+
+    activation_bytes: int
+    padded: bool = True
+    """Rows cost as much as the longest of them."""
+    most_logits: int | None = _MICRO_LOGITS
+    """Numbers that the logits may have; None where they are made in pieces."""
+
+
+def room_on(model: LanguageModel) -> Room:
+    """The room on the model's device. On a GPU a fixed share of its memory, whatever else is in it: how a batch is cut decides its bits."""
+    if model.device.type != "cuda":
+        return Room(_ACTIVATION_BYTES)
+    free = torch.cuda.get_device_properties(model.device).total_memory - sum(p.nbytes for p in model.all_parameters())
+    taken = max(_ACTIVATION_BYTES, int(free * _GPU_SHARE))
+    return Room(taken, padded=not model.flat, most_logits=None if model.flat else _GPU_LOGITS)
+
+
+def micro_batches(
+    indices: Sequence[int], examples: Sequence[TokenizedExample], facts: ModelFacts, room: Room | None = None
+) -> list[list[int]]:
     """Cut a step's examples into forwards of bounded size; an example that is too large alone goes alone."""
-    most_tokens = _ACTIVATION_BYTES // max(1, facts.num_layers * facts.hidden_size * _BYTES_PER_UNIT)
+    room = room or Room(_ACTIVATION_BYTES)
+    most_tokens = room.activation_bytes // max(1, facts.num_layers * facts.hidden_size * _BYTES_PER_UNIT)
     groups: list[list[int]] = []
-    longest = trained = 0
+    longest = trained = tokens = 0
     for index in indices:
         length = examples[index].num_tokens
         count = examples[index].rendered.num_trained
-        longest = max(longest, length)
-        trained += count
-        fits = groups and (len(groups[-1]) + 1) * longest <= most_tokens and trained * facts.vocab_size <= _MICRO_LOGITS
+        longest, trained, tokens = max(longest, length), trained + count, tokens + length
+        taken = (len(groups[-1]) + 1) * longest if groups and room.padded else tokens
+        fits = groups and taken <= most_tokens and (room.most_logits is None or trained * facts.vocab_size <= room.most_logits)
         if fits:
             groups[-1].append(index)
         else:
             groups.append([index])
-            longest, trained = length, count
+            longest, trained, tokens = length, count, length
     return groups

@@ -11,16 +11,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 
-from luthier.core.errors import StaleLease, Unavailable
+from luthier.core.errors import InvalidRequest, JobFailure, StaleLease, Unavailable
 from luthier.core.examples import Dataset
 from luthier.core.generation import ModelTarget
 from luthier.core.jobs import JobStatus, NewEvent
-from luthier.core.specs import Decision, TrainingSpec
+from luthier.core.specs import Decision, TrainingSpec, TuningMethod
 from luthier.core.stage import Stage
 from luthier.core.targets import model_target
 from luthier.data.stage import DataFailure, collect
 from luthier.deployment.warm import trace_answer, warm
 from luthier.evaluation.stage import evaluate, held_out_questions
+from luthier.models.device import Placement, placement_of, prepare_device, training_placement
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
 from luthier.trace.events import (
@@ -144,6 +145,7 @@ def resolve_spec(
     known = read_spec(ctx.run_dir)
     if known is not None:
         return known
+    placement = _placement(ctx, options_of(ctx.job).adapter)
     threads = auto_threads(ctx.settings.train_threads, os.cpu_count() or 1, start.facts.num_parameters)
     facts = RunFacts(
         num_examples=len(tokens.training.examples),
@@ -154,13 +156,29 @@ def resolve_spec(
         validation_fingerprint=data.validation.fingerprint if data.validation else None,
         seed=ctx.job.seed,
         num_threads=int(threads.value),
+        device=placement.device,
+        precision=placement.precision,
         parent_rank=start.adapter.rank if start.adapter else None,
         parent_alpha=start.adapter.alpha if start.adapter else None,
     )
     spec, decisions = resolve(hyperparameters_of(ctx.job), options_of(ctx.job), facts, max_length=int(max_length.value))
-    decisions = (max_length, *decisions, threads)
+    decisions = (max_length, *decisions, threads, *_decisions_of(placement))
     write_spec(ctx.run_dir, spec, decisions)
     return spec, decisions
+
+
+def _placement(ctx: RunContext, method: TuningMethod) -> Placement:
+    try:
+        return training_placement(ctx.settings.device, ctx.settings.precision, method)
+    except InvalidRequest as refusal:
+        raise JobFailure(refusal.message, code="device_unavailable") from refusal
+
+
+def _decisions_of(placement: Placement) -> tuple[Decision, ...]:
+    device = Decision(name="device", value=placement.device, reason=placement.device_reason)
+    if placement.device == "cpu":
+        return (device,)
+    return device, Decision(name="precision", value=placement.precision, reason=placement.precision_reason)
 
 
 def train(
@@ -170,7 +188,12 @@ def train(
     shape_in = f"{len(tokens.training.examples):,} tokenized examples x {spec.n_epochs} epochs"
     ctx.tracer.emit(Stage.TRAINING, StageStarted(shape_in=shape_in))
     began = time.perf_counter()
-    model = load_model(start.folder)
+    try:
+        placement = placement_of(spec)
+    except InvalidRequest as refusal:
+        raise JobFailure(f"The run began on another machine. {refusal.message}", code="device_unavailable") from refusal
+    prepare_device(spec.device)
+    model = load_model(start.folder, device=spec.device, dtype=placement.dtype)
 
     def announce() -> None:
         resolved = SpecResolved(

@@ -28,7 +28,7 @@ def test_sums_equal_those_made_by_hand_token_by_token():
     sums = sft_sums(model, collate(source.examples))
     losses, hits = zip(*(_by_hand(model, example) for example in source.examples), strict=True)
     assert float(sums.loss) == pytest.approx(sum(losses), rel=1e-5)
-    assert (sums.num_tokens, sums.num_correct) == (18, sum(hits))
+    assert (sums.num_tokens, int(sums.num_correct)) == (18, sum(hits))
 
 
 def test_a_tokens_weight_scales_its_loss():

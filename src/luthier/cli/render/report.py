@@ -75,9 +75,13 @@ def _spec_line(view: TraceView) -> Text:
     text.append(f"{spec.get('n_epochs')} epochs x {spec.get('steps_per_epoch')} steps, batch {spec.get('batch_size')}, ")
     text.append(f"peak learning rate {float(spec.get('learning_rate') or 0.0):.2g}, seed {spec.get('seed')}")
     for decision in view.spec.decisions:
-        text.append(f"\n  {plain(decision['name'])} = {float(decision['value']):g}  ", style="")
+        text.append(f"\n  {plain(decision['name'])} = {_decided(decision['value'])}  ", style="")
         text.append_text(literal(decision["reason"], "dim"))
     return text
+
+
+def _decided(value: float | str) -> str:
+    return plain(value) if isinstance(value, str) else f"{float(value):g}"
 
 
 def evaluation_lines(found: dict[str, Any]) -> Text:

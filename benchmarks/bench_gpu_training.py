@@ -1,0 +1,298 @@
+"""LoRA on a GPU: our trainer beside peft + transformers, on the shapes of Qwen3-0.6B and Qwen3-8B with random weights.
+
+Rows, batches, adapter, optimizer and numbers are the same on both sides; the losses of the same steps are compared before the speed
+is believed. The rival is a plain loop over peft and transformers with bf16, SDPA and the fused AdamW, in three settings: padded
+batches, batches of rows of like length, and those with gradient checkpointing where the others do not fit; it takes the largest
+micro-batch that fits. Run: ``python -m benchmarks.bench_gpu_training [--shapes 0.6b 8b] [--out FILE]``; needs CUDA. ``--smoke`` runs
+both sides on tiny shapes on a CPU, so that the script cannot rot.
+"""
+
+import argparse
+import gc
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from luthier.core.examples import SourceLine
+from luthier.core.settings import PACKAGE_DIR
+from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.tokens import Rendered, TokenizedExample
+from luthier.models.device import prepare_device
+from luthier.models.load import load_model
+from luthier.preprocessing.stage import Prepared
+from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
+from luthier.training.loop import Trainer
+
+SHAPES: dict[str, dict[str, int]] = {
+    "0.6b": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8},
+    "8b": {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8},
+    "smoke": {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+}
+VOCAB = 151_936
+RANK, ALPHA, RATE, SEED = 16, 32.0, 1e-4, 20261126
+BATCH = 16
+WARM_STEPS = 4
+
+
+def build(shape: str, folder: Path, device: str) -> Path:
+    """A random Qwen3 of this shape in Hugging Face's format, bfloat16."""
+    from transformers import AutoModelForCausalLM, Qwen3Config
+
+    tied, small = shape != "8b", shape == "smoke"
+    config = Qwen3Config(
+        vocab_size=1024 if small else VOCAB,
+        head_dim=16 if small else 128,
+        max_position_embeddings=4096,
+        tie_word_embeddings=tied,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+        **SHAPES[shape],
+    )
+    torch.manual_seed(SEED)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder, max_shard_size="40GB")
+    # Nothing here reads text; a model folder without a tokenizer is refused.
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(PACKAGE_DIR / "models" / "builtin" / "luthier-mini" / name, folder / name)
+    return folder
+
+
+def rows(count: int, vocab_size: int, longest: int) -> Prepared:
+    """Chat-like rows: lengths log-normal around 330 tokens up to ``longest``, the last 40 % trained."""
+    draw = np.random.default_rng(SEED)
+    examples = []
+    for line in range(1, count + 1):
+        length = int(np.clip(draw.lognormal(5.8, 0.7), 24, longest))
+        ids = draw.integers(10, vocab_size, size=length)
+        weights = np.zeros(length, dtype=np.float32)
+        weights[int(length * 0.6) :] = 1.0
+        examples.append(TokenizedExample(source=SourceLine("file-A", line), rendered=Rendered(ids_T=ids, weights_T=weights)))
+    total = sum(e.num_tokens for e in examples)
+    return Prepared(examples=tuple(examples), num_tokens=total, num_trained=sum(e.rendered.num_trained for e in examples), num_truncated=0)
+
+
+def spec_of(data: Prepared, device: str) -> TrainingSpec:
+    """One epoch of LoRA with constant rate."""
+    steps = -(-len(data.examples) // BATCH)
+    return TrainingSpec(
+        method=TuningMethod.LORA,
+        n_epochs=1,
+        batch_size=BATCH,
+        learning_rate_multiplier=1.0,
+        learning_rate=RATE,
+        lora_rank=RANK,
+        lora_alpha=ALPHA,
+        warmup_steps=1,
+        steps_per_epoch=steps,
+        total_steps=steps,
+        max_length=4096,
+        weight_decay=0.0,
+        adam_beta1=0.9,
+        adam_beta2=0.95,
+        adam_epsilon=1e-8,
+        max_grad_norm=1.0,
+        seed=SEED,
+        num_threads=torch.get_num_threads(),
+        validation_every=10,
+        base="bench",
+        base_revision="bench",
+        dataset_fingerprint="bench",
+        validation_fingerprint=None,
+        device=device,
+        precision="bfloat16",
+    )
+
+
+class Log:
+    """The trainer's hooks: keeps steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepDone] = []
+
+    def base_measured(self, report: BaseMeasured) -> None:
+        """Not measured here."""
+
+    def step_done(self, report: StepDone) -> None:
+        """Keep."""
+        self.steps.append(report)
+
+    def epoch_done(self, report: EpochDone) -> None:
+        """Nothing."""
+
+    def save_checkpoint(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
+        """Nothing."""
+
+    def resume_saved(self, report: ResumeSaved) -> None:
+        """Nothing."""
+
+    def should_stop(self) -> bool:
+        """Never."""
+        return False
+
+
+def _sync(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize()
+
+
+def _peak(device: str) -> float:
+    return round(torch.cuda.max_memory_allocated() / 1e9, 2) if device != "cpu" else 0.0
+
+
+def _summary(seconds: list[float], tokens: list[int], losses: list[float], device: str) -> dict[str, Any]:
+    rates = [t / s for t, s in zip(tokens[WARM_STEPS:], seconds[WARM_STEPS:], strict=True)]
+    whole = sum(tokens[WARM_STEPS:]) / sum(seconds[WARM_STEPS:])
+    return {
+        "tokens_per_second": round(whole),
+        "median_of_steps": round(statistics.median(rates)),
+        "first_step_seconds": round(seconds[0], 2),
+        "warm_seconds": round(sum(seconds[:WARM_STEPS]), 2),
+        "peak_gb": _peak(device),
+        "losses": [round(x, 4) for x in losses[:3]] + [round(losses[-1], 4)],
+    }
+
+
+def ours(folder: Path, data: Prepared, device: str, *, compiled: bool) -> dict[str, Any]:
+    """Our trainer, whole: metrics, clipping, resume states and all."""
+    prepare_device(device)
+    model = load_model(folder, device=device, dtype=torch.bfloat16)
+    model.compiled = compiled
+    log = Log()
+    with tempfile.TemporaryDirectory() as state:
+        Trainer(model, spec_of(data, device), data, None, log, Path(state)).run()
+    tokens = [sum(data.examples[line - 1].num_tokens for line in step.lines) for step in log.steps]
+    return _summary([s.seconds for s in log.steps], tokens, [s.loss for s in log.steps], device)
+
+
+def _pieces(batch: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(batch), size):
+        yield batch[start : start + size]
+
+
+def rival(folder: Path, data: Prepared, device: str, *, micro: int, like_lengths: bool, checkpointing: bool) -> dict[str, Any]:
+    """The same steps by peft over transformers."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa").to(device)
+    if checkpointing:
+        base.gradient_checkpointing_enable()
+        base.enable_input_require_grads()
+    model = get_peft_model(base, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM"))
+    model.train()
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    seconds, counts, losses = [], [], []
+    batches = data.epoch_batches(batch_size=BATCH, seed=SEED, epoch=1)
+    if not like_lengths:
+        flat = [index for batch in batches for index in batch]
+        flat = [flat[i] for i in np.random.default_rng(SEED).permutation(len(flat))]
+        batches = list(_pieces(flat, BATCH))
+    for batch in batches:
+        _sync(device)
+        began = time.perf_counter()
+        total = sum(data.examples[i].rendered.num_trained for i in batch)
+        loss_sum = torch.zeros((), device=device)
+        for part in _pieces(batch, micro):
+            made = data.batch(part)
+            ids = torch.from_numpy(made.ids_BT).to(device)
+            labels = torch.from_numpy(np.where(made.weights_BT > 0, made.ids_BT, -100)).to(device)
+            mask = (torch.arange(ids.shape[1])[None] < torch.from_numpy(made.lengths_B)[:, None]).long().to(device)
+            with torch.autocast(device, dtype=torch.bfloat16):
+                loss = model(input_ids=ids, attention_mask=mask, labels=labels, num_items_in_batch=torch.tensor(total, device=device)).loss
+            loss.backward()
+            loss_sum += loss.detach()
+        torch.nn.utils.clip_grad_norm_(trainable, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(float(loss_sum))
+        _sync(device)
+        seconds.append(time.perf_counter() - began)
+        counts.append(sum(data.examples[i].num_tokens for i in batch))
+    return _summary(seconds, counts, losses, device)
+
+
+def _clean(device: str) -> None:
+    gc.collect()
+    if device != "cpu":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _fitting(run: Callable[[int], dict[str, Any]], device: str) -> dict[str, Any]:
+    """The largest micro-batch that fits."""
+    micro = BATCH
+    while True:
+        try:
+            return {"micro_batch": micro, **run(micro)}
+        except torch.OutOfMemoryError:
+            _clean(device)
+            if micro == 1:
+                return {"out_of_memory": True}
+            micro //= 2
+
+
+def measure(shape: str, num_steps: int, device: str) -> dict[str, Any]:
+    """All settings of one shape."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        folder = build(shape, Path(place) / "model", device)
+        _clean(device)
+        data = rows(num_steps * BATCH, 1000 if shape == "smoke" else 150_000, 200 if shape == "smoke" else 2048)
+        settings: dict[str, Callable[[], dict[str, Any]]] = {
+            "ours": lambda: ours(folder, data, device, compiled=False),
+            "ours compiled": lambda: ours(folder, data, device, compiled=True),
+        }
+        for name, like, checkpoint in (
+            ("peft padded", False, False),
+            ("peft like lengths", True, False),
+            ("peft checkpointing", True, True),
+        ):
+
+            def run(like: bool = like, checkpoint: bool = checkpoint) -> dict[str, Any]:
+                return _fitting(lambda micro: rival(folder, data, device, micro=micro, like_lengths=like, checkpointing=checkpoint), device)
+
+            settings[name] = run
+        for name, run_setting in settings.items():
+            found[name] = run_setting()
+            _clean(device)
+            print(shape, name, json.dumps(found[name]), flush=True)
+    best = max(v.get("tokens_per_second", 0) for k, v in found.items() if k.startswith("peft"))
+    shipped = found["peft padded"].get("tokens_per_second", 0)
+    for name in ("ours", "ours compiled"):
+        found[name]["ratio_to_best"] = round(found[name]["tokens_per_second"] / best, 2) if best else None
+        found[name]["ratio_to_padded"] = round(found[name]["tokens_per_second"] / shipped, 2) if shipped else None
+    return found
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shapes", nargs="+", default=["0.6b", "8b"], choices=list(SHAPES))
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--smoke", action="store_true")
+    arguments = parser.parse_args()
+    device = "cpu" if arguments.smoke else "cuda"
+    shapes, steps = (["smoke"], 6) if arguments.smoke else (arguments.shapes, arguments.steps)
+    name = "cpu" if arguments.smoke else torch.cuda.get_device_name()
+    results: dict[str, Any] = {"device": name, "torch": torch.__version__, "batch": BATCH, "steps": steps}
+    for shape in shapes:
+        results[shape] = measure(shape, steps, device)
+        if arguments.out is not None:
+            arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps({shape: {n: v.get("tokens_per_second") for n, v in results[shape].items()} for shape in shapes}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

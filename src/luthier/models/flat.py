@@ -1,0 +1,144 @@
+"""One block of the decoder over rows that lie end to end, without padding: the way of GPUs.
+
+What it does: a batch of rows is one line of N tokens; only attention knows where rows begin (block-diagonal, causal), so nothing is
+computed for padding. Attention is torch's variable-length FlashAttention (Dao 2023, arXiv:2307.08691) for 16-bit numbers on
+CUDA, and row by row through ``scaled_dot_product_attention`` otherwise: the same numbers, for tests and for float32.
+What it does not: embed, generate, or write its gradient by hand (``decoder_layer.py`` does, for the short rows of a CPU).
+Called by ``decoder.py``.
+
+Axis letters: N tokens of all rows, R rows, H query heads, K key/value heads, D head size.
+"""
+
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from luthier.models.decoder_config import DecoderConfig
+from luthier.models.decoder_layer import LayerAdapter, LowRank, rotate
+from luthier.models.decoder_weights import LayerWeights
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # torch before 2.10
+    varlen_attn = None  # type: ignore[assignment]
+
+_VARLEN_OPTIONS = frozenset(inspect.signature(varlen_attn).parameters) if varlen_attn is not None else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FlatFrame:
+    """What all blocks of one call share."""
+
+    config: DecoderConfig
+    cos_N1D: Tensor
+    sin_N1D: Tensor
+    lengths: tuple[int, ...]
+    """Tokens of each row."""
+    starts_R1: Tensor
+    """int32: where each row begins, and the end of the last."""
+    position_N: Tensor
+    """int64: index of each token in the padded batch (row * T + column)."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(self.lengths)
+
+
+def flat_frame(config: DecoderConfig, lengths: list[int], padded: int, cos_TD: Tensor, sin_TD: Tensor) -> FlatFrame:
+    """The frame of a batch whose rows have these lengths and were padded to ``padded`` columns."""
+    device = cos_TD.device
+    counts = torch.tensor(lengths)
+    starts = F.pad(counts.cumsum(0), (1, 0))
+    column = torch.arange(int(starts[-1])) - starts[:-1].repeat_interleave(counts)
+    position = (torch.arange(len(lengths)) * padded).repeat_interleave(counts) + column
+    column = column.to(device)
+    return FlatFrame(config, cos_TD[column][:, None], sin_TD[column][:, None], tuple(lengths), starts.int().to(device), position.to(device))
+
+
+def flat_block(x_NH: Tensor, layer: LayerWeights, low: LayerAdapter | None, frame: FlatFrame, *, compiled: bool = False) -> Tensor:
+    """The block's output (N, h). ``compiled``: what stands before and after attention goes through torch.compile."""
+    c = frame.config
+    before, after = _compiled() if compiled else (_before, _after)
+    q, k, v = before(x_NH, _attention_weights(layer), low.qkv if low else None, (frame.cos_N1D, frame.sin_N1D), _heads(c), c.norm_eps)
+    attended = attend(q, k, v, frame).reshape(x_NH.shape[0], c.q_size)
+    return after(x_NH, attended, _mlp_weights(layer), (low.o, low.gate_up, low.down) if low else (None, None, None), c.norm_eps)
+
+
+def _heads(c: DecoderConfig) -> tuple[int, int, int]:
+    return c.num_heads, c.num_kv_heads, c.head_dim
+
+
+def _attention_weights(layer: LayerWeights) -> tuple[Tensor | None, ...]:
+    return layer.attention_norm, layer.qkv_weight, layer.qkv_bias, layer.q_norm, layer.k_norm
+
+
+def _mlp_weights(layer: LayerWeights) -> tuple[Tensor, ...]:
+    return layer.o_weight, layer.mlp_norm, layer.gate_up_weight, layer.down_weight
+
+
+def _before(
+    x: Tensor,
+    weights: tuple[Tensor | None, ...],
+    low: LowRank | None,
+    rotary: tuple[Tensor, Tensor],
+    heads: tuple[int, int, int],
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    norm, qkv_weight, qkv_bias, q_norm, k_norm = weights
+    assert norm is not None
+    assert qkv_weight is not None
+    num_heads, num_kv_heads, head_dim = heads
+    qkv = _project(F.rms_norm(x, (x.shape[-1],), norm, eps), qkv_weight, low, qkv_bias)
+    q, k, v = qkv.view(x.shape[0], -1, head_dim).split((num_heads, num_kv_heads, num_kv_heads), dim=1)
+    if q_norm is not None and k_norm is not None:
+        q, k = F.rms_norm(q, (head_dim,), q_norm, eps), F.rms_norm(k, (head_dim,), k_norm, eps)
+    return rotate(q, *rotary), rotate(k, *rotary), v.contiguous()
+
+
+def _after(x: Tensor, attended: Tensor, weights: tuple[Tensor, ...], lows: tuple[LowRank | None, ...], eps: float) -> Tensor:
+    o_weight, norm, gate_up_weight, down_weight = weights
+    middle = x + _project(attended, o_weight, lows[0])
+    hidden = F.rms_norm(middle, (x.shape[-1],), norm, eps)
+    gate, up = _project(hidden, gate_up_weight, lows[1]).chunk(2, dim=-1)
+    return middle + _project(F.silu(gate) * up, down_weight, lows[2])
+
+
+@functools.cache
+def _compiled() -> tuple[Any, Any]:
+    return torch.compile(_before, dynamic=True), torch.compile(_after, dynamic=True)
+
+
+def attend(q_NHD: Tensor, k_NKD: Tensor, v_NKD: Tensor, frame: FlatFrame) -> Tensor:
+    """Causal attention within each row; (N, H, D)."""
+    if q_NHD.is_cuda and q_NHD.dtype in (torch.bfloat16, torch.float16) and varlen_attn is not None:
+        return _varlen(q_NHD, k_NKD, v_NKD, frame)
+    rows = []
+    shared = frame.config.num_queries_per_kv > 1
+    for q, k, v in zip(q_NHD.split(frame.lengths), k_NKD.split(frame.lengths), v_NKD.split(frame.lengths), strict=True):
+        query, key, value = (t.transpose(0, 1)[None] for t in (q, k, v))
+        rows.append(F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=shared)[0].transpose(0, 1))
+    return torch.cat(rows)
+
+
+def _varlen(q: Tensor, k: Tensor, v: Tensor, frame: FlatFrame) -> Tensor:
+    options: dict[str, object] = {"window_size": (-1, 0)} if "window_size" in _VARLEN_OPTIONS else {"is_causal": True}
+    if frame.config.num_queries_per_kv > 1:
+        if "enable_gqa" in _VARLEN_OPTIONS:
+            options["enable_gqa"] = True
+        else:
+            k, v = (t.repeat_interleave(frame.config.num_queries_per_kv, dim=1) for t in (k, v))
+    assert varlen_attn is not None
+    out = varlen_attn(q, k, v, frame.starts_R1, frame.starts_R1, frame.longest, frame.longest, **options)  # type: ignore[arg-type]
+    assert isinstance(out, Tensor)
+    return out
+
+
+def _project(x: Tensor, weight: Tensor, low: LowRank | None, bias: Tensor | None = None) -> Tensor:
+    y = F.linear(x, weight, bias)
+    return y if low is None else torch.addmm(y, x @ low[0].t(), low[1].t())

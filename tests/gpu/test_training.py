@@ -1,0 +1,57 @@
+"""The trainer on a GPU: the curve of the CPU, and a resume that goes on where it was."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+import torch
+
+from luthier.chat.renderer import Renderer
+from luthier.core.specs import TuningMethod
+from luthier.data.stage import collect
+from luthier.models.load import load_model
+from luthier.preprocessing.stage import prepare
+from luthier.training.loop import Trainer
+from tests.support.examples import EXAMPLES
+from tests.support.mini import MINI
+from tests.support.trainable_model import Recorder, spec_for
+
+ROWS = 64
+TRAIN = EXAMPLES / "train.jsonl"
+SHA256 = hashlib.sha256(TRAIN.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def rows():
+    dataset = collect("file-A", TRAIN, role="training", max_line_bytes=1 << 20, sha256=SHA256)
+    return prepare(replace(dataset, examples=dataset.examples[:ROWS]), Renderer.load(MINI), max_length=512, role="training")
+
+
+def _run(tmp_path, rows, method, *, device, dtype=torch.float32, hooks=None):
+    spec = replace(spec_for(rows, method=method, epochs=2, batch_size=8, rate=2e-3 if method is TuningMethod.LORA else 2e-4), lora_rank=16)
+    recorder = hooks or Recorder()
+    Trainer(load_model(MINI, device=device, dtype=dtype), spec, rows, None, recorder, tmp_path).run()
+    return recorder
+
+
+@pytest.mark.parametrize("method", list(TuningMethod))
+def test_the_curve_is_that_of_the_cpu(tmp_path, rows, method):
+    here = _run(tmp_path / "cpu", rows, method, device="cpu")
+    there = _run(tmp_path / "cuda", rows, method, device="cuda")
+    assert there.base[0].loss == pytest.approx(here.base[0].loss, rel=1e-3)
+    assert [s.loss for s in there.steps] == pytest.approx([s.loss for s in here.steps], rel=0.03, abs=0.01)
+
+
+def test_a_bfloat16_base_learns_the_same(tmp_path, rows):
+    here = _run(tmp_path / "cpu", rows, TuningMethod.LORA, device="cpu")
+    there = _run(tmp_path / "cuda", rows, TuningMethod.LORA, device="cuda", dtype=torch.bfloat16)
+    assert there.epochs[-1].train_loss == pytest.approx(here.epochs[-1].train_loss, rel=0.1, abs=0.03)
+
+
+@pytest.mark.parametrize("method", list(TuningMethod))
+def test_a_stopped_run_goes_on(tmp_path, rows, method):
+    straight = _run(tmp_path / "straight", rows, method, device="cuda")
+    first = _run(tmp_path / "torn", rows, method, device="cuda", hooks=Recorder(stop_after=5))
+    second = _run(tmp_path / "torn", rows, method, device="cuda")
+    losses = [s.loss for s in (*first.steps, *second.steps)]
+    assert losses == pytest.approx([s.loss for s in straight.steps], rel=0.01, abs=0.003)
