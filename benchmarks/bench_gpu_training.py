@@ -37,9 +37,11 @@ SHAPES: dict[str, dict[str, int]] = {
     "smoke": {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
 }
 VOCAB = 151_936
-RANK, ALPHA, RATE, SEED = 16, 32.0, 1e-4, 20261126
+RANK, ALPHA, RATE, SEED = 16, 32, 1e-4, 20261126
 BATCH = 16
 WARM_STEPS = 4
+RIVALS = (("peft padded", False, False), ("peft like lengths", True, False), ("peft checkpointing", True, True))
+"""Name, rows of like length side by side, gradient checkpointing."""
 
 
 def build(shape: str, folder: Path, device: str) -> Path:
@@ -47,6 +49,7 @@ def build(shape: str, folder: Path, device: str) -> Path:
     from transformers import AutoModelForCausalLM, Qwen3Config
 
     tied, small = shape != "8b", shape == "smoke"
+    sizes: Any = SHAPES[shape]
     config = Qwen3Config(
         vocab_size=1024 if small else VOCAB,
         head_dim=16 if small else 128,
@@ -55,7 +58,7 @@ def build(shape: str, folder: Path, device: str) -> Path:
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=2,
-        **SHAPES[shape],
+        **sizes,
     )
     torch.manual_seed(SEED)
     with torch.device(device):
@@ -91,7 +94,7 @@ def spec_of(data: Prepared, device: str) -> TrainingSpec:
         learning_rate_multiplier=1.0,
         learning_rate=RATE,
         lora_rank=RANK,
-        lora_alpha=ALPHA,
+        lora_alpha=float(ALPHA),
         warmup_steps=1,
         steps_per_epoch=steps,
         total_steps=steps,
@@ -184,7 +187,8 @@ def rival(folder: Path, data: Prepared, device: str, *, micro: int, like_lengths
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa").to(device)
+    base: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa")
+    base = base.to(device)
     if checkpointing:
         base.gradient_checkpointing_enable()
         base.enable_input_require_grads()
@@ -253,11 +257,7 @@ def measure(shape: str, num_steps: int, device: str) -> dict[str, Any]:
             "ours": lambda: ours(folder, data, device, compiled=False),
             "ours compiled": lambda: ours(folder, data, device, compiled=True),
         }
-        for name, like, checkpoint in (
-            ("peft padded", False, False),
-            ("peft like lengths", True, False),
-            ("peft checkpointing", True, True),
-        ):
+        for name, like, checkpoint in RIVALS:
 
             def run(like: bool = like, checkpoint: bool = checkpoint) -> dict[str, Any]:
                 return _fitting(lambda micro: rival(folder, data, device, micro=micro, like_lengths=like, checkpointing=checkpoint), device)
