@@ -21,7 +21,7 @@ from luthier.core.targets import model_target
 from luthier.data.stage import DataFailure, collect
 from luthier.deployment.warm import trace_answer, warm
 from luthier.evaluation.stage import evaluate, held_out_questions
-from luthier.models.device import Placement, placement_of, prepare_device, training_placement
+from luthier.models.device import Placement, compiling_pays, placement_of, prepare_device, training_placement
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
 from luthier.trace.events import (
@@ -194,6 +194,7 @@ def train(
         raise JobFailure(f"The run began on another machine. {refusal.message}", code="device_unavailable") from refusal
     prepare_device(spec.device)
     model = load_model(start.folder, device=spec.device, dtype=placement.dtype)
+    model.compiled = compiling_pays(spec.device, spec.total_steps)
 
     def announce() -> None:
         resolved = SpecResolved(

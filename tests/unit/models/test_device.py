@@ -1,0 +1,59 @@
+"""Where models compute: what the settings mean, and the sentences for what is not there."""
+
+import pytest
+import torch
+
+from luthier.core.errors import InvalidRequest
+from luthier.core.settings import from_environment
+from luthier.core.specs import TuningMethod
+from luthier.models import device
+from tests.support.tiny_models import mini_folder
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_gpu_everything_is_float32_on_the_cpu():
+    for method in TuningMethod:
+        placed = device.training_placement("auto", "auto", method)
+        assert (placed.device, placed.dtype) == ("cpu", torch.float32)
+    assert device.serving_placement("auto", "auto", mini_folder()).dtype is torch.float32
+    with pytest.raises(InvalidRequest, match="sees 0 GPUs here. Set it to auto or cpu"):
+        device.training_placement("cuda", "auto", TuningMethod.LORA)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_on_a_gpu_only_a_frozen_base_is_bfloat16():
+    lora = device.training_placement("auto", "auto", TuningMethod.LORA)
+    full = device.training_placement("cuda:1", "auto", TuningMethod.FULL)
+    assert (lora.device, lora.dtype, lora.device_reason) == ("cuda", torch.bfloat16, "The machine has a GPU (Some GPU).")
+    assert (full.device, full.dtype) == ("cuda:1", torch.float32)
+    assert device.training_placement("cpu", "auto", TuningMethod.LORA).device == "cpu"
+    assert device.training_placement("auto", "float32", TuningMethod.LORA).dtype is torch.float32
+    with pytest.raises(InvalidRequest, match="loses small updates"):
+        device.training_placement("auto", "bfloat16", TuningMethod.FULL)
+    with pytest.raises(InvalidRequest, match="cuda:2, but torch .* sees 2 GPUs"):
+        device.training_placement("cuda:2", "auto", TuningMethod.LORA)
+
+
+@pytest.mark.parametrize(("name", "value"), [("DEVICE", "gpu"), ("DEVICE", "cuda:x"), ("PRECISION", "fp16")])
+def test_unknown_words_are_refused(name, value):
+    with pytest.raises(InvalidRequest, match=f"LUTHIER_{name} has the value '{value}', but must be"):
+        from_environment({f"LUTHIER_{name}": value})
+
+
+def test_short_runs_and_cpus_are_not_compiled():
+    assert not device.compiling_pays("cpu", 10**6)
+    assert not device.compiling_pays("cuda", 100)
