@@ -30,7 +30,7 @@ def test_without_a_gpu_everything_is_float32_on_the_cpu():
         placed = device.training_placement("auto", "auto", method)
         assert (placed.device, placed.dtype) == ("cpu", torch.float32)
     assert device.serving_placement("auto", "auto", mini_folder()).dtype is torch.float32
-    with pytest.raises(InvalidRequest, match="sees 0 GPUs here. Set it to auto or cpu"):
+    with pytest.raises(InvalidRequest, match=r"sees 0 GPUs here\. Set it to auto or cpu"):
         device.training_placement("cuda", "auto", TuningMethod.LORA)
 
 
@@ -44,7 +44,7 @@ def test_on_a_gpu_only_a_frozen_base_is_bfloat16():
     assert device.training_placement("auto", "float32", TuningMethod.LORA).dtype is torch.float32
     with pytest.raises(InvalidRequest, match="loses small updates"):
         device.training_placement("auto", "bfloat16", TuningMethod.FULL)
-    with pytest.raises(InvalidRequest, match="cuda:2, but torch .* sees 2 GPUs"):
+    with pytest.raises(InvalidRequest, match=r"cuda:2, but torch .* sees 2 GPUs"):
         device.training_placement("cuda:2", "auto", TuningMethod.LORA)
 
 
