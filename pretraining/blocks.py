@@ -30,10 +30,9 @@ class Blocks:
         self._device = device
         self._seed: int = self.manifest["configuration"]["seed"]
         self._phases = [_read(folder / f"{phase['name']}.bin", phase["blocks"], phase["length"]) for phase in self.manifest["phases"]]
-        # torch indexes no unsigned 16-bit numbers on a GPU; a hundred million ids of 32 bits are 0.4 GB there.
-        on_cpu = device.type == "cpu"
-        self._resident = [] if on_cpu else [torch.from_numpy(blocks.astype(np.int32)).to(device) for blocks in self._phases]
-        self._order: tuple[int, int, np.ndarray[Any, Any]] = (-1, -1, np.empty(0, dtype=np.int64))
+        # torch indexes no unsigned 16-bit numbers; a hundred million ids of 32 bits are 0.4 GB.
+        self._resident = [torch.from_numpy(blocks.astype(np.int32)).to(device) for blocks in self._phases]
+        self._order: tuple[int, int, Tensor] = (-1, -1, torch.empty(0, dtype=torch.int64))
         self.held_out = {
             name: _read(folder / f"held_out_{name}.bin", count, HELD_OUT_LENGTH) for name, count in self.manifest["held_out"].items()
         }
@@ -64,20 +63,17 @@ class Blocks:
         size, in_pass = self._size(phase, batch_tokens), self.batches(phase, batch_tokens)
         turn, at = divmod(number, in_pass)
         part = slice(at * size, (at + 1) * size)
-        if turn:
-            part = self._shuffled(phase, turn)[part]
-        if not self._resident:
-            return torch.from_numpy(self._phases[phase][part].astype(np.int64))
         blocks = self._resident[phase]
-        return (blocks[part] if isinstance(part, slice) else blocks[torch.from_numpy(part).to(self._device)]).long()
+        return (blocks[self._shuffled(phase, turn)[part]] if turn else blocks[part]).long()
 
     def _size(self, phase: int, batch_tokens: int) -> int:
         return batch_tokens // self.lengths[phase]
 
-    def _shuffled(self, phase: int, turn: int) -> np.ndarray[Any, Any]:
+    def _shuffled(self, phase: int, turn: int) -> Tensor:
+        """Order of one pass; it lies on the device, so that no step waits for a copy."""
         if self._order[:2] != (phase, turn):
             order = np.random.default_rng([self._seed, phase, turn]).permutation(len(self._phases[phase]))
-            self._order = (phase, turn, order)
+            self._order = (phase, turn, torch.from_numpy(order).to(self._device))
         return self._order[2]
 
 

@@ -51,6 +51,7 @@ def write_record(work: Path, *, device: str, recipe: dict[str, Any], manifest: d
         "steps": last["of"],
         "tokens": last["tokens"],
         "seconds": last["seconds"],
+        "longest_block": max(phase["length"] for phase in manifest["phases"]),
         "tokens_of_part": dict(tokens),
         "held_out": [held_out[step] for step in sorted(held_out)],
         "steps_of_phase": dict(zip((phase["name"] for phase in manifest["phases"]), steps_of_phase, strict=True)),
