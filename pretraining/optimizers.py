@@ -33,8 +33,9 @@ class Muon(torch.optim.Optimizer):
             for shape, parameters in by_shape.items():
                 directions = orthogonal(torch.stack(self._moved(parameters, group["momentum"])).to(self._arithmetic)).float()
                 scale = group["lr"] * _STEP_SCALE * max(shape) ** 0.5
-                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(parameters, list(directions.unbind()), alpha=-scale)
+                weights: list[Tensor] = list(parameters)
+                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
+                torch._foreach_add_(weights, list(directions.unbind()), alpha=-scale)  # pyright: ignore[reportPrivateImportUsage]
 
     def _moved(self, parameters: list[nn.Parameter], momentum: float) -> list[Tensor]:
         """Gradients mixed with their running means, all at once: hundreds of small calls a step keep a GPU waiting."""
@@ -46,8 +47,8 @@ class Muon(torch.optim.Optimizer):
             assert parameter.grad is not None
             gradients.append(parameter.grad)
             means.append(state["momentum"])
-        torch._foreach_lerp_(means, gradients, 1 - momentum)
-        return list(torch._foreach_lerp(gradients, means, momentum))
+        torch._foreach_lerp_(means, gradients, 1 - momentum)  # pyright: ignore[reportPrivateImportUsage]
+        return list(torch._foreach_lerp(gradients, means, momentum))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def orthogonal(matrices_NRC: Tensor) -> Tensor:
