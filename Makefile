@@ -5,7 +5,9 @@ BIN := .venv/bin
 ARGS ?=
 WORK ?= pretraining/work/$(RECIPE)
 RECIPE ?= cpu
-TOKENS ?= $(if $(filter gpu,$(RECIPE)),400000000,25000000)
+TOKENS ?= $(if $(filter gpu,$(RECIPE)),96000000,25000000)
+PACK ?= $(if $(filter gpu,$(RECIPE)),--shards 16,)
+LENGTH ?= $(if $(filter gpu,$(RECIPE)),--seconds 420,)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test nightly test-clients check conformance bench base-model clean venv venv-dev client-envs docs
@@ -52,8 +54,8 @@ bench: venv-dev  ## measure training, serving, start-up, memory and the check of
 base-model: venv-dev ## make the embedded base model anew: CORPUS=DIR TASKS=DIR (about two hours on two cores; goes on after a stop)
 	@test -n "$(CORPUS)" || { echo "make base-model needs CORPUS=DIR, the folder of the corpus (pretraining/README.md says what is in it)"; exit 2; }
 	@$(BIN)/python -m pretraining.tokenizer --corpus "$(CORPUS)" --work "$(WORK)"
-	@$(BIN)/python -m pretraining.pack --corpus "$(CORPUS)" --work "$(WORK)" --tokens $(TOKENS)
-	@$(BIN)/python -m pretraining.train --work "$(WORK)" --recipe $(RECIPE)
+	@$(BIN)/python -m pretraining.pack --corpus "$(CORPUS)" --work "$(WORK)" --tokens $(TOKENS) --recipe $(RECIPE) $(PACK)
+	@$(BIN)/python -m pretraining.train --work "$(WORK)" --recipe $(RECIPE) $(LENGTH)
 	@test -d "$(WORK)/luthier-mini" || $(BIN)/python -m pretraining.export --work "$(WORK)" --out "$(WORK)/luthier-mini"
 	@$(BIN)/python -m pretraining.evaluate --model "$(WORK)/luthier-mini" --corpus "$(CORPUS)" $(if $(TASKS),--tasks "$(TASKS)",--only base reference examples speed) --out "$(WORK)/results.json"
 	@$(BIN)/python -m pretraining.card --run "$(WORK)/run.json" --results "$(WORK)/results.json" --corpus "$(CORPUS)" --out "$(WORK)/luthier-mini"

@@ -38,6 +38,7 @@ def card(run: dict[str, Any], model: Path, results: Results) -> str:
             mixture=_mixture(run["tokens_of_part"]),
             recipe=_recipe(run),
             machine=_machine(results),
+            length=_length(run["longest_block"], model),
             figures="\n\n".join(
                 part for part in (_base(results), _reference(results), _tasks(results), _formality(results), _speed(results)) if part
             ),
@@ -68,6 +69,12 @@ def _facts(model: Path) -> str:
     return table(("", ""), rows)
 
 
+def _length(longest: int, model: Path) -> str:
+    most = json.loads((model / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
+    words = f"It has been trained on blocks of at most {longest} tokens."
+    return words if longest >= most else f"{words} It reads {most}, and gets worse towards the end of that."
+
+
 def _mixture(tokens: dict[str, int]) -> str:
     names = {
         "text_en": "English text",
@@ -86,12 +93,13 @@ def _recipe(run: dict[str, Any]) -> str:
     recipe = run["recipe"]
     parts = [key for key in run["held_out"][-1] if key != "tokens"]
     rows = [[f"{held['tokens'] / 1e6:.1f} M", *(f"{held[part]:.2f}" for part in parts)] for held in run["held_out"]]
+    dropout = f"dropout {recipe['dropout']}; " if recipe.get("dropout") else ""
     words = (
         f"Muon on the matrices of the layers (peak rate {recipe['learning_rate']}, momentum {recipe['momentum']}), AdamW "
         f"{tuple(recipe['betas'])} on the rest ({recipe['embedding_rate']}), weight decay {recipe['weight_decay']}; "
         f"{recipe['warmup_steps']} steps of warm-up, flat, linear to 0 over the last {percent(recipe['decay_share'])}; "
         f"{run['steps']:,} steps of {recipe['batch_tokens']:,} tokens; {recipe['arithmetic']} "
-        f"arithmetic over float32 weights; gradient clip {recipe['clip']}; {run['seconds'] / 60:.0f} minutes. Loss on held-out "
+        f"arithmetic over float32 weights; {dropout}gradient clip {recipe['clip']}; {run['seconds'] / 60:.0f} minutes. Loss on held-out "
         "rows (nats per token) after so many tokens:"
     )
     return f"{words}\n\n{table(['tokens', *(part.replace('_', ' ') for part in parts)], rows)}"

@@ -1,7 +1,7 @@
 """Step 4: the trained weights as a Hugging Face folder: config.json, model.safetensors (bf16), tokenizer.
 
-Writes beside the target and renames at the end, so that a folder is whole or not there. Run:
-``python -m pretraining.export --work DIR --out DIR``.
+A run that kept its best weights (``WORK/kept``) exports those, another one its last. Writes beside the target and renames at the end, so
+that a folder is whole or not there. Run: ``python -m pretraining.export --work DIR --out DIR``.
 """
 
 import argparse
@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from pretraining import tokenizer
 from pretraining.errors import PretrainingError, run_script
+from pretraining.record import KEPT
 
 MAX_POSITIONS = 512
 _NAMES = {
@@ -68,6 +70,30 @@ def hugging_face_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
+def load_kept(work: Path) -> dict[str, Any] | None:
+    """The weights that a run kept as its best ones (``record.keep_weights``), as ``load_state`` gives them; None where none were kept.
+
+    Raises:
+        PretrainingError: a tokenizer that is not the one they were trained with.
+    """
+    path = work / KEPT / "weights.safetensors"
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads((file.metadata() or {})["facts"])
+        network = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    _check_tokenizer(work, path, facts["tokenizer_sha256"], facts["shape"]["vocab_size"])
+    print(f"export: the weights of step {facts['step']}, held out {facts['held_out']}")
+    return {"network": network, "shape": facts["shape"]}
+
+
+def _check_tokenizer(work: Path, path: Path, sha256: str, vocabulary: int) -> None:
+    encoder = tokenizer.load(work)
+    here = hashlib.sha256((work / "tokenizer.json").read_bytes()).hexdigest()
+    if here != sha256 or encoder.get_vocab_size() != vocabulary:
+        raise PretrainingError(f"{work / 'tokenizer.json'} does not fit the weights in {path}: they were trained with another tokenizer.")
+
+
 def load_state(work: Path) -> dict[str, Any]:
     """The resume state of a finished run, checked against the tokenizer beside it.
 
@@ -82,10 +108,7 @@ def load_state(work: Path) -> dict[str, Any]:
         raise PretrainingError(
             f"{path} stands at step {state['step']} of {state['num_steps']}: run python -m pretraining.train again, it goes on."
         )
-    encoder = tokenizer.load(work)
-    sha256 = hashlib.sha256((work / "tokenizer.json").read_bytes()).hexdigest()
-    if sha256 != state["configuration"]["packed"]["tokenizer_sha256"] or encoder.get_vocab_size() != state["shape"]["vocab_size"]:
-        raise PretrainingError(f"{work / 'tokenizer.json'} does not fit the weights in {path}: they were trained with another tokenizer.")
+    _check_tokenizer(work, path, state["configuration"]["packed"]["tokenizer_sha256"], state["shape"]["vocab_size"])
     return state
 
 
@@ -97,7 +120,7 @@ def export(work: Path, out: Path) -> None:
     """
     if out.exists():
         raise PretrainingError(f"{out} is there already; nothing was overwritten. Give another --out, or delete it.")
-    state = load_state(work)
+    state = load_kept(work) or load_state(work)
     partial = out.with_name(f"{out.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -56,17 +56,27 @@ def _line(words: Sequence[str]) -> str:
     return f" {' '.join(words)} "
 
 
+class Rules:
+    """The three rules over one corpus, made once for many rows."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self._everyday = [pair.en.strip(" .!?").lower() for pair in pairs if pair.split == "demo_core"]
+        self._held = HeldOutPairs(pairs)
+
+    def violations(self, rows: Iterable[str]) -> Iterator[str]:
+        """A sentence for every breach in packed rows (one row each: the text between two end marks)."""
+        for row in rows:
+            lower = row.lower()
+            if FORBIDDEN in lower:
+                yield f"the forbidden words in {row!r}"
+            for match in INSTRUCTION.finditer(lower):
+                around = lower[max(0, match.start() - NEAR_CHARACTERS) : match.end() + NEAR_CHARACTERS]
+                near = next((phrase for phrase in self._everyday if re.search(rf"\b{re.escape(phrase)}\b", around)), None)
+                if near is not None:
+                    yield f"the everyday phrase {near!r} near an instruction to translate in {row!r}"
+            yield from (f"the held-out pair {pair.en!r} = {pair.fr!r} in {row!r}" for pair in self._held.within(row))
+
+
 def violations(rows: Iterable[str], pairs: Sequence[Pair]) -> Iterator[str]:
-    """A sentence for every breach of the three rules in packed rows (one row each: the text between two end marks)."""
-    everyday = [pair.en.strip(" .!?").lower() for pair in pairs if pair.split == "demo_core"]
-    held = HeldOutPairs(pairs)
-    for row in rows:
-        lower = row.lower()
-        if FORBIDDEN in lower:
-            yield f"the forbidden words in {row!r}"
-        for match in INSTRUCTION.finditer(lower):
-            around = lower[max(0, match.start() - NEAR_CHARACTERS) : match.end() + NEAR_CHARACTERS]
-            near = next((phrase for phrase in everyday if re.search(rf"\b{re.escape(phrase)}\b", around)), None)
-            if near is not None:
-                yield f"the everyday phrase {near!r} near an instruction to translate in {row!r}"
-        yield from (f"the held-out pair {pair.en!r} = {pair.fr!r} in {row!r}" for pair in held.within(row))
+    """The breaches of ``Rules`` in some rows."""
+    return Rules(pairs).violations(rows)

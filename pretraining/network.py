@@ -39,9 +39,10 @@ class Shape:
 class Layer(nn.Module):
     """Attention and SwiGLU, each after an RMSNorm. Names of the weights as in transformers' Llama."""
 
-    def __init__(self, shape: Shape, arithmetic: torch.dtype) -> None:
+    def __init__(self, shape: Shape, arithmetic: torch.dtype, dropout: float) -> None:
         super().__init__()
         self.arithmetic = arithmetic
+        self.dropout = dropout
         width, inner = shape.hidden_size, shape.intermediate_size
         self.num_heads = shape.num_attention_heads
         self.eps = shape.rms_norm_eps
@@ -65,22 +66,26 @@ class Layer(nn.Module):
         scores = (q_BHTD @ k_BHTD.transpose(-1, -2)).float() * (q_BHTD.shape[-1] ** -0.5)
         weights = scores.masked_fill(hidden_B1TT, float("-inf")).softmax(-1).to(v_BHTD.dtype)
         mixed_BTC = (weights @ v_BHTD).transpose(1, 2).reshape(batch, time, width)
-        x_BTC = x_BTC + F.linear(mixed_BTC, self.o.to(mixed_BTC.dtype))
+        x_BTC = x_BTC + self._dropped(F.linear(mixed_BTC, self.o.to(mixed_BTC.dtype)))
         h_BTC = _norm(x_BTC, self.post_norm, self.eps).to(self.arithmetic)
         gate, up = F.linear(h_BTC, torch.cat([self.gate, self.up]).to(h_BTC.dtype)).chunk(2, -1)
-        return x_BTC + F.linear(F.silu(gate) * up, self.down.to(h_BTC.dtype))
+        return x_BTC + self._dropped(F.linear(F.silu(gate) * up, self.down.to(h_BTC.dtype)))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.dropout and self.training else x
 
 
 class Network(nn.Module):
     """Token ids to the last hidden state; the output matrix is the embedding (tied)."""
 
-    def __init__(self, shape: Shape, seed: int, arithmetic: torch.dtype = torch.bfloat16) -> None:
+    def __init__(self, shape: Shape, seed: int, arithmetic: torch.dtype = torch.bfloat16, dropout: float = 0.0) -> None:
+        """``dropout``: share of what a layer adds that is left out while it trains (Srivastava et al. 2014)."""
         super().__init__()
         torch.manual_seed(seed)
         self.shape = shape
         self.arithmetic = arithmetic
         self.embedding = nn.Parameter(torch.empty(shape.vocab_size, shape.hidden_size).normal_(std=_INIT_STD))
-        self.layers = nn.ModuleList(Layer(shape, arithmetic) for _ in range(shape.num_hidden_layers))
+        self.layers = nn.ModuleList(Layer(shape, arithmetic, dropout) for _ in range(shape.num_hidden_layers))
         self.norm = nn.Parameter(torch.ones(shape.hidden_size))
         # Made once: inside the compiled network they would be computed again for every element.
         cos_TD, sin_TD = rotary(_LONGEST, shape)

@@ -31,20 +31,24 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
-                moved = torch.stack([self._momentum(parameter, group["momentum"]) for parameter in parameters])
-                directions = orthogonal(moved.to(self._arithmetic))
+                directions = orthogonal(torch.stack(self._moved(parameters, group["momentum"])).to(self._arithmetic)).float()
                 scale = group["lr"] * _STEP_SCALE * max(shape) ** 0.5
-                for parameter, direction in zip(parameters, directions, strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-scale)
+                weights: list[Tensor] = list(parameters)
+                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])  # pyright: ignore[reportPrivateImportUsage]
+                torch._foreach_add_(weights, list(directions.unbind()), alpha=-scale)  # pyright: ignore[reportPrivateImportUsage]
 
-    def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
-        state = self.state[parameter]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(parameter)
-        gradient = parameter.grad
-        assert gradient is not None
-        state["momentum"].lerp_(gradient, 1 - momentum)
-        return gradient.lerp(state["momentum"], momentum)
+    def _moved(self, parameters: list[nn.Parameter], momentum: float) -> list[Tensor]:
+        """Gradients mixed with their running means, all at once: hundreds of small calls a step keep a GPU waiting."""
+        gradients, means = [], []
+        for parameter in parameters:
+            state = self.state[parameter]
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(parameter)
+            assert parameter.grad is not None
+            gradients.append(parameter.grad)
+            means.append(state["momentum"])
+        torch._foreach_lerp_(means, gradients, 1 - momentum)  # pyright: ignore[reportPrivateImportUsage]
+        return list(torch._foreach_lerp(gradients, means, momentum))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def orthogonal(matrices_NRC: Tensor) -> Tensor:

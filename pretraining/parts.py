@@ -5,8 +5,10 @@
 Held-out pairs and documents never come out of here, and everyday phrases (``demo_core``) only in neutral frames. Called by ``pack.py``.
 """
 
+import multiprocessing
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from pretraining import corpus
@@ -24,13 +26,39 @@ _EVERYDAY_TIMES = 3
 _TASK_SENTENCES = 60_000
 
 
-class Parts:
-    """All parts over one corpus folder."""
+class Material:
+    """What the parts of one corpus folder are drawn from, read once: pairs, and for each language the pieces of simple texts and novels."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, processes: int = 1) -> None:
+        """With more processes all of it is read at once and in parallel; with one, texts are read when they are asked for."""
         self._folder = folder
+        self._text: dict[str, tuple[list[str], list[str]]] = {}
+        pairs = corpus.pairs(folder)
+        if processes == 1:
+            self.pairs = trained_pairs(pairs)
+            return
+        size = -(-len(pairs) // (4 * processes))
+        with multiprocessing.get_context("fork").Pool(processes) as pool:
+            texts = {language: pool.apply_async(_text_pieces, (folder, language)) for language in corpus.LANGUAGES}
+            chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+            held = HeldOutPairs(pairs)
+            self.pairs = [pair for chunk in pool.imap(partial(_those_trained, held), chunks) for pair in chunk]
+            self._text = {language: result.get() for language, result in texts.items()}
+
+    def text(self, language: str) -> tuple[list[str], list[str]]:
+        """(pieces of simple texts, pieces of novels) that may be trained on."""
+        if language not in self._text:
+            self._text[language] = _text_pieces(self._folder, language)
+        return self._text[language]
+
+
+class Parts:
+    """All parts over one corpus folder, or over what was read of it before."""
+
+    def __init__(self, source: Path | Material, seed: int) -> None:
+        self._material = source if isinstance(source, Material) else Material(source)
         self._seed = seed
-        self._pairs = trained_pairs(corpus.pairs(folder))
+        self._pairs = self._material.pairs
 
     def rows(self, name: str) -> Iterator[str]:
         """The endless rows of one part.
@@ -40,7 +68,7 @@ class Parts:
         """
         draw = random.Random(f"{self._seed} {name}")
         if name.startswith("text_"):
-            return _text_rows(list(corpus.documents(self._folder, name.removeprefix("text_"), held_out=False)), draw)
+            return _text_rows(*self._material.text(name.removeprefix("text_")), draw)
         if name == "tasks":
             return self._task_rows(draw)
         chosen = {"pairs_all": self._all_pairs, "pairs_canonical": self._canonical, "pairs_short": self._short}[name]
@@ -65,7 +93,10 @@ class Parts:
 
 def trained_pairs(pairs: Sequence[corpus.Pair]) -> list[corpus.Pair]:
     """The pairs that may be trained on: of the right splits, no talk of translating, and none that contains a held-out pair."""
-    held = HeldOutPairs(pairs)
+    return _those_trained(HeldOutPairs(pairs), pairs)
+
+
+def _those_trained(held: HeldOutPairs, pairs: Sequence[corpus.Pair]) -> list[corpus.Pair]:
     return [
         pair
         for pair in pairs
@@ -94,9 +125,15 @@ def _pair_rows(pairs: list[corpus.Pair], draw: random.Random) -> Iterator[str]:
             yield framed(pair, draw)
 
 
-def _text_rows(documents: list[tuple[str, str]], draw: random.Random) -> Iterator[str]:
-    simple = [piece for genre, text in documents if genre in _SIMPLE_GENRES for piece in pieces(text)]
-    novels = [piece for genre, text in documents if genre not in _SIMPLE_GENRES for piece in pieces(text)]
+def _text_pieces(folder: Path, language: str) -> tuple[list[str], list[str]]:
+    simple: list[str] = []
+    novels: list[str] = []
+    for genre, text in corpus.documents(folder, language, held_out=False):
+        (simple if genre in _SIMPLE_GENRES else novels).extend(pieces(text))
+    return simple, novels
+
+
+def _text_rows(simple: list[str], novels: list[str], draw: random.Random) -> Iterator[str]:
     while True:
         chosen = simple + draw.sample(novels, int(len(novels) * _NOVEL_SHARE))
         draw.shuffle(chosen)

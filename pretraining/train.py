@@ -3,11 +3,12 @@
 The same script trains on a CPU and on CUDA. A resume state holds weights, optimizers and the step; data order follows from seed and
 step. States lie in ``WORK/state``, the log in ``WORK/log.jsonl``. ``--set learning_rate=0.004`` changes one number of
 the recipe (for measured small runs). ``--recipe cpu`` or ``gpu``: ``data/recipe_*.json``.
+How long: one pass over what was packed; ``--steps N``: N steps, with as many passes as that takes; ``--seconds S``: as many steps as
+fit, so that the decay ends with the time (their number depends on the machine's speed and is in the record; ``--steps`` repeats it).
 Run: ``python -m pretraining.train --work DIR``.
 """
 
 import argparse
-import hashlib
 import json
 import shutil
 import signal
@@ -23,73 +24,64 @@ from torch import Tensor
 
 from luthier.training.memory import keep_freed_memory
 from pretraining import corpus
+from pretraining.blocks import Blocks
 from pretraining.errors import PretrainingError, run_script
 from pretraining.network import FusedLoss, Network, Shape, chunk_gradient
 from pretraining.optimizers import Muon
-from pretraining.pack import HELD_OUT_LENGTH
-from pretraining.record import write_record
+from pretraining.plan import Clock, Plan, shared_steps
+from pretraining.record import keep_weights, write_record
 from pretraining.tokenizer import END_OF_TEXT
 
 _LOG_STEPS = 20
 _HELD_OUT_STEPS = 300
 _HELD_OUT_BATCH = 16
 _SAVE_SECONDS = 300.0
+_TIMED_STEPS = 8
 _ARITHMETIC = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
-class Blocks:
-    """The packed blocks of all phases in order, shuffled within each by ``pack.py``."""
+class Training:
+    """One run; ``seconds`` or ``steps`` say how long, else one pass over all blocks."""
 
-    def __init__(self, work: Path) -> None:
-        folder = work / "packed"
-        if not (folder / "manifest.json").is_file():
-            raise PretrainingError(f"{folder} is missing or unfinished: run python -m pretraining.pack first.")
-        self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        tokenizer = work / "tokenizer.json"
-        if hashlib.sha256(tokenizer.read_bytes()).hexdigest() != self.manifest["configuration"]["tokenizer_sha256"]:
-            raise PretrainingError(f"{tokenizer} is not the one that {folder} was packed with. Pack again into another --work.")
-        self._phases = [self._read(folder / f"{phase['name']}.bin", phase["blocks"], phase["length"]) for phase in self.manifest["phases"]]
-        self.held_out = {
-            name: self._read(folder / f"held_out_{name}.bin", count, HELD_OUT_LENGTH) for name, count in self.manifest["held_out"].items()
+    def __init__(
+        self,
+        work: Path,
+        recipe: dict[str, Any],
+        device: torch.device,
+        *,
+        compile_network: bool = True,
+        seconds: float | None = None,
+        steps: int | None = None,
+    ) -> None:
+        self.work, self.device, self.budget = work, device, seconds
+        self.recipe = recipe = {**recipe, "arithmetic": arithmetic_for(recipe["arithmetic"], device)}
+        self.blocks = Blocks(work, device)
+        self.shape = Shape(**recipe["shape"])
+        self.network = Network(self.shape, recipe["seed"], _ARITHMETIC[recipe["arithmetic"]], recipe["dropout"]).to(device)
+        passes = [self.blocks.batches(phase, recipe["batch_tokens"]) for phase in range(len(self.blocks.lengths))]
+        self.plan = Plan(passes) if steps is None else shared_steps(steps, self.blocks.shares)
+        self.pace: list[float] = []
+        self.optimizers = _optimizers(self.network, recipe)
+        self.seconds = 0.0
+        self.best = float("inf")
+        self.stopping = False
+        self._forward, self._chunk = compiled(self.network, device) if compile_network else (self.network, chunk_gradient)
+        self._configuration = {
+            "recipe": recipe,
+            "packed": self.blocks.manifest["configuration"],
+            "steps": steps,
+            "seconds": seconds,
         }
 
-    @staticmethod
-    def _read(path: Path, blocks: int, length: int) -> np.ndarray[Any, Any]:
-        ids = np.fromfile(path, dtype=np.uint16)
-        if len(ids) != blocks * (length + 1):
-            raise PretrainingError(f"{path} is cut short or changed: {len(ids):,} ids of {blocks * (length + 1):,}. Pack again.")
-        return ids.reshape(blocks, length + 1)
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.plan.step
 
-    def steps(self, batch_tokens: int) -> list[tuple[int, slice]]:
-        """(phase, its blocks) of every step: batches of equal tokens; what is left over at a phase's end is left out."""
-        out = []
-        for i, blocks in enumerate(self._phases):
-            size = batch_tokens // (blocks.shape[1] - 1)
-            out += [(i, slice(start, start + size)) for start in range(0, len(blocks) - size + 1, size)]
-        return out
-
-    def batch(self, phase: int, part: slice, device: torch.device) -> Tensor:
-        """The blocks of one step, ``[batch, length + 1]``."""
-        return torch.from_numpy(self._phases[phase][part].astype(np.int64)).to(device)
-
-
-class Training:
-    """One run over all blocks."""
-
-    def __init__(self, work: Path, recipe: dict[str, Any], device: torch.device, *, compile_network: bool = True) -> None:
-        self.work, self.device = work, device
-        self.recipe = recipe = {**recipe, "arithmetic": arithmetic_for(recipe["arithmetic"], device)}
-        self.blocks = Blocks(work)
-        self.shape = Shape(**recipe["shape"])
-        self.network = Network(self.shape, recipe["seed"], _ARITHMETIC[recipe["arithmetic"]]).to(device)
-        self._steps = self.blocks.steps(recipe["batch_tokens"])
-        self.num_steps = len(self._steps)
-        self.optimizers = _optimizers(self.network, recipe)
-        self.step = 0
-        self.seconds = 0.0
-        self.stopping = False
-        self._forward, self._chunk = compiled(self.network) if compile_network else (self.network, chunk_gradient)
-        self._configuration = {"recipe": recipe, "packed": self.blocks.manifest["configuration"]}
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole run, as far as they are known."""
+        return self.plan.total
 
     def run(self) -> None:
         """Train to the end, or until a signal asked to stop.
@@ -98,23 +90,63 @@ class Training:
             PretrainingError: the work folder holds a state of another configuration; it is left as it is.
         """
         self._resume()
+        if self.budget is not None:
+            self._time_phases()
         began, before, saved, losses = time.monotonic(), self.seconds, time.monotonic(), []
+        clock = Clock(self.step, self.seconds, self.budget, _HELD_OUT_STEPS)
         while self.step < self.num_steps and not self.stopping:
+            phase = self.plan.phase
             losses.append(self._train_step())
-            self.step += 1
+            self.plan.advance()
             self.seconds = before + time.monotonic() - began
             if self.step % _LOG_STEPS == 0 or self.step == self.num_steps:
                 self._log({"loss": float(torch.stack(losses).mean())})
                 losses = []
-            if self.step % _HELD_OUT_STEPS == 0 or self.step == self.num_steps:
-                self._log({"held_out": self.held_out()})
+            if clock.fits(self.step, self.seconds) and self.budget is not None:
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize()
+                self.seconds = before + time.monotonic() - began
+                self.pace = clock.pace(self.pace, phase, self.step, self.seconds)
+                self.plan.fit(self.budget - self.seconds, self.pace)
+            if clock.measures(self.step, self.seconds) or self.step == self.num_steps:
+                self._measure()
             if time.monotonic() - saved > _SAVE_SECONDS:
                 self.save()
                 saved = time.monotonic()
         self.save()
         if self.step == self.num_steps:
-            write_record(self.work, device=self.device.type, recipe=self.recipe, manifest=self.blocks.manifest)
+            write_record(
+                self.work, device=self.device.type, recipe=self.recipe, manifest=self.blocks.manifest, steps_of_phase=self.plan.done
+            )
         print("train: " + ("done" if self.step == self.num_steps else f"stopped at step {self.step}; the same command goes on"), flush=True)
+
+    def _time_phases(self) -> None:
+        """Compile for the block length of every phase and time forward and back; the first fit corrects it by real steps."""
+        self.pace = []
+        for phase in range(len(self.plan.left)):
+            for _ in range(2):
+                self.loss(self._batch(phase, 0)).backward()
+            began = _now(self.device)
+            for _ in range(_TIMED_STEPS):
+                self.loss(self._batch(phase, 0)).backward()
+            self.pace.append((_now(self.device) - began) / _TIMED_STEPS)
+        self.network.zero_grad(set_to_none=True)
+        assert self.budget is not None
+        if self.step == 0:
+            shares = self.blocks.shares
+            self.plan = shared_steps(max(1, round(self.budget / sum(s * p for s, p in zip(shares, self.pace, strict=True)))), shares)
+        print(f"train: seconds a step by phase {[round(pace, 4) for pace in self.pace]}, about {self.num_steps} steps", flush=True)
+
+    def _measure(self) -> None:
+        losses = self.held_out()
+        self._log({"held_out": losses})
+        mean = sum(losses.values()) / len(losses)
+        if self.recipe["keep_best"] and mean < self.best:
+            self.best = mean
+            keep_weights(self.work, self.network.state_dict(), self.shape, step=self.step, held_out=losses, manifest=self.blocks.manifest)
+
+    def _batch(self, phase: int, number: int) -> Tensor:
+        return self.blocks.batch(phase, number, self.recipe["batch_tokens"])
 
     def loss(self, ids_BT1: Tensor) -> Tensor:
         """Mean loss of one batch; what follows an end mark is another row's first word, which nobody could know."""
@@ -127,16 +159,22 @@ class Training:
     def held_out(self) -> dict[str, float]:
         """Mean loss of every held-out part, nats per token."""
         out = {}
-        with torch.no_grad():
+        self.network.eval()
+        # On CUDA these few blocks are not worth another compilation.
+        with torch.no_grad(), torch.compiler.set_stance("force_eager" if self.device.type == "cuda" else "default"):
             for name, blocks in self.blocks.held_out.items():
                 whole = torch.from_numpy(blocks.astype(np.int64)).to(self.device)
                 losses = [(float(self.loss(part)), len(part)) for part in whole.split(_HELD_OUT_BATCH)]
                 out[name] = round(sum(loss * n for loss, n in losses) / sum(n for _, n in losses), 4)
+        self.network.train()
         return out
 
     def _train_step(self) -> Tensor:
         share = rate_share(self.step, self.num_steps, self.recipe)
-        loss = self.loss(self.blocks.batch(*self._steps[self.step], self.device))
+        if self.recipe["dropout"]:
+            torch.manual_seed(self.recipe["seed"] + self.step)  # so that a resumed run drops the same
+        phase = self.plan.phase
+        loss = self.loss(self._batch(phase, self.plan.done[phase]))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe["clip"])
         for optimizer in self.optimizers:
@@ -166,6 +204,8 @@ class Training:
             "shape": asdict(self.shape),
             "step": self.step,
             "num_steps": self.num_steps,
+            "plan": {"left": self.plan.left, "done": self.plan.done},
+            "best": self.best,
             "seconds": self.seconds,
             "network": self.network.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -186,8 +226,14 @@ class Training:
         self.network.load_state_dict(state["network"])
         for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(values)
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.plan, self.seconds, self.best = Plan(**state["plan"]), state["seconds"], state["best"]
         print(f"train: goes on at step {self.step} of {self.num_steps}", flush=True)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.monotonic()
 
 
 def arithmetic_for(wanted: str, device: torch.device) -> str:
@@ -228,9 +274,16 @@ def _differences(there: dict[str, Any], here: dict[str, Any], above: str = "") -
     return "; ".join(filter(None, found))
 
 
-def compiled(network: Network) -> tuple[Callable[[Tensor], Tensor], Callable[..., tuple[Tensor, Tensor]]]:
-    """The network and the loss's inner part through torch.compile; every shape is fixed, so each compiles once or twice."""
-    if shutil.which("c++") is None and not torch.cuda.is_available():
+def compiled(network: Network, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Callable[..., tuple[Tensor, Tensor]]]:
+    """The network and the loss's inner part through torch.compile; every shape is fixed, so each compiles once or twice.
+
+    On CUDA the layers are compiled one by one: they share one result, and a GPU's minutes are dearer than a few more kernels.
+    """
+    if device.type == "cuda":
+        for layer in network.layers:
+            layer.compile(dynamic=False)
+        return network, torch.compile(chunk_gradient, dynamic=False)  # type: ignore[return-value]
+    if shutil.which("c++") is None:
         print("train: no C++ compiler (c++) here, so nothing is compiled: about half as fast", flush=True)
         return network, chunk_gradient
     return torch.compile(network), torch.compile(chunk_gradient)  # type: ignore[return-value]
@@ -296,11 +349,23 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--recipe", default="cpu", help="cpu or gpu: batch and rates for either")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seconds", type=float, help="time budget of the training itself, compilation not counted")
+    parser.add_argument("--steps", type=int, help="so many steps, shared among the phases by the mixture")
+    parser.add_argument("--eager", action="store_true", help="compile nothing")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     arguments = parser.parse_args()
     keep_freed_memory()
     recipe = changed_recipe(arguments.recipe, arguments.set)
-    training = Training(arguments.work, recipe, torch.device(arguments.device))
+    if arguments.steps is not None and arguments.seconds is not None:
+        raise PretrainingError("Give --steps or --seconds, not both.")
+    training = Training(
+        arguments.work,
+        recipe,
+        torch.device(arguments.device),
+        compile_network=not arguments.eager,
+        seconds=arguments.seconds,
+        steps=arguments.steps,
+    )
 
     def stop(*_: Any) -> None:
         training.stopping = True

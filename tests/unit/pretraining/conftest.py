@@ -19,10 +19,12 @@ RECIPE = {
     "momentum": 0.95,
     "betas": [0.9, 0.95],
     "clip": 1.0,
+    "dropout": 0.0,
     "batch_tokens": 128,
     "warmup_steps": 4,
     "decay_share": 0.35,
     "final_rate": 0.0,
+    "keep_best": False,
     "seed": 1,
 }
 MIXTURE = {
@@ -38,7 +40,7 @@ def corpus_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A whole tiny corpus; the package's tables are replaced by ones that fit it."""
     data = tmp_path / "data"
     data.mkdir()
-    for name, content in (("recipe_cpu.json", RECIPE), ("mixture.json", MIXTURE)):
+    for name, content in (("recipe_cpu.json", RECIPE), ("mixture.json", MIXTURE), ("mixture_gpu.json", MIXTURE)):
         (data / name).write_text(json.dumps(content), encoding="utf-8")
     folder = tiny_corpus.build(tmp_path / "corpus")
     tiny_corpus.write_checksums(folder, data)
