@@ -84,7 +84,10 @@ class Template:
             InvalidRequest: the template refuses these messages.
         """
         blocks: list[str] = []
-        open_mark, close_mark = _unused_marks(messages, tools)
+        try:
+            open_mark, close_mark = _unused_marks(messages, tools)
+        except RecursionError as error:  # a tool's schema, nested about a thousand deep
+            raise InvalidRequest("The messages or tools are nested too deeply for a chat template.", param="messages") from error
 
         def wrap(text: str) -> str:
             blocks.append(text)
