@@ -43,8 +43,10 @@ BUDGET_SECONDS = 25.0
 """With the seconds that a process takes to start, a run stays under 30."""
 MAX_ROWS = 20_000
 MAX_THREADS = 8
-_FIRST_GROUP, _LARGEST_GROUP = 1, 32
+_FIRST_GROUP, _LARGEST_GROUP = 1, 16
 """Groups double: a slow model has measured something early, a fast one is seldom interrupted."""
+_GRACE_SECONDS = 10.0
+"""How much longer is looked for a first row that can be measured."""
 _TEXT_CHARACTERS = 120
 _ADAPTER = "tuned"
 
@@ -115,7 +117,7 @@ def row_losses(
         model: a base, or an adapter on one.
         seed: chooses the lines and their order.
         max_line_bytes: longest line.
-        budget_seconds: reading the file, loading the model and measuring together; one row is measured in any case.
+        budget_seconds: reading the file, loading the model and measuring together; one row is measured in any case, if one can be found.
         method: what the rows are for; None takes it from the file's first row.
         num_threads: of torch in this process; 0 takes what a job takes, at most 8.
         on_progress: is given the number of measured rows and the seconds so far, after each group.
@@ -133,25 +135,18 @@ def row_losses(
     reader = load_reader(model.folder, asked_length=None)
     loaded, adapter = _load(model, num_threads)
     rows: list[RowLoss] = []
-    taken = num_left_out = 0
-    seconds_per_token = 0.0
-    for group in _groups(_rendered_lines(path, order, reader, method=method, max_line_bytes=max_line_bytes)):
-        num_tokens = sum(len(one.rendered.ids_T) for one in group if one.rendered is not None)
-        if rows and clock() - began + num_tokens * seconds_per_token > budget_seconds:
-            break
-        before = clock()
-        measured = _measure(loaded, adapter, group, int(reader.max_length.value))
-        seconds_per_token = (clock() - before) / max(1, num_tokens)
+    taken = 0
+    lines = _rendered_lines(path, order, reader, method=method, max_line_bytes=max_line_bytes)
+    for group, measured in _measured(loaded, adapter, _groups(lines), until=began + budget_seconds, clock=clock):
         rows += measured
         taken += len(group)
-        num_left_out += len(group) - len(measured)
         on_progress(len(rows), clock() - began)
     bounds = bounds_of(rows, loaded.facts.vocab_size)
     return RowLosses(
         model=model.name,
         rows=tuple(rows),
         num_lines=num_lines,
-        num_left_out=num_left_out,
+        num_left_out=taken - len(rows),
         is_complete=taken == num_lines,
         seed=seed,
         seconds=clock() - began,
@@ -228,15 +223,28 @@ def _groups(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
         yield group
 
 
-def _measure(model: LanguageModel, adapter: str | None, group: Sequence[_Line], max_length: int) -> list[RowLoss]:
-    lines = [line for line in group if line.rendered is not None]
-    entries: tuple[Entry, ...] = ()
-    for piece in score(model, adapter, [line.rendered for line in lines if line.rendered is not None], max_length):
-        entries = piece or entries
-    return [
-        RowLoss(line=line.number, loss=e.loss_sum / e.num_tokens, num_tokens=e.num_tokens, num_correct=e.num_correct, text=line.text)
-        for line, e in zip(lines, entries, strict=True)
-    ]
+def _measured(
+    model: LanguageModel, adapter: str | None, groups: Iterator[list[_Line]], *, until: float, clock: Callable[[], float]
+) -> Iterator[tuple[list[_Line], list[RowLoss]]]:
+    """Each group with its losses, as long as the next one is likely to be done in time; the first one with losses also a little later."""
+    seconds_per_token, any_measured = 0.0, False
+    for group in groups:
+        lines = [(line, line.rendered) for line in group if line.rendered is not None]
+        num_tokens = sum(rendered.ids_T.shape[0] for _, rendered in lines)
+        began = clock()
+        if began + num_tokens * seconds_per_token > (until if any_measured else until + _GRACE_SECONDS):
+            return
+        entries: tuple[Entry, ...] = ()
+        for piece in score(model, adapter, [rendered for _, rendered in lines], model.facts.max_length):
+            entries = piece or entries
+        if lines:
+            seconds_per_token, any_measured = (clock() - began) / num_tokens, True
+        yield group, [_loss(line, entry) for (line, _), entry in zip(lines, entries, strict=True)]
+
+
+def _loss(line: _Line, entry: Entry) -> RowLoss:
+    mean = entry.loss_sum / entry.num_tokens
+    return RowLoss(line=line.number, loss=mean, num_tokens=entry.num_tokens, num_correct=entry.num_correct, text=line.text)
 
 
 def main() -> None:

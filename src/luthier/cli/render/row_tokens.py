@@ -26,6 +26,9 @@ _BORDER = "│"
 _MAX_RUN, _HEAD, _TAIL = 160, 100, 40
 _MAX_LISTED, _HEAD_LISTED, _TAIL_LISTED = 400, 250, 100
 _MAX_REFERENCE_LINES = 40
+# A character has at most four bytes.
+_MAX_PARTS = 4
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _VISIBLE = {" ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥"}
 _ESCAPED = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _FORMATS = {"prompt_completion": "prompt/completion"}
@@ -38,11 +41,31 @@ _HEADINGS = {
 
 def visible(token: Token) -> str:
     """A token so that every character of it can be seen; parts of a character as their bytes."""
-    try:
-        text = bytes(token["bytes"]).decode()
-    except UnicodeDecodeError:
+    text = _decoded([token])
+    if text is None:
         return "".join(f"\\x{byte:02x}" for byte in token["bytes"])
     return "".join(map(_visible, text)) or "∅"
+
+
+def _decoded(tokens: Sequence[Token]) -> str | None:
+    """The text of tokens, or None where it begins or ends inside a character."""
+    try:
+        return b"".join(bytes(token["bytes"]) for token in tokens).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _pieces(tokens: Sequence[Token]) -> Iterator[str]:
+    """Tokens as they are shown in a row: one by one, but those that only together are characters as one, with their number."""
+    at = 0
+    while at < len(tokens):
+        size = next((n for n in range(1, _MAX_PARTS + 1) if _decoded(tokens[at : at + n]) is not None), 1)
+        if size == 1:
+            yield visible(tokens[at])
+        else:
+            text = "".join(map(_visible, _decoded(tokens[at : at + size]) or ""))
+            yield f"{text}{str(size).translate(_RAISED)}"
+        at += size
 
 
 def _visible(mark: str) -> str:
@@ -93,12 +116,12 @@ def legend() -> Text:
         ("trained", "counts in the loss"),
         ("context", "only read"),
         ("special", "of the template, only read"),
-        ("truncated", "past the limit, never seen"),
+        ("truncated", "past the limit, unseen"),
     ):
         text.append(kind, style=_STYLES[kind]).append(f" {meaning}   ", style="dim")
     text.right_crop(3)
     return text.append(
-        f"\n{_BORDER} border of two tokens   · space   ⏎ new line   ⇥ tab   \\x.. \\u.... other bytes, characters", style="dim"
+        f"\n{_BORDER} border of two tokens   · space   ⏎ new line   ⇥ tab   \\x.. \\u.... others   ² one character in 2 tokens", style="dim"
     )
 
 
@@ -133,14 +156,13 @@ def _runs(tokens: Sequence[Token], start: int, *, every: bool) -> Table:
 
 def _run(tokens: Sequence[Token], style: str, *, every: bool) -> Text:
     left_out = 0 if every or len(tokens) <= _MAX_RUN else len(tokens) - _HEAD - _TAIL
-    shown = tokens if not left_out else [*tokens[:_HEAD], *tokens[-_TAIL:]]
+    parts = [tokens] if not left_out else [tokens[:_HEAD], tokens[-_TAIL:]]
     text = Text()
-    for at, token in enumerate(shown):
-        if left_out and at == _HEAD:
+    for number, part in enumerate(parts):
+        if number:
             text.append(f" … {left_out:,} more … ", style="dim")
-        elif at:
-            text.append(_BORDER, style="dim")
-        text.append(visible(token), style=style)
+        for at, piece in enumerate(_pieces(part)):
+            text.append(_BORDER if at else "", style="dim").append(piece, style=style)
     return text
 
 
