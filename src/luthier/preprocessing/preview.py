@@ -1,23 +1,22 @@
 """What will be learned from one row, token by token: role, message, and whether a token is trained, only read, or cut off.
 
-What it does: the token sequences of a row of any method, exactly as ``tokenize.py`` makes them for training, and after them the
-tokens that the length limit cuts off; totals, and what is wrong with the row. What it does not: read files or judge rows
+What it does: the token sequences of a row of any method, exactly as training reads them, and after them the tokens that
+the length limit cuts off; totals, and what is wrong with the row. What it does not: read files or judge rows
 (``data``), load a model, or place rows in batches: the caller says where a row lies. Called by ``worker/row_preview.py``. No torch.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import takewhile
 from typing import Any, Protocol
 
-from luthier.core.examples import Example, PreferenceExample, RlExample, RowFormat, SourceLine
-from luthier.core.tokens import Rendered, TokenizedExample, TokenKind
-from luthier.preprocessing.tokenize import ExampleRenderer, PromptRenderer, tokenize, tokenize_preference, tokenize_prompt
+from luthier.core.examples import Example, RlExample, RowFormat, SourceLine
+from luthier.core.tokens import Rendered, TokenKind
+from luthier.preprocessing.sequences import RowRenderer, sequences_of
 
 
-class PreviewRenderer(ExampleRenderer, PromptRenderer, Protocol):
+class PreviewRenderer(RowRenderer, Protocol):
     """What a preview needs of ``chat.renderer.Renderer``."""
 
     stop_ids: frozenset[int]
@@ -145,7 +144,7 @@ class Preview:
     row_format: RowFormat
     max_length: int
     sequences: tuple[PreviewSequence, ...]
-    """One; for preferences two, the preferred answer first."""
+    """One, or several where the chat template rewrites earlier turns; for preferences two, the preferred answer first."""
     reference: Mapping[str, Any] | None
     """Of a row for reinforcement: what its graders read as ``item``."""
     problems: tuple[PreviewProblem, ...]
@@ -184,24 +183,25 @@ def preview(
         renderer: of the base model.
         row_format: of the row's file.
         max_length: tokens at which training cuts.
-        placements: of the row's sequences in their order, where rows were packed already.
+        placements: of the row's sequences in their order, where rows are packed already.
 
     Raises:
         InvalidRequest: the base's chat template refuses the messages.
     """
-    whole = _whole_sequences(example, renderer, row_format)
-    lists = [_tokens(item.rendered, renderer, max_length) for _, item in whole]
-    shared = _num_shared(lists) if len(lists) == 2 else 0
+    whole = sequences_of(example, renderer, row_format)
+    lists = [_tokens(one.rendered, renderer, max_length) for one in whole]
+    is_pair = whole[0].name == "preferred"
+    shared = _num_shared(lists) if is_pair else 0
     sequences = tuple(
-        PreviewSequence(name=name, tokens=tokens, num_shared=shared, placement=placements[at] if at < len(placements) else None)
-        for at, ((name, _), tokens) in enumerate(zip(whole, lists, strict=True))
+        PreviewSequence(name=one.name, tokens=tokens, num_shared=shared, placement=placements[at] if at < len(placements) else None)
+        for at, (one, tokens) in enumerate(zip(whole, lists, strict=True))
     )
     line = example.source.line
     if isinstance(example, RlExample):
         problems = _problems_of_prompt(sequences[0], line, max_length)
     else:
-        problems = [p for sequence in sequences for p in _problems_of_answers(sequence, line, max_length, renderer.stop_ids)]
-        if len(sequences) == 2 and _same_after_cut(*sequences):
+        problems = _problems_of_answers(sequences, line, max_length, renderer.stop_ids)
+        if is_pair and _same_after_cut(*sequences):
             message = f"Example {line} has two answers that are the same tokens within {max_length:,}; there is no preference to learn."
             problems.append(PreviewProblem(code="same_tokens", is_error=True, message=message))
     return Preview(
@@ -212,16 +212,6 @@ def preview(
         reference=example.reference if isinstance(example, RlExample) else None,
         problems=tuple(problems),
     )
-
-
-def _whole_sequences(example: Example, renderer: PreviewRenderer, row_format: RowFormat) -> list[tuple[str, TokenizedExample]]:
-    """The row's sequences before they are cut: made by the functions that training calls."""
-    if isinstance(example, PreferenceExample):
-        pair = tokenize_preference(example, renderer, max_length=sys.maxsize)
-        return list(zip(("preferred", "non_preferred"), pair, strict=True))
-    if isinstance(example, RlExample):
-        return [("prompt", tokenize_prompt(example, renderer, max_length=sys.maxsize))]
-    return [("example", tokenize(example, renderer, row_format, max_length=sys.maxsize))]
 
 
 def _tokens(rendered: Rendered, renderer: PreviewRenderer, max_length: int) -> tuple[PreviewToken, ...]:
@@ -260,19 +250,29 @@ def _same_after_cut(a: PreviewSequence, b: PreviewSequence) -> bool:
 _LEADS = {"example": "", "preferred": " (preferred answer)", "non_preferred": " (non-preferred answer)"}
 
 
-def _problems_of_answers(sequence: PreviewSequence, line: int, max_length: int, stop_ids: frozenset[int]) -> list[PreviewProblem]:
+def _problems_of_answers(
+    sequences: Sequence[PreviewSequence], line: int, max_length: int, stop_ids: frozenset[int]
+) -> list[PreviewProblem]:
+    """What is wrong with each sequence. A row in several parts is lost only where all of them are."""
+    found = [_problem(sequence, line, max_length, stop_ids) for sequence in sequences]
+    problems = [problem for problem in found if problem is not None]
+    if sequences[0].name == "example" and any(sequence.num_trained for sequence in sequences):
+        problems = [replace(problem, is_error=False) for problem in problems]
+    return list(dict.fromkeys(problems))
+
+
+def _problem(sequence: PreviewSequence, line: int, max_length: int, stop_ids: frozenset[int]) -> PreviewProblem | None:
     lead, lost, trained = f"Example {line}{_LEADS[sequence.name]}", sequence.num_trained_lost, sequence.trained_positions()
     if not trained:
         why = f"every answer lies past the length limit of {max_length:,} tokens" if lost else "no message of it is learned"
-        message = f"{lead} has no token to train on: {why}."
-        return [PreviewProblem(code="nothing_trained", is_error=True, message=message)]
+        return PreviewProblem(code="nothing_trained", is_error=True, message=f"{lead} has no token to train on: {why}.")
     if lost:
         message = f"{lead} loses {lost:,} of {lost + len(trained):,} trained tokens past the length limit of {max_length:,}."
-        return [PreviewProblem(code="answer_cut", is_error=False, message=message)]
+        return PreviewProblem(code="answer_cut", is_error=False, message=message)
     if stop_ids and sequence.tokens[trained[-1]].id not in stop_ids:
         message = f"{lead} does not train the mark that ends an answer; a model tuned on such rows may not stop."
-        return [PreviewProblem(code="no_end", is_error=False, message=message)]
-    return []
+        return PreviewProblem(code="no_end", is_error=False, message=message)
+    return None
 
 
 def _problems_of_prompt(sequence: PreviewSequence, line: int, max_length: int) -> list[PreviewProblem]:

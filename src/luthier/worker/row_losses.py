@@ -32,7 +32,7 @@ from luthier.data.validate import Method
 from luthier.deployment.scoring import Entry, score
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
-from luthier.preprocessing.tokenize import tokenize, tokenize_preference
+from luthier.preprocessing.sequences import sequences_of
 from luthier.training.resolve import auto_threads
 from luthier.worker.base_folder import FoundModel, find_model
 from luthier.worker.loss_findings import Bounds, RowLoss, bounds_of, code_of, findings_of_losses, statistics_of
@@ -137,7 +137,8 @@ def row_losses(
     rows: list[RowLoss] = []
     taken = 0
     lines = _rendered_lines(path, order, reader, method=method, max_line_bytes=max_line_bytes)
-    for group, measured in _measured(loaded, adapter, _groups(lines), until=began + budget_seconds, clock=clock):
+    until, max_length = began + budget_seconds, int(reader.max_length.value)
+    for group, measured in _measured(loaded, adapter, _groups(lines), max_length=max_length, until=until, clock=clock):
         rows += measured
         taken += len(group)
         on_progress(len(rows), clock() - began)
@@ -177,8 +178,8 @@ def sample_order(num_lines: int, seed: int, most: int) -> list[int]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
     number: int
-    rendered: Rendered | None
-    """None where the line has nothing that can be measured."""
+    sequences: tuple[Rendered, ...] = ()
+    """Those that have a trained token within the length limit; none where the line has nothing that can be measured."""
     text: str = ""
 
 
@@ -186,20 +187,19 @@ def _rendered_lines(path: Path, order: Sequence[int], reader: Reader, *, method:
     max_length = int(reader.max_length.value)
     for line in check_lines(path, order, method=method, max_line_bytes=max_line_bytes):
         if not line.is_sound:
-            yield _Line(number=line.number, rendered=None)
+            yield _Line(number=line.number)
             continue
         assert line.row_format is not None
         example = line.example(path.name)
         assert not isinstance(example, RlExample)
         try:
-            if isinstance(example, PreferenceExample):
-                tokens = tokenize_preference(example, reader.renderer, max_length=max_length)[0]
-            else:
-                tokens = tokenize(example, reader.renderer, line.row_format, max_length=max_length)
+            sequences = sequences_of(example, reader.renderer, line.row_format)
         except InvalidRequest:  # the template refuses the row: ``luthier data show`` says why
-            yield _Line(number=line.number, rendered=None)
+            yield _Line(number=line.number)
             continue
-        yield _Line(number=line.number, rendered=tokens.rendered if tokens.rendered.num_trained else None, text=_answer(example))
+        # Of a preference row this is the preferred answer.
+        kept = tuple(one.rendered for one in sequences if one.name != "non_preferred" and one.rendered.weights_T[:max_length].any())
+        yield _Line(number=line.number, sequences=kept, text=_answer(example))
 
 
 def _answer(example: SftExample | PreferenceExample) -> str:
@@ -224,27 +224,40 @@ def _groups(lines: Iterator[_Line]) -> Iterator[list[_Line]]:
 
 
 def _measured(
-    model: LanguageModel, adapter: str | None, groups: Iterator[list[_Line]], *, until: float, clock: Callable[[], float]
+    model: LanguageModel,
+    adapter: str | None,
+    groups: Iterator[list[_Line]],
+    *,
+    max_length: int,
+    until: float,
+    clock: Callable[[], float],
 ) -> Iterator[tuple[list[_Line], list[RowLoss]]]:
     """Each group with its losses, as long as the next one is likely to be done in time; the first one with losses also a little later."""
     seconds_per_token, any_measured = 0.0, False
     for group in groups:
-        lines = [(line, line.rendered) for line in group if line.rendered is not None]
-        num_tokens = sum(rendered.ids_T.shape[0] for _, rendered in lines)
+        sequences = [rendered for line in group for rendered in line.sequences]
+        num_tokens = sum(min(rendered.ids_T.shape[0], max_length) for rendered in sequences)
         began = clock()
         if began + num_tokens * seconds_per_token > (until if any_measured else until + _GRACE_SECONDS):
             return
         entries: tuple[Entry, ...] = ()
-        for piece in score(model, adapter, [rendered for _, rendered in lines], model.facts.max_length):
+        for piece in score(model, adapter, sequences, max_length):
             entries = piece or entries
-        if lines:
+        if sequences:
             seconds_per_token, any_measured = (clock() - began) / num_tokens, True
-        yield group, [_loss(line, entry) for (line, _), entry in zip(lines, entries, strict=True)]
+        of_lines = iter(entries)
+        yield group, [_loss(line, [next(of_lines) for _ in line.sequences]) for line in group if line.sequences]
 
 
-def _loss(line: _Line, entry: Entry) -> RowLoss:
-    mean = entry.loss_sum / entry.num_tokens
-    return RowLoss(line=line.number, loss=mean, num_tokens=entry.num_tokens, num_correct=entry.num_correct, text=line.text)
+def _loss(line: _Line, entries: Sequence[Entry]) -> RowLoss:
+    num_tokens = sum(entry.num_tokens for entry in entries)
+    return RowLoss(
+        line=line.number,
+        loss=sum(entry.loss_sum for entry in entries) / num_tokens,
+        num_tokens=num_tokens,
+        num_correct=sum(entry.num_correct for entry in entries),
+        text=line.text,
+    )
 
 
 def main() -> None:

@@ -7,10 +7,12 @@ import pytest
 
 from luthier.chat.renderer import Renderer
 from luthier.core.conversation import Conversation, Message, Role
-from luthier.core.examples import Example, PreferenceExample, RlExample, RowFormat, SftExample, SourceLine
-from luthier.core.tokens import TokenKind
+from luthier.core.errors import JobFailure
+from luthier.core.examples import Dataset, Example, PreferenceExample, RlExample, RowFormat, SftExample, SourceLine
+from luthier.core.tokens import Rendered, TokenKind
 from luthier.preprocessing.preview import Placement, Preview, PreviewSequence, ShownKind, preview
-from luthier.preprocessing.tokenize import tokenize, tokenize_preference, tokenize_prompt
+from luthier.preprocessing.sequences import sequences_of
+from luthier.preprocessing.stage import prepare
 from tests.support.tiny_models import CHATML, mini_folder, tokenizer_folder
 
 SOURCE = SourceLine("file-1", 17)
@@ -60,15 +62,23 @@ def _shown(example: Example, renderer: Renderer, row_format: RowFormat, max_leng
 def test_supervised_tokens_are_those_of_training(renderer: Renderer, row_format: RowFormat, max_length: int) -> None:
     talk = TALK if row_format is RowFormat.CHAT else Conversation(messages=(_said(Role.USER, "2+2 = "), _said(Role.ASSISTANT, "four")))
     example = SftExample(source=SOURCE, conversation=talk)
-    trained = tokenize(example, renderer, row_format, max_length=max_length)
-    (sequence,) = _shown(example, renderer, row_format, max_length).sequences
-    assert _kept(sequence) == (trained.rendered.ids_T.tolist(), trained.rendered.weights_T.tolist())
-    assert (sequence.num_truncated, sequence.num_trained) == (trained.truncated, trained.rendered.num_trained)
-    assert [t.kind.value for t in sequence.tokens[: sequence.num_tokens]] == _kinds(trained.rendered)
+    shown = _shown(example, renderer, row_format, max_length)
+    (sequence,) = shown.sequences
     assert all((token.weight > 0) == (token.kind is ShownKind.TRAINED) for token in sequence.tokens)
+    dataset = Dataset(file_id="file-1", row_format=row_format, examples=(example,), num_lines=1, fingerprint="")
+    try:
+        prepared = prepare(dataset, renderer, max_length=max_length, role="training")
+    except JobFailure:
+        assert (sequence.num_trained, shown.ok) == (0, False)
+        return
+    trained = prepared.examples[0]
+    assert shown.ok
+    assert _kept(sequence) == (trained.rendered.ids_T.tolist(), trained.rendered.weights_T.tolist())
+    assert (sequence.num_truncated, sequence.num_trained) == (trained.truncated, prepared.num_trained)
+    assert [t.kind.value for t in sequence.tokens[: sequence.num_tokens]] == _kinds(renderer.example(talk, row_format.value))[:max_length]
 
 
-def _kinds(rendered) -> list[str]:
+def _kinds(rendered: Rendered) -> list[str]:
     return [span.kind.value for span in rendered.spans for _ in range(span.start, span.end)]
 
 
@@ -85,8 +95,8 @@ def test_what_is_cut_off_tells_what_it_would_have_been(renderer: Renderer) -> No
 @pytest.mark.parametrize("max_length", CUTS)
 def test_a_preference_row_has_two_sequences_that_share_their_prompt(renderer: Renderer, max_length: int) -> None:
     shown = _shown(PAIR, renderer, RowFormat.PREFERENCE, max_length)
-    for sequence, trained in zip(shown.sequences, tokenize_preference(PAIR, renderer, max_length=max_length), strict=True):
-        assert _kept(sequence) == (trained.rendered.ids_T.tolist(), trained.rendered.weights_T.tolist())
+    for sequence, one in zip(shown.sequences, sequences_of(PAIR, renderer, RowFormat.PREFERENCE), strict=True):
+        assert _kept(sequence) == (one.rendered.ids_T[:max_length].tolist(), one.rendered.weights_T[:max_length].tolist())
     better, worse = shown.sequences
     assert (better.name, worse.name) == ("preferred", "non_preferred")
     prompt = renderer.prompt(PAIR.prompt).ids_T.tolist()
@@ -97,11 +107,12 @@ def test_a_preference_row_has_two_sequences_that_share_their_prompt(renderer: Re
 def test_of_a_preference_row_the_answers_alone_count(renderer: Renderer) -> None:
     louder = replace(PAIR, prompt=Conversation(messages=tuple(replace(m, weight=1.0) for m in PAIR.prompt.messages)))
     for pair in (PAIR, louder):
-        for item, answer in zip(tokenize_preference(pair, renderer, max_length=512), (PAIR.preferred, PAIR.non_preferred), strict=True):
-            trained = item.rendered.ids_T[np.flatnonzero(item.rendered.weights_T)].tolist()
+        sequences = sequences_of(pair, renderer, RowFormat.PREFERENCE)
+        for one, answer in zip(sequences, (PAIR.preferred, PAIR.non_preferred), strict=True):
+            trained = one.rendered.ids_T[np.flatnonzero(one.rendered.weights_T)].tolist()
             assert renderer.tokenizer.decode(trained).startswith(answer.content)
             assert trained[-1] in renderer.stop_ids
-            assert set(item.rendered.weights_T.tolist()) == {0.0, 1.0}
+            assert set(one.rendered.weights_T.tolist()) == {0.0, 1.0}
 
 
 def test_a_row_for_reinforcement_is_its_generation_prompt_and_its_reference(renderer: Renderer) -> None:
@@ -109,7 +120,6 @@ def test_a_row_for_reinforcement_is_its_generation_prompt_and_its_reference(rend
     shown = _shown(example, renderer, RowFormat.REINFORCEMENT, 512)
     (sequence,) = shown.sequences
     assert [t.id for t in sequence.tokens] == renderer.prompt(example.prompt).ids_T.tolist()
-    assert [t.id for t in sequence.tokens] == tokenize_prompt(example, renderer, max_length=512).rendered.ids_T.tolist()
     assert (shown.ok, sequence.num_trained, shown.reference, shown.problems) == (True, 0, {"answer": ["hot"]}, ())
     full = _shown(example, renderer, RowFormat.REINFORCEMENT, len(sequence.tokens))
     assert [p.code for p in full.problems] == ["no_room_for_answer"]
@@ -150,6 +160,23 @@ def test_an_answer_without_its_end_is_a_warning(tmp_path) -> None:
     example = SftExample(source=SOURCE, conversation=Conversation(messages=TALK.messages[1:3] + TALK.messages[3:]))
     shown = _shown(example, Renderer.load(endless), RowFormat.CHAT, 512)
     assert [(p.code, p.is_error) for p in shown.problems] == [("no_end", False)]
+
+
+def test_a_template_that_rewrites_earlier_turns_makes_a_sequence_of_each_answer(tmp_path) -> None:
+    source = (
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content.split('!')[0] if not loop.last else m.content }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    renderer = Renderer.load(tokenizer_folder(tmp_path / "rewrites", source))
+    said = (_said(Role.USER, "One?"), _said(Role.ASSISTANT, "Yes! One."), _said(Role.USER, "Two?"), _said(Role.ASSISTANT, "No! Two."))
+    shown = _shown(SftExample(source=SOURCE, conversation=Conversation(messages=said)), renderer, RowFormat.CHAT, 512)
+    texts = [renderer.tokenizer.decode([t.id for t in s.tokens if t.kind is ShownKind.TRAINED]) for s in shown.sequences]
+    assert texts == ["Yes! One.", "No! Two."]
+    assert [(s.name, s.num_shared) for s in shown.sequences] == [("example", 0), ("example", 0)]
+    assert shown.problems == ()
+    short = _shown(SftExample(source=SOURCE, conversation=Conversation(messages=said)), renderer, RowFormat.CHAT, 10)
+    assert short.ok
+    assert [p.is_error for p in short.problems] == [False]
 
 
 def test_the_dict_has_totals_and_every_token(renderer: Renderer) -> None:

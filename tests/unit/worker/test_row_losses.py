@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from luthier.core.errors import InvalidRequest
-from luthier.core.examples import PreferenceExample, RowFormat, SftExample
+from luthier.core.examples import SourceLine
+from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.data.chosen_lines import check_lines, count_lines
 from luthier.models.load import load_model
 from luthier.preprocessing.batches import collate
+from luthier.preprocessing.sequences import sequences_of
 from luthier.preprocessing.stage import Prepared
-from luthier.preprocessing.tokenize import tokenize, tokenize_preference
 from luthier.training.evaluate import measure
 from luthier.training.sft import sft_sums
 from luthier.worker.base_folder import FoundModel
@@ -46,13 +47,12 @@ def _alone(path: Path, model: FoundModel = MINI, adapter: Path | None = None) ->
     limit = int(reader.max_length.value)
     found = {}
     for line in check_lines(path, range(1, count_lines(path) + 1), method=None, max_line_bytes=CAP):
-        example = line.example("f")
-        if isinstance(example, SftExample):
-            assert line.row_format is not None
-            item = tokenize(example, reader.renderer, line.row_format, max_length=limit)
-        else:
-            assert isinstance(example, PreferenceExample)
-            item = tokenize_preference(example, reader.renderer, max_length=limit)[0]
+        assert line.row_format is not None
+        rendered = sequences_of(line.example("f"), reader.renderer, line.row_format)[0].rendered
+        item = TokenizedExample(
+            source=SourceLine("f", line.number),
+            rendered=Rendered(ids_T=rendered.ids_T[:limit], weights_T=rendered.weights_T[:limit]),
+        )
         one = Prepared(examples=(item,), num_tokens=0, num_trained=0, num_truncated=0)
         with loaded.use_adapter(None if adapter is None else "a"):
             measured = measure(loaded, one)
@@ -142,9 +142,9 @@ def test_an_answer_that_the_model_has_learned_by_heart_is_found(tmp_path: Path) 
     path = _first("translate-en-fr", 5, tmp_path)
     model, reader = load_mini(), load_reader(mini_folder(), asked_length=None)
     (line,) = check_lines(path, [3], method=None, max_line_bytes=CAP)
-    example = line.example("f")
-    assert isinstance(example, SftExample)
-    item = tokenize(example, reader.renderer, RowFormat.PROMPT_COMPLETION, max_length=512)
+    assert line.row_format is not None
+    (one,) = sequences_of(line.example("f"), reader.renderer, line.row_format)
+    item = TokenizedExample(source=SourceLine("f", 3), rendered=one.rendered)
     optimizer = torch.optim.AdamW([parameter.requires_grad_(True) for parameter in model.all_parameters()], lr=1e-3)
     for _ in range(12):
         optimizer.zero_grad()

@@ -100,8 +100,10 @@ def page(row: Mapping[str, Any], model: Mapping[str, Any], *, every: bool = Fals
     if shared:
         yield Text("\nprompt, the same before both answers: read, not learned", style="bold")
         yield show(sequences[0]["tokens"][:shared], 0, every=every)
-    for sequence in sequences:
+    for number, sequence in enumerate(sequences):
         heading = _HEADINGS.get(sequence["name"])
+        if heading is None and len(sequences) > 1:
+            heading = f"part {number + 1} of {len(sequences)}: the chat template rewrites earlier turns, so answers are learned one by one"
         yield Text(f"\n{heading}" if heading else "", style="bold")
         yield show(sequence["tokens"][shared:], shared, every=every)
         yield _totals(sequence)
