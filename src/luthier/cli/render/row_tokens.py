@@ -104,7 +104,8 @@ def page(row: Mapping[str, Any], model: Mapping[str, Any], *, every: bool = Fals
         heading = _HEADINGS.get(sequence["name"])
         if heading is None and len(sequences) > 1:
             heading = f"part {number + 1} of {len(sequences)}: the chat template rewrites earlier turns, so answers are learned one by one"
-        yield Text(f"\n{heading}" if heading else "", style="bold")
+        if heading is not None:
+            yield Text(f"\n{heading}", style="bold")
         yield show(sequence["tokens"][shared:], shared, every=every)
         yield _totals(sequence)
     if row["reference"] is not None:
