@@ -17,6 +17,7 @@ from luthier.data.read import UTF8_BOM, RawLine, read_lines
 from luthier.data.validate import Method, any_example_of
 
 _BLOCK_BYTES = 1 << 20
+_STEP_BYTES = 1 << 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +65,22 @@ def offsets_of_lines(path: Path, numbers: Sequence[int]) -> dict[int, int]:
     line, start = 1, 0
     with path.open("rb") as file:
         while wanted and (block := file.read(_BLOCK_BYTES)):
-            num_ends, seen, at = block.count(b"\n"), 0, -1
+            num_ends, passed, at = block.count(b"\n"), 0, 0
             while wanted and wanted[-1] <= line + num_ends:
-                while seen < wanted[-1] - line:
-                    at = block.index(b"\n", at + 1)
-                    seen += 1
-                found[wanted.pop()] = start + at + 1
+                at = _after(block, at, wanted[-1] - line - passed)
+                passed = wanted[-1] - line
+                found[wanted.pop()] = start + at
             line, start = line + num_ends, start + len(block)
     return {number: offset for number, offset in found.items() if offset < size}
+
+
+def _after(block: bytes, at: int, num_ends: int) -> int:
+    """The place behind so many line ends, seen from ``at``; the block has them."""
+    while num_ends and (passed := block.count(b"\n", at, at + _STEP_BYTES)) < num_ends:
+        at, num_ends = at + _STEP_BYTES, num_ends - passed
+    for _ in range(num_ends):
+        at = block.index(b"\n", at) + 1
+    return at
 
 
 def check_lines(

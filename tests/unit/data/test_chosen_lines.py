@@ -30,8 +30,9 @@ def test_lines_are_counted_as_people_count_them(tmp_path: Path, data: bytes, cou
 
 def test_offsets_are_those_of_splitting_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(3)
-    for block in (1, 2, 7, 64):
+    for block, step in ((1, 1), (2, 16), (7, 3), (64, 5), (64, 64), (1024, 4), (1024, 1024)):
         monkeypatch.setattr(chosen_lines, "_BLOCK_BYTES", block)
+        monkeypatch.setattr(chosen_lines, "_STEP_BYTES", step)
         for _ in range(25):
             lines = [b"x" * chance.choice((0, 1, 5, 30)) for _ in range(chance.randrange(0, 12))]
             data = b"\n".join(lines) + chance.choice((b"", b"\n"))
