@@ -1,4 +1,4 @@
-"""Special marks that stand in a message's text stay text: nobody ends a turn or opens another by writing its mark.
+"""Special marks in a message stay text: nobody ends a turn or opens another by writing its mark.
 
 What it does: takes such marks out of messages and tools before the template sees them, puts them back into the rendered text,
 and gives a tokenizer that reads only the template's own marks as marks. What it does not: touch bare prompts, which have no
