@@ -203,7 +203,7 @@ class Renderer:
     def _text(self, conversation: Conversation, *, train: bool) -> _Text:
         plain: list[dict[str, Any]] = [self._habits.plain(m) for m in conversation.messages]
         tools: Sequence[dict[str, Any]] = conversation.tools
-        hostile = self._guard.finds(plain) or self._guard.finds(tools)
+        hostile = self._guard.finds([plain, tools])
         if hostile:
             plain, tools = self._guard.hide(plain), self._guard.hide(tools)
         located = self._locator.example(plain, tools, _learned(conversation.messages)) if train else self._locator.prompt(plain, tools)
@@ -238,7 +238,10 @@ class Renderer:
         if shift:
             segments = [(0, shift, 0.0, -1, False), *((a + shift, b + shift, w, m, own) for a, b, w, m, own in segments)]
         ids_T = np.concatenate([np.asarray(opening, dtype=np.int64), cut.ids_T]) if shift else cut.ids_T
-        return self._rendered(ids_T, segments, tuple(m.role.value for m in messages), rewritten=located.rewritten if text.train else ())
+        roles = [m.role.value for m in messages]
+        return self._rendered(
+            ids_T, segments, roles, rewritten=located.rewritten if text.train else (), specials=None if shift else cut.specials
+        )
 
     def _raw_example(self, conversation: Conversation) -> Rendered:
         answer = conversation.messages[-1]
@@ -256,10 +259,18 @@ class Renderer:
         roles = (Role.USER.value, *(m.role.value for m in conversation.messages[1:]))
         return self._rendered(ids_T, segments, roles)
 
-    def _rendered(self, ids_T: np.ndarray, segments: Sequence[_Segment], roles: Sequence[str], rewritten: tuple[int, ...] = ()) -> Rendered:
-        """Weights and spans of segments that cover all tokens in order."""
+    def _rendered(
+        self,
+        ids_T: np.ndarray,
+        segments: Sequence[_Segment],
+        roles: Sequence[str],
+        *,
+        rewritten: tuple[int, ...] = (),
+        specials: list[int] | None = None,
+    ) -> Rendered:
+        """Weights and spans of segments that cover all tokens in order; ``specials`` are the positions of special marks, where known."""
         weights_T = np.zeros(len(ids_T), dtype=np.float32)
-        specials = self.tokenizer.special_positions(ids_T)
+        specials = self.tokenizer.special_positions(ids_T) if specials is None else specials
         spans: list[TokenSpan] = []
         number = 0
         for start, end, weight, message, own in segments:
