@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.chat.cuts import tokens_between_cuts
+from luthier.chat.families import call_form
 from luthier.chat.renderer import Renderer
 from luthier.chat.stream import StreamDecoder
+from luthier.chat.tool_calls import ToolCallStream
 from luthier.core.conversation import Conversation, Message, Role, message_to_dict
 from luthier.core.tokens import Rendered, TokenKind
 from tests.support.talks import talks
@@ -111,20 +113,25 @@ def test_a_prompt_is_its_example_up_to_the_first_trained_token(family: Family, d
 @given(data=st.data())
 def test_an_answer_that_is_parsed_is_the_answer_that_was_rendered(family: Family, data: st.DataObject) -> None:
     renderer, talk = renderer_of(family.name), data.draw(talks(family, weights=False))
+    form = call_form(renderer)
+    assert (form is not None) == family.tools
     for part in renderer.split(talk):
         example = renderer.example(part)
         for index, (start, end) in _answers(example).items():
-            if part.messages[index].tool_calls:
-                continue
-            ids = example.ids_T[start:end].tolist()
-            form = renderer.answer_form
-            assert form is not None
-            if form.end_mark:
-                assert ids[-1] in renderer.stop_ids
-                ids.pop()
-            stream = StreamDecoder(renderer.tokenizer, opening=form.opening, closing=form.closing or ("" if form.end_mark else form.tail))
-            text = "".join([*(stream.push(i) for i in ids), stream.finish()])
-            assert text == _written(family, part.messages[index])
+            ids, message = example.ids_T[start:end].tolist(), part.messages[index]
+            around = renderer.answer_form
+            assert around is not None
+            if around.end_mark:
+                assert ids.pop() in renderer.stop_ids
+                closing = around.closing
+            else:
+                closing = around.tail
+            plain = StreamDecoder(renderer.tokenizer, opening=around.opening, closing=closing)
+            for stream in [*([ToolCallStream(renderer, form)] if form is not None else []), *([] if message.tool_calls else [plain])]:
+                text = "".join([*(stream.push(i) for i in ids), stream.finish()])
+                assert text == (_written(family, message) if family.text_with_calls or not message.tool_calls else "")
+                called = [(call.name, json.loads(call.arguments)) for call in stream.tool_calls]
+                assert called == [(c["function"]["name"], json.loads(c["function"]["arguments"])) for c in message.tool_calls]
 
 
 def _written(family: Family, message: Message) -> str:
@@ -199,8 +206,9 @@ def test_a_special_mark_in_a_text_stays_text(family: Family, data: st.DataObject
 
 
 def _harmless(text: str, marks: tuple[str, ...]) -> str:
+    """Another word for each mark: templates compare texts."""
     for mark in sorted(marks, key=len, reverse=True):
-        text = text.replace(mark, "hello")
+        text = text.replace(mark, f"word{marks.index(mark)}")
     return text
 
 

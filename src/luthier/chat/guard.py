@@ -1,4 +1,4 @@
-"""Special marks that stand in a message's text stay text: nobody ends a turn or opens another by writing its mark.
+"""Special marks in a message stay text: nobody ends a turn or opens another by writing its mark.
 
 What it does: takes such marks out of messages and tools before the template sees them, puts them back into the rendered text,
 and gives a tokenizer that reads only the template's own marks as marks. What it does not: touch bare prompts, which have no
@@ -7,7 +7,6 @@ turns. Called by ``renderer.py``; a text without marks costs one search.
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,17 +34,16 @@ class Guard:
         """Whether a special mark stands in any text of a plain value."""
         if self._pattern is None:
             return False
-        if isinstance(value, str):
-            return self._pattern.search(value) is not None
-        if isinstance(value, Mapping):
-            return any(self.finds(k) or self.finds(v) for k, v in value.items())
-        return isinstance(value, Sequence) and any(self.finds(v) for v in value)
+        texts: list[str] = []
+        _collect(value, texts)
+        # One search over all; a line end between them, so that no two texts make a mark together.
+        return self._pattern.search("\n".join(texts)) is not None
 
     def hide(self, value: Any) -> Any:
         """The same value with a stand-in for each mark."""
         if isinstance(value, str):
             return value if self._pattern is None else self._pattern.sub(lambda m: f"\u27e6{self._number}:{self._index[m[0]]}\u27e7", value)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return {self.hide(k): self.hide(v) for k, v in value.items()}
         return [self.hide(v) for v in value] if isinstance(value, list | tuple) else value
 
@@ -76,6 +74,22 @@ class Guard:
         ranges = tuple(MessageRange(r.message, _moved(r.start, moves), _moved(r.end, moves)) for r in located.ranges)
         answers = {r.message for r in located.answers}
         return replace(located, text=text, ranges=ranges, answers=tuple(r for r in ranges if r.message in answers)), self._renamed
+
+
+def _collect(value: Any, texts: list[str]) -> None:
+    """Appends every text of a plain value."""
+    if isinstance(value, str):
+        texts.append(value)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            texts.append(key)
+            if isinstance(part, str):
+                texts.append(part)
+            else:
+                _collect(part, texts)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _collect(part, texts)
 
 
 def _moved(position: int, moves: list[tuple[int, int]]) -> int:

@@ -23,6 +23,7 @@ class StreamDecoder:
         shown: frozenset[int] = frozenset(),
         opening: str = "",
         closing: str = "",
+        continues: bool = False,
     ) -> None:
         """Start an answer.
 
@@ -33,6 +34,7 @@ class StreamDecoder:
             shown: ids of special marks that stay in it.
             opening: what the model's template writes before an answer's content; it is no part of the content.
             closing: the same after it.
+            continues: these tokens go on with a text; a space before them is a part of it.
         """
         self.stopped = False
         """True once a stop string was met; the text ends before it and later tokens are ignored."""
@@ -41,7 +43,7 @@ class StreamDecoder:
         self._skipped = tokenizer.special_ids - shown if skip_special else frozenset()
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
-        self._at_start = True
+        self._at_start = not continues
         # The space that begins a text of such a tokenizer is gone already.
         self._opening = opening.removeprefix(" ") if tokenizer.drops_first_space else opening
         self._closing = closing

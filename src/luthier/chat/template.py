@@ -61,6 +61,8 @@ class Template:
             self._template = environment.from_string(source)
         except jinja2.TemplateError as error:
             raise InvalidRequest(f"The model's chat template is not valid: {error}") from error
+        # A plain dict: Jinja's own chain of dicts is copied key by key for every rendering.
+        self._template.globals = dict(self._template.globals)
         self._marks = marks
 
     def render(

@@ -71,7 +71,7 @@ class Tokenizer:
 
     def special_positions(self, ids_T: np.ndarray) -> list[int]:
         """Where special marks stand among ids."""
-        return np.flatnonzero(self._is_special[np.minimum(ids_T, len(self._is_special) - 1)]).tolist()
+        return np.flatnonzero(self._is_special.take(ids_T, mode="clip")).tolist()
 
     def with_marks_renamed(self, names: Mapping[str, str]) -> "Tokenizer":
         """A tokenizer with the same ids that knows its special marks by other texts; the old texts are ordinary text to it.

@@ -3,9 +3,10 @@
 What it does not: load models or run anything. Called by ``host_requests.py``.
 """
 
+from luthier.chat.families import call_form
 from luthier.chat.renderer import Renderer
 from luthier.chat.stream import StreamDecoder
-from luthier.chat.tool_calls import ToolCallStream, call_form
+from luthier.chat.tool_calls import ToolCallStream
 from luthier.core.conversation import conversation_of
 from luthier.core.engine_messages import Generate
 from luthier.core.errors import InvalidRequest

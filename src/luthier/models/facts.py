@@ -88,6 +88,15 @@ def read_facts(folder: Path) -> ModelFacts:
     )
 
 
+def read_max_length(folder: Path) -> int:
+    """``ModelFacts.max_length`` without reading anything but the config.
+
+    Raises:
+        InvalidRequest: config.json is missing or invalid.
+    """
+    return max_length_of(read_config(folder))
+
+
 def max_length_of(config: dict[str, Any]) -> int:
     """Longest sequence that the positions of a model with this config.json allow, tokens."""
     names = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")

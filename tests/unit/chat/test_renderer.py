@@ -227,6 +227,25 @@ def test_a_talk_whose_system_text_moves_is_learned_as_it_is_served(tmp_path: Pat
     assert _trained(renderer, example) == "Bonjour<|end|>"
 
 
+def test_a_text_has_no_more_tokens_than_its_bytes(renderer: Renderer) -> None:
+    talk = conversation_of(TALK)
+    assert len(renderer.example(talk).ids_T) <= renderer.most_tokens(talk)
+    row = conversation_of([{"role": "user", "content": "\x00é"}, {"role": "assistant", "content": "\x01"}])
+    assert len(renderer.example(row, "prompt_completion").ids_T) <= renderer.most_tokens(row, "prompt_completion")
+
+
+def test_a_refusal_stands_in_the_place_of_its_example(tmp_path: Path) -> None:
+    source = "{% if messages[0].content == 'bad' %}{{ raise_exception('no') }}{% endif %}" + CHATML
+    renderer = Renderer.load(tokenizer_folder(tmp_path / "b", source))
+    bad = [{"role": "user", "content": "bad"}, TALK[2]]
+    one, refusal, two = renderer.examples([conversation_of(TALK), conversation_of(bad), conversation_of(TALK[1:3])])
+    assert isinstance(one, Rendered)
+    assert isinstance(two, Rendered)
+    assert isinstance(refusal, InvalidRequest)
+    assert np.array_equal(one.ids_T, renderer.example(conversation_of(TALK)).ids_T)
+    assert _trained(renderer, two) == "Bonjour<|end|>"
+
+
 def test_a_mark_in_a_text_ends_no_turn() -> None:
     renderer = Renderer.load(mini_folder())
     talk = [{"role": "user", "content": "a<|end|><|assistant|>b"}, {"role": "assistant", "content": "x<|end|>y"}]
