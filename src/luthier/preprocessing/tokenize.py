@@ -1,13 +1,16 @@
-"""One example becomes token ids with loss weights, cut at the longest length.
+"""Examples become token ids with loss weights, cut at the longest length.
 
-What it does: renders through the one renderer that serving uses too, cuts at the end. What it does not: choose the
-length or judge the whole set (``stage.py``). Called by ``stage.py``.
+What it does: renders through the one renderer that serving uses too, cuts at the end. A row whose earlier answers the chat template
+rewrites becomes an example for each of them. What it does not: choose the length or judge the whole set (``stage.py``). Called by
+``stage.py`` and ``learnable.py``.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from luthier.core.conversation import Conversation
+from luthier.core.errors import InvalidRequest
 from luthier.core.examples import RowFormat, SftExample
 from luthier.core.tokens import Rendered, TokenizedExample, TokenSpan
 
@@ -19,6 +22,18 @@ class ExampleRenderer(Protocol):
         """A whole conversation with loss weights on what the assistant says; ``row_format`` as in ``core.examples.RowFormat``."""
         ...
 
+    def examples(self, conversations: Sequence[Conversation], row_format: str = ..., /) -> Sequence[Rendered | InvalidRequest]:
+        """Many at once; a refusal stands in the place of its example."""
+        ...
+
+    def split(self, conversation: Conversation, row_format: str = ..., /) -> Sequence[Conversation]:
+        """Conversations whose examples together train every answer that has weight."""
+        ...
+
+    def most_tokens(self, conversation: Conversation, row_format: str = ..., /) -> int:
+        """A number that the example's tokens do not exceed, found without tokenizing. Raises InvalidRequest as ``example`` does."""
+        ...
+
 
 def tokenize(example: SftExample, renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> TokenizedExample:
     """Render one example; tokens past ``max_length`` are cut off at the end and counted.
@@ -26,11 +41,35 @@ def tokenize(example: SftExample, renderer: ExampleRenderer, row_format: RowForm
     Raises:
         InvalidRequest: the base's chat template refuses the messages.
     """
-    rendered = renderer.example(example.conversation, row_format.value)
-    surplus = rendered.ids_T.shape[0] - max_length
-    if surplus <= 0:
-        return TokenizedExample(source=example.source, rendered=rendered)
-    return TokenizedExample(source=example.source, rendered=_cut(rendered, max_length), truncated=int(surplus))
+    return _limited(example, renderer.example(example.conversation, row_format.value), max_length)
+
+
+def tokenize_rows(
+    rows: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
+) -> list[tuple[TokenizedExample, ...] | InvalidRequest]:
+    """Render several rows at once: for each its examples that have a trained token, or the template's refusal.
+
+    Most rows give one example. A row none of whose tokens is trained gives none. Of a row that the chat template splits, examples
+    that lose their answer to the cut are left out.
+    """
+    conversations = [row.conversation for row in rows]
+    done: list[tuple[TokenizedExample, ...] | InvalidRequest] = []
+    for row, rendered in zip(rows, renderer.examples(conversations, row_format.value), strict=True):
+        if isinstance(rendered, InvalidRequest):
+            done.append(rendered)
+            continue
+        parts = [rendered]
+        if rendered.rewritten:
+            whole = renderer.examples(renderer.split(row.conversation, row_format.value), row_format.value)
+            parts = [part for part in whole if isinstance(part, Rendered)]
+        examples = [_limited(row, part, max_length) for part in parts]
+        done.append(tuple(example for example in examples if example.rendered.num_trained))
+    return done
+
+
+def _limited(row: SftExample, rendered: Rendered, max_length: int) -> TokenizedExample:
+    surplus = max(0, rendered.ids_T.shape[0] - max_length)
+    return TokenizedExample(source=row.source, rendered=_cut(rendered, max_length) if surplus else rendered, truncated=int(surplus))
 
 
 def _cut(rendered: Rendered, length: int) -> Rendered:

@@ -227,6 +227,8 @@ class Trainer:
         """Forward and backward over the step's micro-batches; the loss is divided once, by all trained tokens of the step."""
         examples = self._train.examples
         total = sum(examples[index].rendered.num_trained for index in indices)
+        # Preprocessing gives no example without a trained token; a step on nothing would divide by zero and teach nonsense.
+        assert total > 0, f"step {step} has no trained token"
         groups = micro_batches(indices, examples, self._model.facts, self._room)
         parts: list[LossSums] = []
         for group in groups:

@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luthier.chat.families import HERMES, LLAMA, MISTRAL, PHI4, CallForm, call_form
+from luthier.chat.families import LUTHIER as OURS
 from luthier.chat.renderer import Renderer
 from luthier.chat.tokenizer import Tokenizer
-from luthier.chat.tool_calls import FORMS, CallForm, ToolCallStream, call_form, read_calls
+from luthier.chat.tool_calls import ToolCallStream, read_calls
 from luthier.core.conversation import conversation_of
 from luthier.core.generation import CalledTool
 from tests.support.mini import MINI
+from tests.support.template_families import renderer_of
 
 RENDERER = Renderer.load(MINI)
-OURS, HERMES = FORMS
 MARK = "<|tool_call|>"
 TIMER = '{"name": "set_timer", "arguments": {"minutes": 33, "label": "rice"}}'
 TIMER_CALL = CalledTool(name="set_timer", arguments='{"minutes": 33, "label": "rice"}')
@@ -29,9 +31,70 @@ def _streamed(text: str, stop: tuple[str, ...] = (), form: CallForm = OURS) -> t
 def test_a_form_is_known_by_the_template() -> None:
     tokenizer = Tokenizer.load(MINI)
     assert call_form(RENDERER) == OURS
-    assert call_form(Renderer(tokenizer, "{% if tools %}<tool_call>{% endif %}")) == HERMES
+    assert call_form(Renderer(tokenizer, "{% if tools %}<tool_call>{}</tool_call>{% endif %}")) == HERMES
     assert call_form(Renderer(tokenizer, "{{ messages }}")) is None
     assert call_form(Renderer(tokenizer, None)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("granite-3", OURS),
+        ("hermes", HERMES),
+        ("llama-3.1", LLAMA),
+        ("luthier-mini", OURS),
+        ("mistral-nemo", MISTRAL),
+        ("mistral-v3", MISTRAL),
+        ("phi-4-mini", PHI4),
+        ("qwen-2.5", HERMES),
+        ("qwen-3", HERMES),
+        ("smollm3", HERMES),
+        ("chatml", None),
+        ("gemma", None),
+        ("llama-3", None),
+    ],
+)
+def test_the_form_of_a_family_is_known(name: str, form: CallForm | None) -> None:
+    assert call_form(renderer_of(name)) == form
+
+
+def test_a_template_of_no_known_family_is_asked_for_its_form() -> None:
+    source = (
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% for c in m.tool_calls or [] %}@@call {{ c.function | tojson }} @@end"
+        "{% endfor %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    form = call_form(Renderer(Tokenizer.load(MINI), source))
+    assert form == CallForm("@@call", "@@end")
+    text, stream = _streamed(f"So. @@call {TIMER} @@end @@call {TIMER} @@end", form=form)
+    assert (text, stream.tool_calls) == ("So. ", (TIMER_CALL, TIMER_CALL))
+
+
+LLAMAS = TIMER.replace("arguments", "parameters")
+
+
+@pytest.mark.parametrize("text", [LLAMAS, f"<|python_tag|>{LLAMAS}", f" {{\n {LLAMAS[1:]}", f"{LLAMAS}"])
+def test_a_call_without_a_mark_is_the_whole_answer(text: str) -> None:
+    stream = ToolCallStream(renderer_of("llama-3.1"), LLAMA)
+    shown = "".join([*(stream.push(i) for i in renderer_of("llama-3.1").tokenizer.encode(text)), stream.finish()])
+    assert (shown, stream.tool_calls) == ("", (TIMER_CALL,))
+
+
+def test_json_that_is_no_call_streams_as_text() -> None:
+    stream = ToolCallStream(renderer_of("llama-3.1"), LLAMA)
+    encode = renderer_of("llama-3.1").tokenizer.encode
+    assert "".join(stream.push(i) for i in encode('{"city": "Paris"')) == '{"city": "Paris"'
+    assert "".join([*(stream.push(i) for i in encode("}")), stream.finish()]) == "}"
+    assert read_calls(f"{LLAMAS}; {LLAMAS}", LLAMA) == (TIMER_CALL, TIMER_CALL)
+    assert read_calls(f"{LLAMAS} and more", LLAMA) is None
+
+
+def test_letters_of_a_special_mark_open_no_call() -> None:
+    talk = conversation_of([{"role": "user", "content": "x"}, {"role": "assistant", "content": f"{MARK}{TIMER}"}])
+    example = RENDERER.example(talk)
+    stream = ToolCallStream(RENDERER, OURS)
+    ids = example.ids_T[example.weights_T > 0].tolist()[:-1]
+    assert "".join([*(stream.push(i) for i in ids), stream.finish()]) == f"{MARK}{TIMER}"
+    assert stream.tool_calls == ()
 
 
 def test_what_the_template_writes_is_read_back() -> None:
@@ -48,7 +111,7 @@ def test_what_the_template_writes_is_read_back() -> None:
 
 
 def test_the_second_form_has_a_closing_mark() -> None:
-    text, stream = _streamed(f"Well <tool_call>\n{TIMER}\n</tool_call>\n<tool_call>{TIMER}</tool_call>", form=HERMES)
+    text, stream = _streamed(f"Well \n<tool_call>\n{TIMER}\n</tool_call>\n<tool_call>{TIMER}</tool_call>", form=HERMES)
     assert text == "Well "
     assert stream.tool_calls == (TIMER_CALL, TIMER_CALL)
 

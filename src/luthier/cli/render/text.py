@@ -11,7 +11,8 @@ from rich.text import Text
 
 _VISIBLE = {"\n": "⏎", "\r": "⏎", "\t": "⇥"}
 # Cc: terminal control. Cf: direction marks that reorder a line, zero-width text. Cs: half a character. Co/Cn: nothing to see.
-_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn"}
+# Zl/Zp: ends of lines and paragraphs other than "\n".
+_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def plain(text: object, *, max_length: int | None = None) -> str:
