@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from luthier.core.doctor_report import DoctorFinding, Weight
-from luthier.data.doctor.draft import Draft, count_of, excerpt, first_lines, question_of, share_of
+from luthier.data.doctor.draft import Draft, Rows, count_of, excerpt, first_lines, question_of, rows_of, share_of
 from luthier.data.doctor.row_facts import RowFacts
 
 CODES = ("constant_answer", "frequent_answer", "answer_repeats_prompt")
@@ -31,11 +31,11 @@ def answers(facts: RowFacts, *, is_label_task: bool) -> Iterator[Draft]:
             count=most,
             lines=where,
             finding=(
-                f"{count_of(most, 'row')} of {len(facts):,} ({share_of(most, len(facts))}) have one and the same answer"
+                f"{rows_of(most, len(facts), 'has', 'have')} one and the same answer"
                 + (f"; the others have {count_of(rest, 'different one')}." if rest else ".")
             ),
             why="The model learns to give this answer whatever is asked.",
-            cure="Look whether the right column was taken for the answer; keep no more of such rows than the model should give such answers.",
+            cure="Look whether the right column was taken for the answer; keep no more such rows than such answers are wanted.",
         )
         yield Draft(finding=finding, needs=where[:1], show=lambda rows: [excerpt(rows[line].answer) for line in where[:1]])
     yield from _echoes(facts)
@@ -54,14 +54,14 @@ def _echoes(facts: RowFacts) -> Iterator[Draft]:
         count=count,
         lines=where,
         finding=(
-            f"In {count_of(count, 'row')} of {len(facts):,} ({share_of(count, len(facts))}) the answer begins with the whole last question; "
-            f"in {whole:,} of them it says nothing else."
+            f"In {count_of(count, 'row')} of {len(facts):,} ({share_of(count, len(facts))}) the answer begins with the whole last "
+            f"question; in {whole:,} of them it says nothing else."
         ),
         why="The model learns to repeat what it is asked, which is seldom meant and costs tokens.",
         cure="Take the question out of the answers, unless repeating is the task.",
     )
 
-    def show(rows: dict) -> list[str]:  # type: ignore[type-arg]
+    def show(rows: Rows) -> list[str]:
         return [f"line {line:,}: {excerpt(question_of(rows[line]), 50)} is answered {excerpt(rows[line].answer, 50)}" for line in where[:3]]
 
     yield Draft(finding=finding, needs=where[:3], show=show)

@@ -4,13 +4,13 @@ What it does: compares hashes of prompts and answers, to the byte and without re
 which answer is right. Called by ``examine.py``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luthier.core.doctor_report import DoctorFinding, Weight
-from luthier.data.doctor.draft import Draft, Rows, combined, count_of, excerpt, first_lines, question_of, share_of
+from luthier.data.doctor.draft import Draft, Rows, combined, count_of, excerpt, first_lines, question_of, rows_of
 from luthier.data.doctor.row_facts import RowFacts
 
 CODES = ("conflicting_answers", "constant_prompt")
@@ -46,8 +46,8 @@ def conflicts(facts: RowFacts, *, is_label_task: bool) -> Iterator[Draft]:
         count=count,
         lines=first_lines(facts.sizes("line")[in_conflict]),
         finding=(
-            f"{count_of(count, 'row')} of {len(facts):,} ({share_of(count, len(facts))}) share {count_of(groups, 'prompt')} and answer "
-            f"differently; {to_the_byte:,} of the prompts are the same to the byte, the others but for case and spaces."
+            f"{rows_of(count, len(facts), 'shares', 'share')} {count_of(groups, 'prompt')} and answer "
+            f"differently" + ("." if to_the_byte == groups else f"; {groups - to_the_byte:,} of the prompts differ in case or spaces.")
         ),
         why="Where the same question has two answers, no model can give both: the loss stays up, and which answer comes is chance.",
         cure="Decide on one answer for each prompt, or add to the prompt what makes the difference.",
@@ -70,7 +70,7 @@ def contradictions(facts: RowFacts) -> Iterator[Draft]:
         count=count,
         lines=first_lines(facts.sizes("line")[mask]),
         finding=(
-            f"{count_of(count, 'row')} of {len(facts):,} ({share_of(count, len(facts))}) contradict each other: to the same prompt, "
+            f"{rows_of(count, len(facts), 'contradicts', 'contradict')} each other: to the same prompt, "
             "one prefers the answer that another rejects."
         ),
         why="Such rows cancel each other out: the model is pushed to and fro between the two answers.",
@@ -89,7 +89,7 @@ def _constant(facts: RowFacts, mask: NDArray[np.bool_]) -> Draft:
         count=count,
         lines=where,
         finding=(
-            f"{count_of(count, 'row')} of {len(facts):,} ({share_of(count, len(facts))}) have one and the same prompt, "
+            f"{rows_of(count, len(facts), 'has', 'have')} one and the same prompt, "
             f"with {count_of(len(np.unique(facts.keys('folded_answer')[mask])), 'different answer')}."
         ),
         why="From one prompt the model cannot tell which answer is asked for; often the column with the input was left out of the prompt.",
@@ -119,7 +119,7 @@ def _first_groups(
     return list(found.values())
 
 
-def _pairs(groups: list[tuple[int, int]]):  # noqa: ANN202
+def _pairs(groups: list[tuple[int, int]]) -> Callable[[Rows], list[str]]:
     def show(rows: Rows) -> list[str]:
         return [
             f"{excerpt(question_of(rows[one]), 60)} line {one:,}: {excerpt(rows[one].answer, 40)}, "

@@ -3,6 +3,7 @@
 What it does not: find anything. Called by every check of this package.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,8 @@ from luthier.data.doctor.row import DoctorRow
 Rows = Mapping[int, DoctorRow]
 """Line -> row, for the lines that were asked for."""
 _EXCERPT = 100
+_PRIVATE = re.compile(r"\S*@\S*|\d[\d .-]{5,}\d|[!-~]{25,}")
+"""Addresses, long numbers, and words so long that they may be keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,11 @@ def share_of(part: int, whole: int) -> str:
     return "less than 0.1 %" if 0 < share < 0.1 else f"{share:.1f} %" if share < 10 else f"{share:.0f} %"
 
 
+def rows_of(count: int, whole: int, one: str, several: str) -> str:
+    """How many rows of all do something: ``12 rows of 240 (5.0 %) have``."""
+    return f"{count_of(count, 'row')} of {whole:,} ({share_of(count, whole)}) {one if count == 1 else several}"
+
+
 def named_lines(lines: tuple[int, ...], shown: int = 5) -> str:
     """``line 3``, ``lines 3, 17 and 21``, ``lines 1, 2, 3, 4, 5 and more``."""
     if len(lines) == 1:
@@ -59,9 +67,13 @@ def named_lines(lines: tuple[int, ...], shown: int = 5) -> str:
     return f"lines {', '.join(names)} and more" if len(lines) > shown else f"lines {', '.join(names[:-1])} and {names[-1]}"
 
 
-def excerpt(text: str, length: int = _EXCERPT) -> str:
-    """The beginning of a text on one line, in double quotes, without anything that a terminal would obey."""
+def excerpt(text: str, length: int = _EXCERPT, *, masked: bool = True) -> str:
+    """The beginning of a text on one line, in double quotes, without anything that a terminal would obey.
+
+    With ``masked``, words that look private are replaced: a report is passed on more freely than its file.
+    """
     piece = " ".join(text[: length * 4].split())
+    piece = _PRIVATE.sub("***", piece) if masked else piece
     shown = "".join(mark if mark.isprintable() else "?" for mark in piece[:length])
     return f'"{shown}{"…" if len(piece) > length or len(text) > length * 4 else ""}"'
 

@@ -4,12 +4,12 @@ What it does: counts each row that repeats an earlier one (one of the copies may
 (``overlap.py``). Called by ``examine.py``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from luthier.core.doctor_report import DoctorFinding, Weight
-from luthier.data.doctor.draft import Draft, Rows, count_of, excerpt, first_lines, named_lines, question_of, repeats, share_of
+from luthier.data.doctor.draft import Draft, Rows, count_of, excerpt, first_lines, named_lines, question_of, repeats, rows_of
 from luthier.data.doctor.row_facts import RowFacts
 
 CODES = ("exact_duplicate", "folded_duplicate")
@@ -31,13 +31,12 @@ def duplicates(facts: RowFacts) -> Iterator[Draft]:
         count = int(mask.sum())
         if count:
             where = first_lines(lines[mask])
-            verb = "repeats" if count == 1 else "repeat"
             finding = DoctorFinding(
                 code=code,
                 weight=Weight.SERIOUS if count >= _MANY * len(facts) else Weight.WORTH_A_LOOK,
                 count=count,
                 lines=where,
-                finding=f"{count_of(count, 'row')} of {len(facts):,} ({share_of(count, len(facts))}) {verb} an earlier one {aside}.",
+                finding=f"{rows_of(count, len(facts), 'repeats', 'repeat')} an earlier one {aside}.",
                 why=_WHY,
                 cure="Keep one of each, unless the weight is meant; keep the copies out of the validation file in any case.",
             )
@@ -57,14 +56,13 @@ def near_duplicates(facts: RowFacts) -> Iterator[Draft]:
         return
     largest = first_lines(lines[rows[first == groups[np.argmax(sizes)]]])
     where = first_lines(lines[rows[rows != first]])
-    verb = "says" if count == 1 else "say"
     finding = DoctorFinding(
         code=NEAR_CODE,
         weight=Weight.WORTH_A_LOOK if count >= _SOME * len(facts) else Weight.INFORMATION,
         count=count,
         lines=where,
         finding=(
-            f"{count_of(count, 'row')} of {len(facts):,} ({share_of(count, len(facts))}) {verb} nearly what an earlier one says; "
+            f"{rows_of(count, len(facts), 'says', 'say')} nearly what an earlier one says; "
             f"they make {count_of(int(several.sum()), 'group')}, the largest of {int(sizes.max()):,} rows ({named_lines(largest)})."
         ),
         why="Rows that differ in a word or two teach little more than one of them, and one on each side of a split makes scores too good.",
@@ -73,7 +71,7 @@ def near_duplicates(facts: RowFacts) -> Iterator[Draft]:
     yield Draft(finding=finding, needs=largest[:3], show=_questions(largest[:3]))
 
 
-def _questions(lines: tuple[int, ...]):  # noqa: ANN202
+def _questions(lines: tuple[int, ...]) -> Callable[[Rows], list[str]]:
     def show(rows: Rows) -> list[str]:
         return [f"line {line:,}: {excerpt(question_of(rows[line]) or rows[line].answer)}" for line in lines if line in rows]
 

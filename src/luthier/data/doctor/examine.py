@@ -11,6 +11,7 @@ counted), load models' weights, or print. Called by ``worker/examine_data.py``, 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,24 @@ def examine(
     checks = tuple(code for detector in found for code in detector.codes)
     findings = [finding for detector in found for finding in detector.findings()]
     return examination.report(tuple(bases), seed=seed, findings=findings, checks=checks)
+
+
+def with_findings(
+    report: DoctorReport,
+    findings: Sequence[DoctorFinding],
+    *,
+    checks: Sequence[str],
+    skipped: Mapping[str, str],
+    statistics: Mapping[str, Any],
+) -> DoctorReport:
+    """The report with what other processes found."""
+    return replace(
+        report,
+        findings=ordered([*report.findings, *findings]),
+        checks=(*report.checks, *checks),
+        skipped={**report.skipped, **skipped},
+        statistics={**report.statistics, **statistics},
+    )
 
 
 def ordered(findings: Sequence[DoctorFinding]) -> tuple[DoctorFinding, ...]:

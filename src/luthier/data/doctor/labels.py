@@ -90,7 +90,7 @@ def only_in_validation(facts: RowFacts, task: LabelTask, validation: RowFacts, n
         ),
         why="What was never shown cannot be learned: these rows count as errors whatever the model is.",
         cure="Give every label training rows, or correct its spelling; luthier data split gives each label its share.",
-        examples=tuple(excerpt(label) for label in missing[:3]),
+        examples=tuple(excerpt(label, masked=False) for label in missing[:3]),
     )
     yield Draft(finding=finding)
 
@@ -109,12 +109,14 @@ def _spelling(facts: RowFacts, task: LabelTask, twice: list[list[str]]) -> Docto
         count=count,
         lines=_rows_with(facts, others),
         finding=(
-            f"{count_of(len(twice), 'label')} {'is' if len(twice) == 1 else 'are'} written in more than one way (case, spaces or punctuation); "
-            f"{count_of(count, 'row')} {'has' if count == 1 else 'have'} the rarer writing."
+            f"{count_of(len(twice), 'label')} {'is' if len(twice) == 1 else 'are'} written in more than one way "
+            f"(case, spaces or punctuation); {count_of(count, 'row')} {'has' if count == 1 else 'have'} the rarer writing."
         ),
         why="To the model two writings are two labels, and a comparison with the expected answer counts one of them as wrong.",
         cure="Write each label in one way.",
-        examples=tuple(", ".join(f"{excerpt(label)} ({task.counts[label]:,})" for label in written[:4]) for written in twice[:3]),
+        examples=tuple(
+            ", ".join(f"{excerpt(label, masked=False)} ({task.counts[label]:,})" for label in written[:4]) for written in twice[:3]
+        ),
     )
 
 
@@ -126,12 +128,13 @@ def _imbalance(facts: RowFacts, most: int, largest: str, common: Mapping[str, in
         count=most,
         lines=_rows_with(facts, [largest]),
         finding=(
-            f"{share_of(most, len(facts))} of the rows ({most:,} of {len(facts):,}) have the label {excerpt(largest)}; "
-            f"the rarest of {count_of(len(common), 'label')} with at least {_LEAST_PER_LABEL} rows, {excerpt(least)}, has {common[least]:,}."
+            f"{share_of(most, len(facts))} of the rows ({most:,} of {len(facts):,}) have the label {excerpt(largest, masked=False)}; "
+            f"the rarest of {count_of(len(common), 'label')} with at least {_LEAST_PER_LABEL} rows, {excerpt(least, masked=False)}, "
+            f"has {common[least]:,}."
         ),
         why="A model can score well by always giving the most frequent label, and learns little of the rare ones.",
         cure="Add rows for the rare labels, or drop some of the frequent one; judge the result label by label.",
-        examples=tuple(f"{excerpt(label)}: {count_of(common[label], 'row')}" for label in (largest, least)),
+        examples=tuple(f"{excerpt(label, masked=False)}: {count_of(common[label], 'row')}" for label in (largest, least)),
     )
 
 
@@ -148,5 +151,5 @@ def _rare(facts: RowFacts, counts: Mapping[str, int], rare: list[str]) -> Doctor
         ),
         why="Such an answer is a slip of the pen, a row of another task, or a label with too little to learn from.",
         cure="Correct the slips; give each label that is meant more rows.",
-        examples=tuple(f"{excerpt(label)}: {count_of(counts[label], 'row')}" for label in rare[:3]),
+        examples=tuple(f"{excerpt(label, masked=False)}: {count_of(counts[label], 'row')}" for label in rare[:3]),
     )

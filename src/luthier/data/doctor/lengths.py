@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.core.doctor_report import DoctorFinding, Weight
-from luthier.data.doctor.draft import Draft, Rows, count_of, excerpt, first_lines, share_of
+from luthier.data.doctor.draft import Draft, Rows, count_of, excerpt, first_lines, rows_of
 from luthier.data.doctor.row_facts import RowFacts
 
 CODES = ("long_answer", "short_answer", "long_prompt")
@@ -22,7 +22,7 @@ _NORMAL = 1.4826
 """The median distance times this is the standard deviation, where lengths are log-normal."""
 _MANY = 0.05
 """More of them than this are not outliers but another kind of row; the finding says so by its count."""
-_MIN_LONG = 200
+_MIN_LONG = 1000
 """Characters: nothing shorter is long."""
 
 
@@ -78,8 +78,9 @@ def _draft(facts: RowFacts, code: str, sizes: NDArray[np.uint32], mask: NDArray[
         count=count,
         lines=first_lines(facts.sizes("line")[mask]),
         finding=(
-            f"{count_of(count, 'row')} of {len(facts):,} ({share_of(count, len(facts))}) {'has' if count == 1 else 'have'} a far "
-            f"{'shorter' if short else 'longer'} {what} than usual: the {most} has {count_of(extreme, 'character')}, the median {median:,.0f}."
+            f"{rows_of(count, len(facts), 'has', 'have')} a far "
+            f"{'shorter' if short else 'longer'} {what} than usual: "
+            f"the {most} has {count_of(extreme, 'character')}, the median {median:,.0f}."
         ),
         why=_CURES[code][0],
         cure=_CURES[code][1],

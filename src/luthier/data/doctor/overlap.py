@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.core.doctor_report import DoctorFinding, Weight
-from luthier.data.doctor.draft import Draft, count_of, first_lines, share_of
+from luthier.data.doctor.draft import Draft, count_of, first_lines, rows_of
 from luthier.data.doctor.row_facts import RowFacts
 
 CODES = ("validation_row_in_training", "validation_prompt_in_training", "validation_near_training")
@@ -20,10 +20,14 @@ _WHY = {
     CODES[1]: "The model has seen the question: scores of these rows say little of questions that are new.",
     CODES[2]: "A question that differs in a word or a number from one that was learned says little of questions that are new.",
 }
+_STAND, _HAVE = ("stands", "stand"), ("has", "have")
 _WORDS = {
-    CODES[0]: "stand in the training file too (prompt and answer, case and spaces aside)",
-    CODES[1]: "have a prompt that the training file has too, with another answer or in another setting",
-    CODES[2]: "have a prompt in one group with prompts of the training file that are equal but for numbers, or nearly equal",
+    CODES[0]: tuple(f"{verb} in the training file too (prompt and answer, case and spaces aside)" for verb in _STAND),
+    CODES[1]: tuple(f"{verb} a prompt that the training file has too, with another answer" for verb in _HAVE),
+    CODES[2]: tuple(
+        f"{verb} a prompt in one group with prompts of the training file: equal but for numbers or settings, or nearly equal"
+        for verb in _HAVE
+    ),
 }
 _CURE = "Join both files and split them anew: luthier data split keeps equal and nearly equal prompts on one side."
 
@@ -60,18 +64,12 @@ def overlap(training: RowFacts, validation: RowFacts, groups: NDArray[np.int64],
             count=count,
             lines=first_lines(validation.sizes("line")[mask]),
             finding=(
-                f"{count_of(count, 'row')} of {len(validation):,} of {name} ({share_of(count, len(validation))}) {_verb(code, count)}: "
-                f"{count_of(num_training, 'training row')} (lines of {name})."
+                f"{rows_of(count, len(validation), *_WORDS[code])}: {count_of(num_training, 'training row')} (lines and rows of {name})."
             ),
             why=_WHY[code],
             cure=_CURE,
         )
         yield Draft(finding=finding)
-
-
-def _verb(code: str, count: int) -> str:
-    words = _WORDS[code]
-    return words.replace("stand", "stands", 1).replace("have", "has", 1) if count == 1 else words
 
 
 def _weight(code: str, count: int, total: int) -> Weight:

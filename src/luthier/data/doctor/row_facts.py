@@ -22,6 +22,8 @@ from luthier.data.word_sets import Groups, WordSets
 LABEL_CHARACTERS = 40
 _MAX_SHORT_ANSWERS = 50_000
 _MAX_TURNS = 10_000
+_FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
+_ALL_BITS = (1 << 64) - 1
 _KEYS = ("raw", "folded", "prompt", "folded_prompt", "answer", "folded_answer", "rejected", "system")
 _SIZES = ("line", "question_chars", "prompt_chars", "answer_chars", "size", "turns")
 
@@ -44,6 +46,7 @@ class RowFacts:
         """Answer as it is (spaces at its ends aside) -> rows; None when there are too many to be labels."""
         self.turns: list[tuple[str, ...]] = []
         """Roles of the messages, one after the other; ``sizes("turns")`` holds positions in this list."""
+        self._last_system = "", 0
         self._turn_numbers: dict[tuple[str, ...], int] = {}
 
     def __len__(self) -> int:
@@ -60,33 +63,34 @@ class RowFacts:
         asked_of = raw["input"] if self.row_format is RowFormat.PREFERENCE else raw
         tools = _tools(asked_of)
         prompt, answer = fold(row.prompt), fold(row.answer)
-        said = [fold(text.text) for text in row.texts if text.role != "system"]
-        folded = _key("\n".join([tools, prompt, answer, *said[-1:]]))
         rejected = next((text.text for text in row.texts if text.path.startswith("non_preferred")), None)
-        system = "\n".join([text.text for text in row.texts if text.role == "system"])
-        question = fold(question_of(row))
+        of_prompt, of_answer = _key(tools + prompt), _key(answer)
+        of_rejected = 0 if rejected is None else _key(fold(rejected))
+        folded = (of_prompt * _FACTORS[0] + of_answer * _FACTORS[1] + of_rejected * _FACTORS[2]) & _ALL_BITS
         values = (
             _hash(data.strip()),
             folded,
+            # Most texts of most files differ from their folded ones, so both are hashed.
             _key(tools + row.prompt),
-            _key(tools + prompt),
+            of_prompt,
             _key(row.answer.strip()),
-            _key(answer),
-            0 if rejected is None else _key(fold(rejected)),
-            _key(system) if system else 0,
+            of_answer,
+            of_rejected,
+            self._system([text.text for text in row.texts if text.role == "system"]),
         )
         for name, value in zip(_KEYS, values, strict=True):
             self._keys[name].append(value)
-        asked = sum(len(text.text) for text in row.texts if not text.trained and text.role != "system")
+        asked = sum([len(text.text) for text in row.texts if not text.trained and text.role != "system"])
         turns = self._turns(asked_of)
         for name, number in zip(_SIZES, (row.line, asked, len(row.prompt), len(row.answer), len(data), turns), strict=True):
             self._sizes[name].append(number)
-        self._echoes.append(_echo(question, answer))
+        self._echoes.append(_echo(question_of(row), answer))
         self._count(row.answer.strip())
         if self._library is not None and folded not in self._seen:
-            # Copies are told by their hash, so only one of them is worth its words.
+            # Copies are told by their hash, so only one of them is worth its words. What all prompts share, roles and system
+            # prompt, is left out later as common.
             self._seen.add(folded)
-            self._words.add("\n".join(said))
+            self._words.add(f"{prompt}\n{answer}" if rejected is None else f"{prompt}\n{answer}\n{fold(rejected)}")
             self._with_words.append(len(self) - 1)
 
     def keys(self, name: str) -> NDArray[np.uint64]:
@@ -117,6 +121,15 @@ class RowFacts:
             if len(self.short_answers) > _MAX_SHORT_ANSWERS:
                 self.short_answers = None
 
+    def _system(self, texts: list[str]) -> int:
+        """The key of a system prompt; 0 for none. Most rows have the one of the row before."""
+        if not texts:
+            return 0
+        system = "\n".join(texts)
+        if system != self._last_system[0]:
+            self._last_system = system, _key(system)
+        return self._last_system[1]
+
     def _turns(self, asked_of: Mapping[str, Any]) -> int:
         turns = tuple([message["role"] for message in asked_of.get("messages") or ()])
         number = self._turn_numbers.get(turns)
@@ -134,7 +147,12 @@ def answer_key(answer: str) -> int:
 
 
 def _echo(question: str, answer: str) -> int:
-    if not question or not answer.startswith(question):
+    """See ``RowFacts.echoes``; ``answer`` is folded, ``question`` is not, because the first word mostly decides."""
+    first = question.split(None, 1)[:1]
+    if not first or not answer.startswith(first[0].casefold()):
+        return 0
+    question = fold(question)
+    if not answer.startswith(question):
         return 0
     return 1 if len(answer) == len(question) else 2
 

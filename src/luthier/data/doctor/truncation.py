@@ -24,8 +24,9 @@ from luthier.data.messages import message_of
 from luthier.data.validate import example_of
 
 CODES = ("truncated", "template_refuses")
-SAMPLE = 2000
-"""Rows that are tokenised at most, for each model."""
+SAMPLE = 1000
+SAMPLE_BYTES = 4_000_000
+"""Rows, and bytes of rows, that are tokenised at most, for each model."""
 _TEMPLATE_TOKENS = 256
 """More than chat templates add to a row of their own."""
 _MAX_TURNS = 200
@@ -75,7 +76,8 @@ class Truncation:
         probes = {int(lines[row]) for row in np.sort(first)[:_MAX_TURNS]}
         for base in bases:
             could = np.flatnonzero(sizes + np.uint32(_TEMPLATE_TOKENS) > base.max_length)
-            rows = could if len(could) <= sample else np.random.default_rng(seed).choice(could, sample, replace=False)
+            rows = np.random.default_rng(seed).permutation(could)[:sample]
+            rows = rows[: max(1, int(np.searchsorted(np.cumsum(sizes[rows], dtype=np.int64), SAMPLE_BYTES, side="right")))]
             self._lengths.append(_Lengths(base=base, chosen=set(lines[rows].tolist()), probes=probes, num_candidates=len(could)))
 
     def lines(self) -> set[int]:
@@ -161,10 +163,9 @@ def _truncated(found: _Lengths, num_rows: int, *, reinforcement: bool) -> Doctor
     count = round(over / found.num_tokenised * found.num_candidates) if sampled else over
     emptied = round(found.num_emptied / found.num_tokenised * found.num_candidates) if sampled else found.num_emptied
     about = "about " if sampled else ""
-    loss = (
-        f"they lose {share_of(found.lost, found.trained)} of their trained tokens, and {about}{count_of(emptied, 'row')} "
-        f"{'has' if emptied == 1 else 'have'} no trained token left"
-    )
+    loss = f"they lose {share_of(found.lost, found.trained)} of their trained tokens"
+    if emptied:
+        loss += f", and {about}{count_of(emptied, 'row')} {'has' if emptied == 1 else 'have'} no trained token left"
     if reinforcement:
         loss = "their prompts leave no room for an answer"
     longest = sorted(found.over.items(), key=lambda entry: (-entry[1], entry[0]))[:3]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from luthier.core.doctor_report import DoctorFinding, Weight
 from luthier.core.examples import RowFormat
-from luthier.data.doctor.draft import Draft, Rows, count_of, excerpt, first_lines, share_of
+from luthier.data.doctor.draft import Draft, Rows, count_of, excerpt, first_lines, rows_of, share_of
 from luthier.data.doctor.row_facts import RowFacts
 
 _LEAST_ROWS = 20
@@ -82,7 +82,7 @@ def turns(facts: RowFacts, row_format: RowFormat) -> Iterator[Draft]:
             weight=Weight.WORTH_A_LOOK,
             count=count,
             lines=first_lines(facts.sizes("line")[mask]),
-            finding=f"{count_of(count, 'row')} of {len(facts):,} ({share_of(count, len(facts))}) {'has' if count == 1 else 'have'} {words}.",
+            finding=f"{rows_of(count, len(facts), 'has', 'have')} {words}.",
             why=why,
             cure=cure,
             examples=tuple(_roles(facts.turns[number]) for number in _frequent(numbers[mask])[:2]),
