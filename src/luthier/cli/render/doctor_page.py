@@ -24,6 +24,9 @@ _LINES_SHOWN = 10
 def page(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The parts of the page, from top to bottom."""
     yield _head(report)
+    if not report["num_rows"]:
+        yield Text("No row could be examined.", style="red")
+        return
     if report["findings"]:
         yield _table(report["findings"])
     for finding in report["findings"]:

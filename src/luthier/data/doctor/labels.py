@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from luthier.core.doctor_report import DoctorFinding, Weight
-from luthier.data.doctor.draft import Draft, count_of, excerpt, first_lines, share_of
+from luthier.data.doctor.draft import Draft, count_of, excerpt, first_lines, rows_of, share_of
 from luthier.data.doctor.row_facts import RowFacts, answer_key
 
 CODES = ("label_spelling", "label_imbalance", "rare_label")
@@ -85,8 +85,8 @@ def only_in_validation(facts: RowFacts, task: LabelTask, validation: RowFacts, n
         count=count,
         lines=first_lines(validation.sizes("line")[rows]),
         finding=(
-            f"{count_of(count, 'row')} of {len(validation):,} of {name} ({share_of(count, len(validation))}) ask for "
-            f"{count_of(len(missing), 'label')} that no training row has (lines of {name})."
+            f"Of {name}, {rows_of(count, len(validation), 'asks', 'ask')} for {count_of(len(missing), 'label')} that no training "
+            f"row has. The lines are those of {name}."
         ),
         why="What was never shown cannot be learned: these rows count as errors whatever the model is.",
         cure="Give every label training rows, or correct its spelling; luthier data split gives each label its share.",

@@ -16,7 +16,7 @@ from luthier.data.doctor.row_facts import RowFacts
 CODES = ("long_answer", "short_answer", "long_prompt")
 _LEAST_ROWS = 20
 _DISTANCE = 5.0
-_LEAST_SPREAD = 0.3
+_LEAST_SPREAD = 0.4
 """Natural logarithm: without it, one character more would be an outlier among answers that are all of one length."""
 _NORMAL = 1.4826
 """The median distance times this is the standard deviation, where lengths are log-normal."""

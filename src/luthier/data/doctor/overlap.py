@@ -20,13 +20,12 @@ _WHY = {
     CODES[1]: "The model has seen the question: scores of these rows say little of questions that are new.",
     CODES[2]: "A question that differs in a word or a number from one that was learned says little of questions that are new.",
 }
-_STAND, _HAVE = ("stands", "stand"), ("has", "have")
 _WORDS = {
-    CODES[0]: tuple(f"{verb} in the training file too (prompt and answer, case and spaces aside)" for verb in _STAND),
-    CODES[1]: tuple(f"{verb} a prompt that the training file has too, with another answer" for verb in _HAVE),
-    CODES[2]: tuple(
-        f"{verb} a prompt in one group with prompts of the training file: equal but for numbers or settings, or nearly equal"
-        for verb in _HAVE
+    CODES[0]: ("stands in the training file too", "stand in the training file too"),
+    CODES[1]: ("has a prompt of the training file, but another answer", "have a prompt of the training file, but another answer"),
+    CODES[2]: (
+        "has a prompt that is nearly one of the training file's, or is one but for numbers or settings",
+        "have a prompt that is nearly one of the training file's, or is one but for numbers or settings",
     ),
 }
 _CURE = "Join both files and split them anew: luthier data split keeps equal and nearly equal prompts on one side."
@@ -64,7 +63,8 @@ def overlap(training: RowFacts, validation: RowFacts, groups: NDArray[np.int64],
             count=count,
             lines=first_lines(validation.sizes("line")[mask]),
             finding=(
-                f"{rows_of(count, len(validation), *_WORDS[code])}: {count_of(num_training, 'training row')} (lines and rows of {name})."
+                f"Of {name}, {rows_of(count, len(validation), *_WORDS[code])}: {count_of(num_training, 'training row')}. "
+                f"The lines are those of {name}."
             ),
             why=_WHY[code],
             cure=_CURE,

@@ -64,6 +64,7 @@ _ODD: dict[str, tuple[Callable[[Sequence[str]], bool], str, str, str]] = {
     ),
 }
 CODES = tuple(_ODD)
+_AT_THE_END = "trailing_messages"
 
 
 def turns(facts: RowFacts, row_format: RowFormat) -> Iterator[Draft]:
@@ -72,6 +73,8 @@ def turns(facts: RowFacts, row_format: RowFormat) -> Iterator[Draft]:
         return
     numbers = facts.sizes("turns")
     for code, (is_odd, words, why, cure) in _ODD.items():
+        if code == _AT_THE_END and row_format is not RowFormat.CHAT:
+            continue  # the answer stands elsewhere, or is still to come
         odd = [number for number, roles in enumerate(facts.turns) if is_odd(roles)]
         mask = np.isin(numbers, odd)
         count = int(mask.sum())
