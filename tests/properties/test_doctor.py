@@ -17,7 +17,9 @@ _ROLES = st.lists(st.sampled_from(["system", "user", "assistant"]), max_size=4)
 @st.composite
 def _row(draw: st.DrawFn) -> dict:
     if draw(st.booleans()):
-        return chat(draw(st.sampled_from(["What?", "what? ", "Why", "How much is 7?", "How much is 8?"])), draw(st.sampled_from(["a", "A", "b"])))
+        return chat(
+            draw(st.sampled_from(["What?", "what? ", "Why", "How much is 7?", "How much is 8?"])), draw(st.sampled_from(["a", "A", "b"]))
+        )
     messages = [{"role": role, "content": draw(_TEXT)} for role in [*draw(_ROLES), "assistant"]]
     return {"messages": messages}
 

@@ -110,11 +110,6 @@ class WordSets:
             self._waiting = array("I")
 
 
-def _telling(words: NDArray[np.uint32], common: NDArray[np.bool_], start: int, end: int) -> NDArray[np.uint32]:
-    part = np.asarray(words[start:end])
-    return part[~common[part & (_BUCKETS - 1)]]
-
-
 def _sketched(
     words: NDArray[np.uint32], ends: NDArray[np.uint64], common: NDArray[np.bool_], library: Any
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]]:
@@ -168,9 +163,14 @@ def _candidates(keys: NDArray[np.uint64], content: NDArray[np.uint64]) -> Iterat
 
 
 def _overlap(words: NDArray[np.uint32], ends: NDArray[np.uint64], common: NDArray[np.bool_], one: int, other: int) -> float:
-    first, second = (
-        set(_telling(words, common, int(ends[number - 1]) if number else 0, int(ends[number])).tolist()) for number in (one, other)
-    )
+    """Of the telling words, or of all words where that is less: two sets may differ in words that many others have."""
+    sets = [np.asarray(words[int(ends[number - 1]) if number else 0 : int(ends[number])]) for number in (one, other)]
+    telling = [part[~common[part & (_BUCKETS - 1)]] for part in sets]
+    return min(_jaccard(*telling), _jaccard(*sets))
+
+
+def _jaccard(one: NDArray[np.uint32], other: NDArray[np.uint32]) -> float:
+    first, second = set(one.tolist()), set(other.tolist())
     return len(first & second) / len(first | second)
 
 

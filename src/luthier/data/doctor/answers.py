@@ -55,7 +55,7 @@ def _echoes(facts: RowFacts) -> Iterator[Draft]:
         lines=where,
         finding=(
             f"In {count_of(count, 'row')} of {len(facts):,} ({share_of(count, len(facts))}) the answer begins with the whole last "
-            f"question; in {whole:,} of them it says nothing else."
+            f"question" + (f"; in {whole:,} of them it says nothing else." if whole else ".")
         ),
         why="The model learns to repeat what it is asked, which is seldom meant and costs tokens.",
         cure="Take the question out of the answers, unless repeating is the task.",

@@ -47,7 +47,7 @@ def conflicts(facts: RowFacts, *, is_label_task: bool) -> Iterator[Draft]:
         lines=first_lines(facts.sizes("line")[in_conflict]),
         finding=(
             f"{rows_of(count, len(facts), 'shares', 'share')} {count_of(groups, 'prompt')} and answer "
-            f"differently" + ("." if to_the_byte == groups else f"; {groups - to_the_byte:,} of the prompts differ in case or spaces.")
+            f"differently" + ("." if to_the_byte == groups else f" ({groups - to_the_byte:,} of the prompts: case and spaces aside).")
         ),
         why="Where the same question has two answers, no model can give both: the loss stays up, and which answer comes is chance.",
         cure="Decide on one answer for each prompt, or add to the prompt what makes the difference.",

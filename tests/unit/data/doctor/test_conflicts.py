@@ -9,7 +9,7 @@ def test_one_prompt_with_two_answers(tmp_path):
     report = examined(tmp_path, [*rows, chat("Capital of Italy?", "Milan"), chat("Capital of Spain?", "Madrid")])
     finding = found(report, "conflicting_answers")
     assert (finding.count, finding.lines, finding.weight) == (4, (31, 32, 33, 34), Weight.WORTH_A_LOOK)
-    assert "share 2 prompts and answer differently; 1 of the prompts differ in case or spaces." in finding.finding
+    assert "share 2 prompts and answer differently (1 of the prompts: case and spaces aside)." in finding.finding
     assert finding.examples[0] == '"Capital of France?" line 31: "Paris", line 32: "Lyon"'
 
 

@@ -99,7 +99,12 @@ def test_one_answer_for_many_rows(tmp_path):
 
 
 def test_answers_that_repeat_the_question(tmp_path):
-    rows = [*clean_rows(30), chat("Say  Hello to me", "say hello to me"), chat("Two plus two?", "Two plus two? Four."), chat("Two", "Tworow")]
+    rows = [
+        *clean_rows(30),
+        chat("Say  Hello to me", "say hello to me"),
+        chat("Two plus two?", "Two plus two? Four."),
+        chat("Two", "Tworow"),
+    ]
     finding = found(examined(tmp_path, rows[:-1]), "answer_repeats_prompt")
     assert (finding.count, finding.lines) == (2, (31, 32))
     assert finding.finding.endswith("in 1 of them it says nothing else.")
