@@ -1,5 +1,6 @@
 """Rows that are longer than a base reads: counted in its own tokens, all of them or a sample, and what its template refuses."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class _Strict:
 
     def example(self, conversation: Any, row_format: str) -> Any:
         roles = [message.role for message in conversation.messages]
-        if any(one == other for one, other in zip(roles, roles[1:], strict=False)):
+        if any(one == other for one, other in pairwise(roles)):
             raise InvalidRequest("Roles must take turns.")
         return self._renderer.example(conversation, row_format)
 
