@@ -68,8 +68,8 @@ def labels(facts: RowFacts, task: LabelTask) -> Iterator[Draft]:
     rare = [label for label in counts if label not in common]
     if common and (counts[largest] > _LARGEST_SHARE * len(facts) or counts[largest] >= _LARGEST_RATIO * min(common.values())):
         yield Draft(finding=_imbalance(facts, counts[largest], largest, common))
-    if rare:
-        yield Draft(finding=_rare(facts, counts, rare))
+    if (finding := _rare(facts, task, counts, rare)) is not None:
+        yield Draft(finding=finding)
 
 
 def only_in_validation(facts: RowFacts, task: LabelTask, validation: RowFacts, name: str) -> Iterator[Draft]:
@@ -138,16 +138,26 @@ def _imbalance(facts: RowFacts, most: int, largest: str, common: Mapping[str, in
     )
 
 
-def _rare(facts: RowFacts, counts: Mapping[str, int], rare: list[str]) -> DoctorFinding:
-    count = sum(counts[label] for label in rare)
+def _rare(facts: RowFacts, task: LabelTask, counts: Mapping[str, int], rare: list[str]) -> DoctorFinding | None:
+    keys = facts.keys("answer")
+    known = {label: answer_key(label) for label in task.counts}
+    meant = {meaning(label) for label in rare}
+    usual = [key for label, key in known.items() if meaning(label) not in meant]
+    # What is not among the counted answers is too long for a label.
+    mask = ~np.isin(keys, np.array(usual, dtype=np.uint64))
+    count = int(mask.sum())
+    if not count:
+        return None
+    longer = int((~np.isin(keys, np.array(list(known.values()), dtype=np.uint64))).sum())
+    aside = f"; {longer:,} of these rows {'has' if longer == 1 else 'have'} a text for an answer." if longer else "."
     return DoctorFinding(
         code=CODES[2],
         weight=Weight.WORTH_A_LOOK,
         count=count,
-        lines=_rows_with(facts, rare),
+        lines=first_lines(facts.sizes("line")[mask]),
         finding=(
-            f"{count_of(len(rare), 'answer')} of this task of labels {'comes' if len(rare) == 1 else 'come'} fewer than {_LEAST_PER_LABEL} "
-            f"times, in {count_of(count, 'row')} together."
+            f"The answers of this file are labels, but {rows_of(count, len(facts), 'has', 'have')} an answer that comes fewer than "
+            f"{_LEAST_PER_LABEL} times{aside}"
         ),
         why="Such an answer is a slip of the pen, a row of another task, or a label with too little to learn from.",
         cure="Correct the slips; give each label that is meant more rows.",

@@ -112,7 +112,7 @@ def _systems(facts: RowFacts) -> Iterator[Draft]:
         lines=first_lines(lines[mask]),
         finding=(
             f"{share_of(int(counts[usual]), len(facts))} of the rows have {usually}; {count_of(count, 'row')} "
-            f"{'differs' if count == 1 else 'differ'}" + (f", {without:,} of them without any." if found[usual] else ".")
+            f"{'differs' if count == 1 else 'differ'}" + (f" ({without:,} without any)." if without else ".")
         ),
         why="A few rows with another system prompt are mostly slips, and the tuned model behaves by the one that it saw.",
         cure="Use one system prompt in all rows, and the same one when the model is called.",
@@ -122,7 +122,8 @@ def _systems(facts: RowFacts) -> Iterator[Draft]:
 
 def _shown_systems(rows: Rows, usual: int, other: int) -> list[str]:
     def system(line: int) -> str:
-        return excerpt("\n".join(text.text for text in rows[line].texts if text.role == "system"))
+        texts = [text.text for text in rows[line].texts if text.role == "system"]
+        return excerpt("\n".join(texts)) if texts else "none"
 
     return [f"usual (line {usual:,}): {system(usual)}", f"line {other:,}: {system(other)}"]
 

@@ -46,10 +46,12 @@ def test_a_label_with_most_rows(tmp_path):
 
 
 def test_answers_that_hardly_come(tmp_path):
-    report = examined(tmp_path, _labelled({"positive": 30, "negative": 30, "positve": 1, "it depends on the day": 2}))
+    long = "I would have to ask a colleague about that"
+    report = examined(tmp_path, _labelled({"positive": 30, "negative": 30, "positve": 1, "it depends on the day": 2, long: 1}))
     finding = found(report, "rare_label")
-    assert (finding.count, finding.lines) == (3, (61, 62, 63))
-    assert "2 answers" in finding.finding
+    assert (finding.count, finding.lines) == (4, (61, 62, 63, 64))
+    assert "4 rows of 64 (6.2 %) have an answer that comes fewer than 5 times; 1 of these rows has a text" in finding.finding
+    assert finding.examples == ('"it depends on the day": 2 rows', '"positve": 1 row')
 
 
 def test_a_label_that_training_never_shows(tmp_path):

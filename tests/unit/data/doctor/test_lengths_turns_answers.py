@@ -75,7 +75,7 @@ def test_a_system_prompt_that_differs_in_two_rows(tmp_path):
     report = examined(tmp_path, rows)
     finding = found(report, "system_prompt_differs")
     assert (finding.count, finding.lines) == (2, (5, 6))
-    assert finding.finding == "95 % of the rows have one and the same system prompt; 2 rows differ, 1 of them without any."
+    assert finding.finding == "95 % of the rows have one and the same system prompt; 2 rows differ (1 without any)."
     assert finding.examples == ('usual (line 1): "Be kind."', 'line 5: "Be kind"')
 
 
