@@ -15,6 +15,7 @@ from luthier.data.doctor import answers, conflicts, duplicates, labels, lengths,
 from luthier.data.doctor.examine import examine
 
 GOLDEN = Path(__file__).resolve().parents[3] / "golden" / "doctor"
+GUIDE = Path(__file__).resolve().parents[4] / "docs" / "guides" / "examine-your-data.md"
 NAMES = ("labels", "talks", "constant", "silent", "preferences")
 CODES = {
     *duplicates.CODES,
@@ -49,6 +50,11 @@ def _golden(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_report_on_a_sick_file_is_the_committed_one(name: str) -> None:
     assert report_on(name) == _golden(name)
+
+
+def test_the_guide_explains_every_code() -> None:
+    guide = GUIDE.read_text(encoding="utf-8")
+    assert {code for code in {*CODES, *truncation.CODES} if f"`{code}`" not in guide} == set()
 
 
 def test_every_check_finds_something_in_one_of_them() -> None:
