@@ -16,8 +16,8 @@ from luthier.data.doctor.row import DoctorRow
 Rows = Mapping[int, DoctorRow]
 """Line -> row, for the lines that were asked for."""
 _EXCERPT = 100
-_PRIVATE = re.compile(r"\S*@\S*|\d[\d .-]{5,}\d|[!-~]{25,}")
-"""Addresses, long numbers, and words so long that they may be keys."""
+_PRIVATE = re.compile(r"\S*@\S*|\d[\d .-]{5,}\d|(?=[!-~]*[0-9A-Z])[!-~]{25,}")
+"""Addresses, long numbers, and words so long that they may be keys; ``names_like_this`` are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,7 +170,7 @@ class _Examination:
         task = labels.label_task(facts) if row_format in (RowFormat.CHAT, RowFormat.PROMPT_COMPLETION) else None
         statistics.update(_statistics(facts))
         if task is not None:
-            statistics["labels"] = dict(task.counts)
+            statistics["labels"] = task.labels()
         if self._ran(duplicates.CODES):
             yield from duplicates.duplicates(facts)
         if self._ran((duplicates.NEAR_CODE,), None if self._library is not None else _NO_LIBRARY):

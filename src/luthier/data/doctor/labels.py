@@ -31,6 +31,12 @@ class LabelTask:
 
     counts: Mapping[str, int]
     """Answer, as it is written -> rows, the most frequent first; rare ones too."""
+    frequent: frozenset[str]
+    """Meanings of those that come often enough to be labels."""
+
+    def labels(self) -> dict[str, int]:
+        """Of ``counts`` those that are labels, in every writing: a rare answer may be a text, and hold what is nobody's business."""
+        return {label: count for label, count in self.counts.items() if meaning(label) in self.frequent}
 
 
 def label_task(facts: RowFacts) -> LabelTask | None:
@@ -45,7 +51,7 @@ def label_task(facts: RowFacts) -> LabelTask | None:
     covered = sum(frequent.values())
     if not 1 < len(frequent) <= MAX_LABELS or covered < _COVERED * len(facts) or covered < _LEAST_PER_LABEL * len(frequent):
         return None
-    return LabelTask(dict(sorted(answers.items(), key=lambda entry: (-entry[1], entry[0]))))
+    return LabelTask(dict(sorted(answers.items(), key=lambda entry: (-entry[1], entry[0]))), frozenset(frequent))
 
 
 def meaning(label: str) -> str:
@@ -90,7 +96,7 @@ def only_in_validation(facts: RowFacts, task: LabelTask, validation: RowFacts, n
         ),
         why="What was never shown cannot be learned: these rows count as errors whatever the model is.",
         cure="Give every label training rows, or correct its spelling; luthier data split gives each label its share.",
-        examples=tuple(excerpt(label, masked=False) for label in missing[:3]),
+        examples=tuple(excerpt(label) for label in missing[:3]),
     )
     yield Draft(finding=finding)
 
@@ -161,5 +167,5 @@ def _rare(facts: RowFacts, task: LabelTask, counts: Mapping[str, int], rare: lis
         ),
         why="Such an answer is a slip of the pen, a row of another task, or a label with too little to learn from.",
         cure="Correct the slips; give each label that is meant more rows.",
-        examples=tuple(f"{excerpt(label, masked=False)}: {count_of(counts[label], 'row')}" for label in rare[:3]),
+        examples=tuple(f"{excerpt(label)}: {count_of(counts[label], 'row')}" for label in rare[:3]),
     )

@@ -19,7 +19,7 @@ from luthier.data.doctor.draft import fold, question_of
 from luthier.data.doctor.row import DoctorRow
 from luthier.data.word_sets import Groups, WordSets
 
-LABEL_CHARACTERS = 40
+LABEL_CHARACTERS = 60
 _MAX_SHORT_ANSWERS = 50_000
 _MAX_TURNS = 10_000
 _FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)

@@ -25,7 +25,7 @@ from luthier.data.validate import example_of
 
 CODES = ("truncated", "template_refuses")
 SAMPLE = 1000
-SAMPLE_BYTES = 4_000_000
+SAMPLE_BYTES = 2_000_000
 """Rows, and bytes of rows, that are tokenised at most, for each model."""
 _TEMPLATE_TOKENS = 256
 """More than chat templates add to a row of their own."""

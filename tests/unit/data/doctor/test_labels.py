@@ -19,7 +19,7 @@ def test_even_labels_are_counted_and_nothing_is_wrong(tmp_path):
     assert {"label_spelling", "label_imbalance", "rare_label"} <= set(report.checks)
 
 
-@pytest.mark.parametrize("counts", [{f"answer {i}": 1 for i in range(40)}, {"only": 40}, {"a" * 41: 20, "b" * 41: 20}])
+@pytest.mark.parametrize("counts", [{f"answer {i}": 1 for i in range(40)}, {"only": 40}, {"a" * 61: 20, "b" * 61: 20}])
 def test_these_are_no_labels(tmp_path, counts):
     report = examined(tmp_path, _labelled(counts))
     assert "labels" not in report.statistics
@@ -46,7 +46,7 @@ def test_a_label_with_most_rows(tmp_path):
 
 
 def test_answers_that_hardly_come(tmp_path):
-    long = "I would have to ask a colleague about that"
+    long = "I would have to ask a colleague about that, but he is ill and not here"
     report = examined(tmp_path, _labelled({"positive": 30, "negative": 30, "positve": 1, "it depends on the day": 2, long: 1}))
     finding = found(report, "rare_label")
     assert (finding.count, finding.lines) == (4, (61, 62, 63, 64))
