@@ -119,3 +119,16 @@ def test_a_large_file_is_read_by_two_processes(tmp_path: Path, monkeypatch: pyte
     assert sorted(alone["checks"]) == sorted(report["checks"])
     assert {finding["code"]: finding for finding in alone["findings"]} == {finding["code"]: finding for finding in report["findings"]}
     assert alone["statistics"] == report["statistics"]
+
+
+def test_losses_are_measured_only_when_asked_for(tmp_path: Path) -> None:
+    pytest.importorskip("luthier.worker.row_losses")
+    path = write(tmp_path / "t.jsonl", clean_rows(12))
+    report = json.loads(luthier("data", "doctor", str(path), "--json").stdout)
+    assert "--losses" in report["skipped"]["bizarre"]
+    result = luthier("data", "doctor", str(path), "--json", "--losses")
+    report = json.loads(result.stdout)
+    assert {"already_predicted", "bizarre"} <= set(report["checks"])
+    assert report["statistics"]["losses"]["model"] == "luthier-mini"
+    assert report["statistics"]["losses"]["num_measured"] == 12
+    assert result.stderr == "measuring how well luthier-mini predicts a sample of the rows ...\n"
