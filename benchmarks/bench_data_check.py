@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,9 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def check_once(path: Path) -> tuple[float, float, float, int]:
-    """Seconds and processor seconds of the whole command, most memory of its processes together in MB, and its exit code."""
-    command = [sys.executable, "-m", "luthier.cli.main", "data", "check", str(path)]
+def run_once(arguments: Sequence[str]) -> tuple[float, float, float, int]:
+    """Of a ``luthier`` command: seconds, processor seconds, most memory of its processes together in MB, and its exit code."""
+    command = [sys.executable, "-m", "luthier.cli.main", *arguments]
     peak = 0.0
     used, started = processor_seconds(), time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -99,7 +100,7 @@ def main() -> None:
         for name, fault_every, expected in (("sound file", 0, 0), (f"a fault in every {FAULT_EVERY}th row", FAULT_EVERY, 5)):
             path = Path(folder) / "chat.jsonl"
             make_file(path, fault_every=fault_every)
-            runs = [check_once(path) for _ in range(REPEATS)]
+            runs = [run_once(["data", "check", str(path)]) for _ in range(REPEATS)]
             if any(run[3] != expected for run in runs):
                 raise SystemExit(f"luthier data check ended with {[run[3] for run in runs]}, not {expected}")
             seconds = [run[0] for run in runs]
