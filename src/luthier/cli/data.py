@@ -12,10 +12,11 @@ COMMANDS = {
     "import": ("luthier.cli.data_import", "import_", "Make a training file of tables, JSON, Parquet, folders or hub data sets."),
     "export": ("luthier.cli.data_export", "export", "Write a training file as CSV, Alpaca or ShareGPT."),
     "fix": ("luthier.cli.data_fix", "fix", "Write a repaired copy of a training file, and show what was changed."),
+    "redact": ("luthier.cli.data_redact", "redact", "Write a copy without secrets and personal data."),
     "split": ("luthier.cli.data_split", "split", "Split a file into training and validation rows."),
 }
 
 
 @click.group(cls=LazyGroup, table=COMMANDS, epilog="Example: luthier data import reviews.csv -o reviews.jsonl")
 def data() -> None:
-    """Check, import, repair and split training files before any job reads them."""
+    """Check, import, repair, redact and split training files before any job reads them."""

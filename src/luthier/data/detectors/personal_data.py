@@ -125,7 +125,9 @@ def _numbers(text: str, start: int, end: int) -> Iterator[Span]:
 
 
 def _goes_on(text: str, match: re.Match[str]) -> bool:
-    return text[match.end() : match.end() + 1].isdigit() or text[: match.start()][-1:].isdigit()
+    """Whether the digits are a part of something longer, or of a decimal number."""
+    before = text[max(0, match.start() - 1) : match.start()]
+    return text[match.end() : match.end() + 1].isdigit() or before.isdigit() or before in (".", ",")
 
 
 def _iban(match: re.Match[str]) -> Iterator[Span]:
@@ -174,7 +176,7 @@ def phone_finder() -> Finder | None:
         if _TWO_DIGITS.search(text) is None:
             return
         for match in _apart(_DIGITS, text, ".,-"):
-            start = _begin_of_telephone(text, match.start())
+            start = _begin_of_telephone(text, match)
             number = text[start : match.end()]
             if _NO_TELEPHONE.match(number):
                 continue
@@ -190,9 +192,10 @@ def phone_finder() -> Finder | None:
     return find
 
 
-def _begin_of_telephone(text: str, start: int) -> int:
-    """Where the number begins whose first digit is at ``start``: at its bracket, and its plus."""
+def _begin_of_telephone(text: str, match: re.Match[str]) -> int:
+    """Where a number begins whose digits begin at a match: at the bracket that is closed within it, and at its plus."""
+    start = match.start()
     for mark in "(+":
-        if start and text[start - 1] == mark:
+        if start and text[start - 1] == mark and (mark == "+" or ")" in match.group()):
             start -= 1
     return start

@@ -16,11 +16,11 @@ from luthier.data.detectors.private_span import Finder, PrivateKind, Span
 _WINDOW = 2048
 """Characters in which a pattern must end."""
 _KEY_WINDOW = 16_384
-_TRIES = 200
-"""A text is not searched further once so many beginnings of one pattern led to nothing."""
+_TRIES = 10_000
+"""A text is not searched further for a form once so many of its beginnings led to nothing."""
 _REST = re.compile(r"[\w=/+-]*")
 _REST_WITH_PARTS = re.compile(r"[\w=/+-]*(?:\.[\w=/+-]+)*")
-_WORD_BEFORE = re.compile(r"[A-Za-z0-9_]")
+_WORD_BEFORE = re.compile(r"[A-Za-z0-9_-]")
 _MADE_UP = re.compile(r"example|placeholder|redacted|dummy|sample|changeme|your|\.\.\.|x{6}|\*{3}|0123456789|123456789|abcdefgh", re.IGNORECASE)
 _NO_PASSWORD = re.compile(r"[<{\[(%$*].*|p(?:ass(?:word|wd|phrase)?|wd|w)|secret|token|user(?:name)?|mot_?de_?passe|mdp|x+|\.+|\d{1,5}", re.IGNORECASE)
 
@@ -126,14 +126,14 @@ def _library_form(module: str, plugin: str, name: str, beginnings: tuple[str, ..
 
 def _of_form(text: str, form: _Form, beginning: str) -> Iterator[Span]:
     at = text.find(beginning)
-    for _ in range(_TRIES):
-        if at < 0:
-            return
+    failed = 0
+    while at >= 0 and failed < _TRIES:
         start = at - form.lead
         match = None
         if start >= 0 and not (form.whole and start and _WORD_BEFORE.match(text[start - 1])):
             match = next((match for pattern in form.patterns if (match := pattern.match(text, start, start + _WINDOW))), None)
         if match is None:
+            failed += 1
             at = text.find(beginning, at + len(beginning))
             continue
         begin, end = match.span(form.group)
@@ -159,7 +159,7 @@ def _is_password(password: str) -> bool:
 
 def _private_keys(text: str) -> Iterator[Span]:
     end = 0
-    for _, match in zip(range(_TRIES), _PRIVATE_KEY.finditer(text), strict=False):
+    for match in _PRIVATE_KEY.finditer(text):
         if match.start() < end:
             continue
         body = _PRIVATE_KEY_BODY.match(text, match.end(), match.end() + _KEY_WINDOW)
