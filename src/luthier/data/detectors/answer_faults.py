@@ -51,8 +51,9 @@ _SENTENCES = 40
 _MIN_WORDS = 8
 _MIN_ANSWERS = 20
 _MOST = 0.8
-_LIST_LINE = re.compile(r"\s*(?:[-*•–|>#]|\d{1,3}[.)]|https?://)")
-_ENDS_OPEN = re.compile(r"[\w,(\-–—]\Z")
+_LIST_LINE = re.compile(r"\s*(?:[-*•–|>#]|\d{1,3}[.)])")
+_ENDS_OPEN = re.compile(r"[\w,(–—-]")
+_LONGEST_WORD = 200
 
 
 class AnswerFaults:
@@ -107,7 +108,9 @@ class AnswerFaults:
             return
         if len(text) < _SENTENCES or text.count(" ") < _MIN_WORDS - 1 or "```" in text:
             return
-        if not _ENDS_OPEN.search(text[-1]) or text[-1].isdigit() or _LIST_LINE.match(text[text.rfind("\n") + 1 :]):
+        last_word = text[-_LONGEST_WORD:].rsplit(None, 1)[-1]
+        is_open = _ENDS_OPEN.match(text[-1]) and not any(mark.isdigit() or mark in "/@" for mark in last_word)
+        if not is_open or _LIST_LINE.match(text, text.rfind("\n") + 1):
             self._finished += 1
         else:
             self._unfinished.add(line, _end(text))

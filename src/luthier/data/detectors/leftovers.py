@@ -50,7 +50,7 @@ _SPEAKER = re.compile(
     re.MULTILINE,
 )
 _TEMPLATE = re.compile(
-    r"\{\{ ?-?[ ]{0,4}[A-Za-z_][\w.]{0,60} {0,4}(?:\|[^{}\n]{0,60})?-?\}\}"
+    r"(?<![\w}\\$])\{\{ ?-?[ ]{0,4}[A-Za-z_][\w.]{0,60} {0,4}(?:\|[^{}\n]{0,60})?-?\}\}"
     r"|(?<![\w{$\\])\{(?:input|question|context|instruction|prompt|user_input|query|answer|response|history|chat_history)\}(?!\})"
     r"|\[INSERT [A-Z][^\]\n]{0,60}\]|<INSERT [A-Z][^>\n]{0,60}>"
 )
@@ -64,11 +64,12 @@ _HTML = re.compile(
     r"|</?(?:br|p|div|span|a|b|i|u|em|strong|font|li|ul|ol|table|tbody|td|th|tr|h[1-6]|img|blockquote)(?:\s[^<>\n]{0,200})?/?>"
 )
 _MOJIBAKE = re.compile(rf"Ã[\u0080-\u00bf{_CP1252}]|Â[\u00a0-\u00bf]|Å[“”’\u0092\u0093]|â€[{_CP1252}\u0080-\u009f]|ï»¿|ðŸ[{_CP1252}\u0080-\u00bf]|ï¿½|\ufffd")
-_ESCAPE = re.compile(r"(?<![\\\w:])\\n(?=\\n|[\sA-Z0-9*#•-]|\Z)|(?<=[.!?:,;)])\\n|\\u00[0-9a-fA-F]{2}|\\u20[0-9a-fA-F]{2}")
+_ESCAPE = re.compile(r"(?<![:\\])\\n(?=\\n|[^a-z\"'`)\]]|\Z)|(?<!\\)\\u(?:00|20)[0-9a-fA-F]{2}")
+_OTHER_BACKSLASH = re.compile(r"\\[^ntru\"'/]")
 
 _KINDS = (
     _Kind(
-        *("special_token", ("<|", "[INST]", "[/INST]", "<<", "_of_turn>", "<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>", "<｜", "[PAD]")),
+        *("special_token", ("<|", "INST]", "SYS>", "_of_turn>", "s>", "<pad>", "<unk>", "<｜", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "TOOL")),
         *(_SPECIAL, "special tokens of a chat format in their texts"),
         "The server renders messages in the model's own format, so these become plain text that the model learns to print.",
         *("Take them out; a row's roles say who speaks.", _ALL, True, True, True),
@@ -181,5 +182,5 @@ def _is_of_tools(seen: SeenText) -> bool:
 
 
 def _is_meant(text: str) -> bool:
-    r"""Whether a text holds ``\n`` for good: one with real line ends, JSON, or a path or formula with other backslashes."""
-    return "\n" in text.strip() or text.lstrip().startswith(("{", "[")) or re.search(r"\\[A-Zabce-mo-su-z]", text.replace("\\u", "")) is not None
+    r"""Whether a text holds ``\n`` for good: one with real line ends, JSON, or a path, pattern or formula with other backslashes."""
+    return "\n" in text.strip() or text.lstrip().startswith(("{", "[")) or _OTHER_BACKSLASH.search(text) is not None
