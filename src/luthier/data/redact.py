@@ -89,6 +89,13 @@ class Redactor:
 
     def redact(self, text: str) -> str | None:
         """The text with placeholders, or None when it has nothing private."""
+        redacted = None
+        # What is replaced may have hidden a part of its neighbour, so the result is looked at again.
+        while (new := self._once(text if redacted is None else redacted)) is not None:
+            redacted = new
+        return redacted
+
+    def _once(self, text: str) -> str | None:
         found = [span for finder in self._finders for span in finder(text) if span.kind in self._kinds]
         if not found:
             return None

@@ -23,11 +23,11 @@ _REFUSED = (
     r"|I['’]m (?:unable|not able) to|je ne (?:peux|puis|pourrai|saurais) (?:malheureusement )?pas|je ne suis (?:malheureusement )?pas (?:en mesure|capable|autorisée?)"
 )
 _ACTS = (
-    r"assist\b|help (?:you )?with (?:that|this|your|the)\b|comply|fulfil|provide|generate|create|discuss|engage|do that|answer (?:that|this|your)|process"
+    r"assist\b|help (?:you )?with (?:that|this|your|the)\b|comply|fulfil|provide|generate|create|discuss|engage|do that[.,!]|answer (?:that|this|your)|process"
     r"|(?:vous |t['’])aider (?:avec|sur|dans|à ce)\b|répondre à (?:cette|votre|ta)\b|fournir|donner suite|accéder à|traiter|générer|satisfaire"
 )
 _ACTS_AFTER_SORRY = (
-    r"help\b|answer|offer|produce|share|access|browse|support|continue|do this|(?:vous |t['’])?aider|répondre|faire cela|créer"
+    r"help(?: you)?(?: with\b|[.,!]|\Z)|answer|offer|produce|share|access|browse|support|continue|do this|(?:vous |t['’])?aider|répondre|faire cela|créer"
     r"|de (?:vous |t['’])?(?:aider|répondre|fournir|faire|générer|traiter|donner)"
 )
 _REFUSAL = re.compile(
