@@ -6,10 +6,13 @@ directory as ``crash-...``, ``timeout-...`` or ``oom-...``: mend it, and add it 
 is. What it does not: run with the other tests; ``tests/unit/data/test_fuzz_corpus.py`` replays the corpus without atheris.
 """
 
+import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
-import atheris
+# By name, because it is installed by `make fuzz` only.
+atheris: Any = importlib.import_module("atheris")
 
 with atheris.instrument_imports(include=["luthier"]):
     from tests.fuzz.data_file_oracle import judge

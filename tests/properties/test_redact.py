@@ -17,8 +17,14 @@ PRIVATE = st.sampled_from(
     ]
 )
 PLAIN = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
-TEXT = st.lists(PLAIN | PRIVATE | st.sampled_from([" ", "\n", '"', "\\", "é", "[EMAIL_3]", "{", "(", ":", ".", "-"]), max_size=6).map("".join)
-VALUE = st.recursive(TEXT | st.none() | st.booleans() | st.integers(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=8)
+TEXT = st.lists(PLAIN | PRIVATE | st.sampled_from([" ", "\n", '"', "\\", "é", "[EMAIL_3]", "{", "(", ":", ".", "-"]), max_size=6).map(
+    "".join
+)
+VALUE = st.recursive(
+    TEXT | st.none() | st.booleans() | st.integers(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
 
 
 def _shape(value: Any) -> Any:

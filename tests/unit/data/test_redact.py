@@ -28,7 +28,11 @@ def _row(question: str, answer: str = "ok") -> str:
 
 
 def test_equal_values_get_equal_placeholders_in_the_whole_file(tmp_path: Path) -> None:
-    rows = _row("mail ann@mail.org and Bob@mail.org", "ANN@mail.org") + _row("nothing") + _row("bob@mail.org, call 415-286-4371", "(415) 286-4371")
+    rows = (
+        _row("mail ann@mail.org and Bob@mail.org", "ANN@mail.org")
+        + _row("nothing")
+        + _row("bob@mail.org, call 415-286-4371", "(415) 286-4371")
+    )
     output, done = _redact(tmp_path, rows)
     lines = [json.loads(line) for line in output.splitlines()]
     assert lines[0] == {"prompt": "mail [EMAIL_1] and [EMAIL_2]", "completion": "[EMAIL_1]"}

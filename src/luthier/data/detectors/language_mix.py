@@ -30,8 +30,26 @@ _NO_WORDS = re.compile(r"https?://\S+|[^\W\d_]*\d\w*|[\W\d_]+")
 # Languages that short texts do not tell apart count as one.
 _ALIKE = {"nb": "no", "nn": "no", "da": "no", "hr": "sr", "bs": "sr", "ms": "id", "gl": "pt", "pcm": "en"}
 _NAMES = {
-    **{"en": "English", "fr": "French", "de": "German", "es": "Spanish", "it": "Italian", "pt": "Portuguese", "nl": "Dutch", "ru": "Russian"},
-    **{"zh": "Chinese", "ja": "Japanese", "ko": "Korean", "ar": "Arabic", "tr": "Turkish", "pl": "Polish", "sv": "Swedish", "vi": "Vietnamese"},
+    **{
+        "en": "English",
+        "fr": "French",
+        "de": "German",
+        "es": "Spanish",
+        "it": "Italian",
+        "pt": "Portuguese",
+        "nl": "Dutch",
+        "ru": "Russian",
+    },
+    **{
+        "zh": "Chinese",
+        "ja": "Japanese",
+        "ko": "Korean",
+        "ar": "Arabic",
+        "tr": "Turkish",
+        "pl": "Polish",
+        "sv": "Swedish",
+        "vi": "Vietnamese",
+    },
     **{"no": "Norwegian or Danish", "sr": "Serbo-Croatian", "id": "Indonesian or Malay", "hi": "Hindi", "uk": "Ukrainian", "cs": "Czech"},
 }
 

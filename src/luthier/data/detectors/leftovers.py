@@ -63,7 +63,9 @@ _HTML = re.compile(
     r"&(?:nbsp|amp|lt|gt|quot|apos|eacute|egrave|agrave|ccedil|rsquo|lsquo|hellip|#\d{2,5}|#x[0-9a-fA-F]{2,5});"
     r"|</?(?:br|p|div|span|a|b|i|u|em|strong|font|li|ul|ol|table|tbody|td|th|tr|h[1-6]|img|blockquote)(?:\s[^<>\n]{0,200})?/?>"
 )
-_MOJIBAKE = re.compile(rf"Ã[\u0080-\u00bf{_CP1252}]|Â[\u00a0-\u00bf]|Å[“”’\u0092\u0093]|â€[{_CP1252}\u0080-\u009f]|ï»¿|ðŸ[{_CP1252}\u0080-\u00bf]|ï¿½|\ufffd")
+_MOJIBAKE = re.compile(
+    rf"Ã[\u0080-\u00bf{_CP1252}]|Â[\u00a0-\u00bf]|Å[“”’\u0092\u0093]|â€[{_CP1252}\u0080-\u009f]|ï»¿|ðŸ[{_CP1252}\u0080-\u00bf]|ï¿½|\ufffd"
+)
 _ESCAPE = re.compile(r"(?<![:\\])\\n(?=\\n|[^a-z\"'`)\]]|\Z)|(?<!\\)\\u(?:00|20)[0-9a-fA-F]{2}")
 _OTHER_BACKSLASH = re.compile(r"\\[^ntru\"'/]")
 
@@ -80,17 +82,32 @@ _KINDS = (
         *("Split such texts into messages with roles: luthier data import does so for Alpaca rows.", _SPOKEN, False, False, True),
     ),
     _Kind(
-        *("role_prefix", ("Assistant", "AI", "Bot", "GPT", "User", "Human", "Utilisateur"), _SPEAKER, 'a speaker\'s name before a text, such as "Assistant:",'),
+        *(
+            "role_prefix",
+            ("Assistant", "AI", "Bot", "GPT", "User", "Human", "Utilisateur"),
+            _SPEAKER,
+            'a speaker\'s name before a text, such as "Assistant:",',
+        ),
         "Names in the texts teach the model to print them, or to go on with the other speaker's part.",
         *("Take the names off, and give each speaker a message of its own.", _SPOKEN, False, False, True),
     ),
     _Kind(
-        *("unfilled_template", ("{", "[INSERT ", "<INSERT "), _TEMPLATE, 'variables of a template that were not filled, such as "{{name}}",'),
+        *(
+            "unfilled_template",
+            ("{", "[INSERT ", "<INSERT "),
+            _TEMPLATE,
+            'variables of a template that were not filled, such as "{{name}}",',
+        ),
         "The model learns to print the variable's name where a value should stand.",
         *("Fill them, or remove the rows.", _ALL - {"tool"}, False, False, True),
     ),
     _Kind(
-        *("assistant_boilerplate", ("language model", " AI", "utoff", "ut-off", "OpenAI", "modèle d", "'IA", "’IA", " IA", "virtuel", "artificielle"), _BOILERPLATE, 'phrases of another assistant, such as "As an AI language model",'),
+        *(
+            "assistant_boilerplate",
+            ("language model", " AI", "utoff", "ut-off", "OpenAI", "modèle d", "'IA", "’IA", " IA", "virtuel", "artificielle"),
+            _BOILERPLATE,
+            'phrases of another assistant, such as "As an AI language model",',
+        ),
         "They come from another model's answers, and the tuned model will say them too.",
         *("Rewrite these answers, or remove the rows.", _ANSWERS, True, False, False),
     ),

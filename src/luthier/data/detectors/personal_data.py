@@ -26,8 +26,12 @@ from luthier.data.detectors.private_span import Finder, PrivateKind, Span
 # Found by its @, then by what stands before and after, each within a limit: hostile texts cost no more than others.
 _LOCAL = re.compile(r"[\w.+-]{1,64}\Z")
 _DOMAIN = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.){1,8}([a-zA-Z]{2,24})(?![\w@-])")
-_NOBODYS_DOMAIN = re.compile(r"(?:^|\.)(?:example(?:\.(?:com|org|net|edu))?|test|invalid|localhost|local|domain\.com|email\.com|yourdomain\.com)$")
-_NOBODYS_NAME = re.compile(r"(?:git|no-?reply|do-?not-?reply|user|username|someone|you|your[._-]?(?:name|email)|name|email|example)", re.IGNORECASE)
+_NOBODYS_DOMAIN = re.compile(
+    r"(?:^|\.)(?:example(?:\.(?:com|org|net|edu))?|test|invalid|localhost|local|domain\.com|email\.com|yourdomain\.com)$"
+)
+_NOBODYS_NAME = re.compile(
+    r"(?:git|no-?reply|do-?not-?reply|user|username|someone|you|your[._-]?(?:name|email)|name|email|example)", re.IGNORECASE
+)
 _FILE_ENDINGS = frozenset({"png", "jpg", "jpeg", "gif", "svg", "webp", "css", "js", "ts", "py", "json", "html", "md", "txt", "pdf"})
 _TWO_DIGITS = re.compile(r"\d[^A-Za-z\n]?\d")
 """Where no two digits stand together, no number that is looked for here is."""
@@ -50,8 +54,12 @@ _NATIONAL = (
     (re.compile(r"0[1-9](?:([ .\u00a0\u202f-])\d{2})(?:\1\d{2}){3}"), ("FR",)),
     (re.compile(r"0(?:20 \d{4} \d{4}|1\d{3} \d{6}|1\d{2} \d{3} \d{4}|7\d{3} \d{6}|7\d{3} \d{3} \d{3})"), ("GB",)),
 )
-_TELEPHONE_BEFORE = re.compile(r"(?:phone|tel|mobile|cell|fax|call|dial|whatsapp|téléphone|portable|appel)\W{0,12}(?:\w+\W{1,3}){0,2}\Z", re.IGNORECASE)
-_NO_TELEPHONE = re.compile(r"\+?1?\d{3}[ )./-]{0,2}555[ ./-]?01\d{2}|\(?\d{3}\) 555[ -]01\d{2}|(?:19|20)\d{2}([./-])\d{2}\1\d{2}|\d{2}([./-])\d{2}\2(?:19|20)\d{2}")
+_TELEPHONE_BEFORE = re.compile(
+    r"(?:phone|tel|mobile|cell|fax|call|dial|whatsapp|téléphone|portable|appel)\W{0,12}(?:\w+\W{1,3}){0,2}\Z", re.IGNORECASE
+)
+_NO_TELEPHONE = re.compile(
+    r"\+?1?\d{3}[ )./-]{0,2}555[ ./-]?01\d{2}|\(?\d{3}\) 555[ -]01\d{2}|(?:19|20)\d{2}([./-])\d{2}\1\d{2}|\d{2}([./-])\d{2}\2(?:19|20)\d{2}"
+)
 """Numbers that are kept free for fiction, and dates."""
 _BEFORE = 40
 

@@ -21,8 +21,12 @@ _TRIES = 10_000
 _REST = re.compile(r"[\w=/+-]*")
 _REST_WITH_PARTS = re.compile(r"[\w=/+-]*(?:\.[\w=/+-]+)*")
 _WORD_BEFORE = re.compile(r"[A-Za-z0-9_-]")
-_MADE_UP = re.compile(r"example|placeholder|redacted|dummy|sample|changeme|your|\.\.\.|x{6}|\*{3}|0123456789|123456789|abcdefgh", re.IGNORECASE)
-_NO_PASSWORD = re.compile(r"[<{\[(%$*].*|p(?:ass(?:word|wd|phrase)?|wd|w)|secret|token|user(?:name)?|mot_?de_?passe|mdp|x+|\.+|\d{1,5}", re.IGNORECASE)
+_MADE_UP = re.compile(
+    r"example|placeholder|redacted|dummy|sample|changeme|your|\.\.\.|x{6}|\*{3}|0123456789|123456789|abcdefgh", re.IGNORECASE
+)
+_NO_PASSWORD = re.compile(
+    r"[<{\[(%$*].*|p(?:ass(?:word|wd|phrase)?|wd|w)|secret|token|user(?:name)?|mot_?de_?passe|mdp|x+|\.+|\d{1,5}", re.IGNORECASE
+)
 
 
 class _Form(NamedTuple):

@@ -42,8 +42,18 @@ def test_the_shipped_examples_have_nothing_but_their_languages(path: Path) -> No
 
 
 def test_a_private_value_is_never_shown_whole_or_in_part_that_tells_it() -> None:
-    values = [SECRET, "ann.lee@mail.org", "+33 6 12 34 56 78", "4539 1488 0343 6467", "DE89370400440532013000", "81.2.69.142", "536-90-4399"]
-    findings = _found([asked(f"Remember {value} for me, it is <b>mine</b>.", f"I'm sorry, but I can't help with {value}.", 7) for value in values])
+    values = [
+        SECRET,
+        "ann.lee@mail.org",
+        "+33 6 12 34 56 78",
+        "4539 1488 0343 6467",
+        "DE89370400440532013000",
+        "81.2.69.142",
+        "536-90-4399",
+    ]
+    findings = _found(
+        [asked(f"Remember {value} for me, it is <b>mine</b>.", f"I'm sorry, but I can't help with {value}.", 7) for value in values]
+    )
     assert {"secret", "email_address", "phone_number", "payment_card", "iban", "ip_address", "national_id"} <= {f.code for f in findings}
     for finding in findings:
         assert len(finding.examples) <= MAX_EXAMPLES
@@ -57,7 +67,9 @@ def test_a_private_value_is_never_shown_whole_or_in_part_that_tells_it() -> None
 
 
 def test_a_row_with_two_of_a_kind_counts_once() -> None:
-    findings = {finding.code: finding for finding in _found([asked("ann@mail.org and bob@mail.org", "ok", 3), asked("eve@mail.org", "ok", 5)])}
+    findings = {
+        finding.code: finding for finding in _found([asked("ann@mail.org and bob@mail.org", "ok", 3), asked("eve@mail.org", "ok", 5)])
+    }
     assert (findings["email_address"].count, findings["email_address"].lines) == (2, (3, 5))
 
 

@@ -47,11 +47,17 @@ def test_a_file_of_two_languages_has_no_exceptions() -> None:
     rows = [asked(text, text, line) for line, text in enumerate((ENGLISH + FRENCH) * 3, start=1)]
     findings = found(_detector(), rows)
     assert set(findings) == {"language_mix"}
-    assert "French 50.0%, English 50.0%" in findings["language_mix"].finding or "English 50.0%, French 50.0%" in findings["language_mix"].finding
+    assert (
+        "French 50.0%, English 50.0%" in findings["language_mix"].finding
+        or "English 50.0%, French 50.0%" in findings["language_mix"].finding
+    )
 
 
 def test_labels_and_code_have_no_language() -> None:
-    rows = [asked(ENGLISH[n % 6], ("positive", '{"name": "les enfants jouent dans le jardin"}', "card_arrival")[n % 3], n + 1) for n in range(30)]
+    rows = [
+        asked(ENGLISH[n % 6], ("positive", '{"name": "les enfants jouent dans le jardin"}', "card_arrival")[n % 3], n + 1)
+        for n in range(30)
+    ]
     findings = found(_detector(), rows)
     assert set(findings) == {"language_mix"}
     assert findings["language_mix"].finding.endswith("Answers are too short to tell their language.")

@@ -23,7 +23,14 @@ LEFT = {
     ],
     "prompt_marker": ["### Response:\nHi", "Hi\n### Instruction: go on", "## Human: hi", "### Réponse : bien"],
     "role_prefix": ["Assistant: Hi", "AI: Hi", "Hi\nUser: and you?", "Human: hi\nAssistant: hi", "Q?\nAssistant:"],
-    "unfilled_template": ["Dear {{name}},", "Dear {{ user.name }},", "{question}", "Answer: {context} please", "[INSERT NAME HERE]", "{{x|upper}}"],
+    "unfilled_template": [
+        "Dear {{name}},",
+        "Dear {{ user.name }},",
+        "{question}",
+        "Answer: {context} please",
+        "[INSERT NAME HERE]",
+        "{{x|upper}}",
+    ],
     "assistant_boilerplate": [
         "As an AI language model, I think so.",
         "as a large language model",
