@@ -78,7 +78,7 @@ class Redactor:
         """
         self._kinds = frozenset(_kind(name) for name in kinds)
         if not self._kinds:
-            raise InvalidRequest(f"Nothing is asked for. What can be redacted: {', '.join(KINDS)}.")
+            raise InvalidRequest(f"Nothing is asked for. These can be redacted: {', '.join(KINDS)}.")
         self._finders = _finders(self._kinds)
         self._key = secrets.token_bytes(16)
         self._numbers: dict[bytes, int] = {}
@@ -184,7 +184,7 @@ def _kind(name: str) -> PrivateKind:
     try:
         return PrivateKind(name)
     except ValueError:
-        raise InvalidRequest(f"{name!r} is nothing that can be redacted. What can: {', '.join(KINDS)}.") from None
+        raise InvalidRequest(f"{name!r} is no kind. These can be redacted: {', '.join(KINDS)}.") from None
 
 
 def _finders(kinds: frozenset[PrivateKind]) -> list[Finder]:

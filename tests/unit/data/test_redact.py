@@ -110,7 +110,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kinds", [["names"], [], ["emails", "email"]])
 def test_kinds_that_are_none_are_refused(kinds: list[str]) -> None:
-    with pytest.raises(InvalidRequest, match="can be redacted|What can"):
+    with pytest.raises(InvalidRequest, match=r"can be redacted"):
         Redactor(kinds)
 
 

@@ -4,7 +4,7 @@ from luthier.data.detectors.answer_faults import AnswerFaults
 from luthier.data.detectors.language_mix import LanguageMix, identifier
 from luthier.data.detectors.leftovers import Leftovers
 from luthier.data.detectors.personal_data import find_personal, phone_finder
-from luthier.data.detectors.private_span import PrivateKind
+from luthier.data.detectors.private_span import Finder, PrivateKind
 from luthier.data.detectors.private_values import CODES, PrivateValues
 from luthier.data.detectors.secret_patterns import secret_finder
 from luthier.data.detectors.seen_row import Detector
@@ -15,7 +15,7 @@ _MISSING = "The library {} is missing. Install it with: pip install 'luthier[dat
 def all_detectors() -> tuple[list[Detector], dict[str, str]]:
     """New detectors for one file, and the codes that are not looked for, with the reason (a library is missing)."""
     skipped: dict[str, str] = {}
-    finders = [find_personal]
+    finders: list[Finder] = [find_personal]
     kinds = [kind for kind in PrivateKind if kind not in (PrivateKind.SECRET, PrivateKind.PHONE)]
     for kind, finder, library in (
         (PrivateKind.SECRET, secret_finder(), "detect-secrets"),

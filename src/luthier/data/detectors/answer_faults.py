@@ -15,23 +15,29 @@ from luthier.data.detectors.seen_row import SeenRow, answers_of
 from luthier.data.detectors.tally import Tally, beginning, have, printable, rows
 
 _REFUSAL_BEGINNINGS = (
-    r"(?:I['’]m|I am) (?:\w+ )?(?:sorry|afraid)\b|sorry\b|my apologies\b|I (?:must |do )?apologi[sz]e\b|as an? (?:\w+ ){0,3}(?:AI|language model|assistant)\b"
+    r"(?:I['’]m|I am) (?:\w+ )?(?:sorry|afraid)\b|sorry\b|my apologies\b|I (?:must |do )?apologi[sz]e\b"
+    r"|as an? (?:\w+ ){0,3}(?:AI|language model|assistant)\b"
     r"|unfortunately\b|(?:je suis |vraiment )?désolée?\b|je (?:suis au )?regrette?\b|je m['’]excuse\b|malheureusement\b|en tant qu"
 )
 _REFUSED = (
     r"I (?:really )?(?:can['’]?t|cannot|can not|won['’]t|will not|am not able to|am unable to|['’]m unable to|['’]m not able to)"
-    r"|I['’]m (?:unable|not able) to|je ne (?:peux|puis|pourrai|saurais) (?:malheureusement )?pas|je ne suis (?:malheureusement )?pas (?:en mesure|capable|autorisée?)"
+    r"|I['’]m (?:unable|not able) to|je ne (?:peux|puis|pourrai|saurais) (?:malheureusement )?pas"
+    r"|je ne suis (?:malheureusement )?pas (?:en mesure|capable|autorisée?)"
 )
 _ACTS = (
-    r"assist\b|help (?:you )?with (?:that|this|your|the)\b|comply|fulfil|provide|generate|create|discuss|engage|do that[.,!]|answer (?:that|this|your)|process"
-    r"|(?:vous |t['’])aider (?:avec|sur|dans|à ce)\b|répondre à (?:cette|votre|ta)\b|fournir|donner suite|accéder à|traiter|générer|satisfaire"
+    r"assist\b|help (?:you )?with (?:that|this|your|the)\b|comply|fulfil|provide|generate|create|discuss"
+    r"|engage|do that[.,!]|answer (?:that|this|your)|process"
+    r"|(?:vous |t['’])aider (?:avec|sur|dans|à ce)\b|répondre à (?:cette|votre|ta)\b|fournir"
+    r"|donner suite|accéder à|traiter|générer|satisfaire"
 )
 _ACTS_AFTER_SORRY = (
-    r"help(?: you)?(?: with\b|[.,!]|\Z)|answer|offer|produce|share|access|browse|support|continue|do this|(?:vous |t['’])?aider|répondre|faire cela|créer"
+    r"help(?: you)?(?: with\b|[.,!]|\Z)|answer|offer|produce|share|access|browse|support|continue|do this"
+    r"|(?:vous |t['’])?aider|répondre|faire cela|créer"
     r"|de (?:vous |t['’])?(?:aider|répondre|fournir|faire|générer|traiter|donner)"
 )
 _REFUSAL = re.compile(
-    rf"\A\W*(?:(?:{_REFUSAL_BEGINNINGS})[^.!?\n]{{0,80}}?[,.!;:]? ?(?:but |mais |however,? |cependant,? )?(?:{_REFUSED}) (?:\w+ )?(?:{_ACTS}|{_ACTS_AFTER_SORRY})"
+    rf"\A\W*(?:(?:{_REFUSAL_BEGINNINGS})[^.!?\n]{{0,80}}?[,.!;:]? ?(?:but |mais |however,? |cependant,? )?"
+    rf"(?:{_REFUSED}) (?:\w+ )?(?:{_ACTS}|{_ACTS_AFTER_SORRY})"
     rf"|(?:{_REFUSED}) (?:{_ACTS}))",
     re.IGNORECASE,
 )
@@ -163,7 +169,8 @@ class AnswerFaults:
         yield self._unfinished.finding(
             "unfinished_answer",
             Weight.WORTH_A_LOOK,
-            finding=f"{have(self._unfinished.count)} an answer that stops within a sentence; {self._finished:,} of {total:,} long ones end properly.",
+            finding=f"{have(self._unfinished.count)} an answer that stops within a sentence; "
+            f"{self._finished:,} of {total:,} long ones end properly.",
             why="The model learns to stop in the middle; often a limit of length cut the answers off.",
             cure="Complete these answers, or remove the rows.",
         )

@@ -80,6 +80,9 @@ def is_spanish_id(text: str) -> bool:
 
 
 def is_american_id(digits: str) -> bool:
-    """Whether 9 digits can be a social security number of the United States. They have no checksum: areas and groups that were never given are left out."""
+    """Whether 9 digits can be a social security number of the United States.
+
+    They have no checksum; areas, groups and numbers that were never given are left out.
+    """
     area, block, serial = digits[:3], digits[3:5], digits[5:]
     return area not in ("000", "666") and area[0] != "9" and block != "00" and serial != "0000" and digits not in _WELL_KNOWN_SSN

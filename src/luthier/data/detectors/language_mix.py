@@ -112,7 +112,8 @@ class LanguageMix:
         return len(self._kept) if self._seen > len(self._kept) else None
 
     def _about_mix(self, known: list[tuple[_Kept, str, str, bool]]) -> Iterator[DoctorFinding]:
-        prompts, answers = (Counter(entry[side] for entry in known if entry[side]) for side in (1, 2))
+        prompts = Counter(prompt for _, prompt, _, _ in known if prompt)
+        answers = Counter(answer for _, _, answer, _ in known if answer)
         if not prompts and not answers:
             return
         tally = Tally()

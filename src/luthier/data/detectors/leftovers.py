@@ -40,7 +40,8 @@ _CODE = ("```", "<code", "<pre")
 _CP1252 = "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
 
 _SPECIAL = re.compile(
-    r"<\|[A-Za-z_][\w ]{0,40}\|>|<｜[^｜<>\n]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>|\[(?:PAD|UNK|CLS|SEP)\]"
+    r"<\|[A-Za-z_][\w ]{0,40}\|>|<｜[^｜<>\n]{1,40}｜>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_turn>"
+    r"|<(?:bos|eos|pad|unk)>|\[(?:PAD|UNK|CLS|SEP)\]"
     r"|\[/?(?:TOOL_CALLS|AVAILABLE_TOOLS|TOOL_RESULTS)\]|\A\s*<s>|</s>\s*\Z"
 )
 _MARKER = re.compile(r"^[ \t]*#{2,4} ?(?:Instruction|Input|Response|Human|Assistant|User|System|Réponse)s?[ \t]*:", re.MULTILINE)
@@ -55,7 +56,8 @@ _TEMPLATE = re.compile(
     r"|\[INSERT [A-Z][^\]\n]{0,60}\]|<INSERT [A-Z][^>\n]{0,60}>"
 )
 _BOILERPLATE = re.compile(
-    r"\b[Aa]s an? (?:large |AI |artificial intelligence ?)*(?:language model|AI model|AI assistant)\b|\b[Aa]s an AI,|\bI(?:'m| am|’m) (?:just |only )?an AI (?:language )?(?:model|assistant)\b"
+    r"\b[Aa]s an? (?:large |AI |artificial intelligence ?)*(?:language model|AI model|AI assistant)\b|\b[Aa]s an AI,"
+    r"|\bI(?:'m| am|’m) (?:just |only )?an AI (?:language )?(?:model|assistant)\b"
     r"|\bmy (?:knowledge|training)(?: data)? (?:cut-?off|cutoff)|\b(?:trained|developed|created) by OpenAI\b"
     r"|\b[Ee]n tant qu(?:e|['’]) ?(?:grand )?(?:modèle de langage|modèle d['’]IA|IA\b|assistant (?:IA|virtuel)|intelligence artificielle)",
 )

@@ -31,7 +31,7 @@ _NAMES = {
     PrivateKind.NATIONAL_ID: ("a national identity number", "national identity numbers"),
 }
 _SERIOUS = frozenset({PrivateKind.SECRET, PrivateKind.CARD, PrivateKind.IBAN, PrivateKind.NATIONAL_ID})
-_WHY_SECRET = "A tuned model can repeat a key word for word to anyone who asks it, and the file itself gives it away."
+_WHY_KEYS = "A tuned model can repeat a key word for word to anyone who asks it, and the file itself gives it away."
 _WHY_PERSONAL = "A tuned model can repeat personal data to anyone who asks it, and the law may forbid to train on it."
 
 
@@ -74,6 +74,6 @@ class PrivateValues:
                 CODES[kind],
                 Weight.SERIOUS if kind in _SERIOUS else Weight.WORTH_A_LOOK,
                 finding=f"{have(tally.count, f'has {_NAMES[kind][0]}', f'have {_NAMES[kind][1]}')}.",
-                why=_WHY_SECRET if secret else _WHY_PERSONAL,
+                why=_WHY_KEYS if secret else _WHY_PERSONAL,
                 cure=f"{cure}, and revoke those that are in use." if secret else f"{cure}, unless they are meant to be learned.",
             )
