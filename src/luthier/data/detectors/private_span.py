@@ -3,6 +3,7 @@
 What it does not: find any (``secret_patterns.py``, ``personal_data.py``). Called by those, ``private_values.py`` and ``data/redact.py``.
 """
 
+from bisect import bisect
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NamedTuple
@@ -40,7 +41,11 @@ Finder = Callable[[str], Iterable[Span]]
 def apart(spans: Iterable[Span]) -> list[Span]:
     """The spans in their order without overlaps: the graver kind is kept, of one kind the longer."""
     kept: list[Span] = []
+    starts: list[int] = []
     for span in sorted(spans, key=lambda span: (_RANK[span.kind], span.start - span.end, span.start)):
-        if all(span.end <= other.start or span.start >= other.end for other in kept):
-            kept.append(span)
-    return sorted(kept, key=lambda span: span.start)
+        place = bisect(starts, span.start)
+        before, after = kept[place - 1 : place], kept[place : place + 1]
+        if all(other.end <= span.start for other in before) and all(span.end <= other.start for other in after):
+            kept.insert(place, span)
+            starts.insert(place, span.start)
+    return kept
