@@ -25,6 +25,13 @@ def rewrite_texts(data: bytes, rewrite: Rewrite) -> bytes:
     return _rewritten(data, rewrite, 0)
 
 
+def texts_in(data: bytes) -> list[str]:
+    """All that ``rewrite_texts`` would give to its function, in that order."""
+    texts: list[str] = []
+    rewrite_texts(data, texts.append)
+    return texts
+
+
 def _rewritten(data: bytes, rewrite: Rewrite, depth: int) -> bytes:
     pieces: list[bytes] = []
     kept = 0

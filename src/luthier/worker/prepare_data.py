@@ -82,9 +82,15 @@ def _split(arguments: argparse.Namespace, max_line_bytes: int) -> int:
     return 0
 
 
+def _lines_so_far(count: int) -> None:
+    """On a terminal, a line that is written over; nothing where notes go to a file."""
+    if sys.stderr.isatty():
+        print(f"\r{count:,} lines\r", end="", file=sys.stderr, flush=True)
+
+
 def _redact(arguments: argparse.Namespace, max_line_bytes: int) -> int:
     kinds = [name.strip() for name in arguments.kinds.split(",") if name.strip()]
-    done = redact(arguments.file, arguments.output, kinds=kinds, max_line_bytes=max_line_bytes)
+    done = redact(arguments.file, arguments.output, kinds=kinds, max_line_bytes=max_line_bytes, on_progress=_lines_so_far)
     if arguments.json:
         counts = {kind: {name: getattr(count, name) for name in KindCount.__slots__} for kind, count in done.kinds.items()}
         report = {"output": str(arguments.output), "num_lines": done.num_lines, "num_changed": done.num_changed, "kinds": counts}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from luthier.data.json_texts import rewrite_texts
+from luthier.data.json_texts import rewrite_texts, texts_in
 
 
 def _shout(text: str) -> str | None:
@@ -60,3 +60,7 @@ def test_deep_nesting_in_strings_ends() -> None:
     data = json.dumps({"a": line}).encode()
     assert b"ann" not in rewrite_texts(data, _shout)
     json.loads(rewrite_texts(data, _shout))
+
+
+def test_all_texts_are_those_that_would_be_rewritten() -> None:
+    assert texts_in(b'{"a": "b\\n", "a": ["{\\"c\\": \\"d\\"}", 12345678, 7]}') == ["a", "b\n", "a", "c", "d", "12345678"]

@@ -73,6 +73,17 @@ def test_arguments_of_tool_calls_stay_json(tmp_path: Path) -> None:
     assert function["name"] == "send"
 
 
+def test_the_first_value_of_a_repeated_key_is_replaced_too(tmp_path: Path) -> None:
+    output, _ = _redact(tmp_path, '{"prompt": "ann@mail.org", "prompt": "a", "completion": "b"}\n')
+    assert output == b'{"prompt": "[EMAIL_1]", "prompt": "a", "completion": "b"}\n'
+
+
+def test_progress_is_told_every_thousand_lines(tmp_path: Path) -> None:
+    told: list[int] = []
+    _redact(tmp_path, _row("a") * 2_500, on_progress=told.append)
+    assert told == [1_000, 2_000]
+
+
 def test_new_numbers_go_on_after_those_that_the_file_has(tmp_path: Path) -> None:
     output, _ = _redact(tmp_path, _row("ann@mail.org") + _row("[EMAIL_7] and [EMAIL_x]"))
     assert json.loads(output.splitlines()[0])["prompt"] == "[EMAIL_8]"
