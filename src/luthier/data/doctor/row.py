@@ -65,16 +65,19 @@ def row_of(row: Mapping[str, Any], row_format: RowFormat, line: int) -> DoctorRo
 
 def _talk(messages: Sequence[Mapping[str, Any]], line: int, *, answered: bool) -> DoctorRow:
     texts: list[RowText] = []
-    starts: list[int] = []
-    last = -1
+    start, last = 0, -1
     for index, message in enumerate(messages):
-        starts.append(len(texts))
-        _add(texts, message, f"messages[{index}]", trained=answered)
-        if answered and message["role"] == "assistant" and message.get("weight") != 0:
-            last = index
+        role, content = _ROLES[message["role"]], message.get("content")
+        trained = answered and role == "assistant" and message.get("weight") != 0
+        if trained:
+            start, last = len(texts), index
+        if type(content) is str and len(message) == 2:  # most messages of most files
+            texts.append(RowText(path=f"messages[{index}].content", role=role, text=content, trained=trained))
+        else:
+            _add(texts, message, f"messages[{index}]", trained=trained)
     if last < 0:
         return DoctorRow(line=line, texts=tuple(texts), prompt=_joined(texts), answer="")
-    return DoctorRow(line=line, texts=tuple(texts), prompt=_joined(texts[: starts[last]]), answer=_said(messages[last]))
+    return DoctorRow(line=line, texts=tuple(texts), prompt=_joined(texts[:start]), answer=_said(messages[last]))
 
 
 def _preference(row: Mapping[str, Any], line: int) -> DoctorRow:
@@ -91,9 +94,7 @@ def _preference(row: Mapping[str, Any], line: int) -> DoctorRow:
 
 
 def _add(texts: list[RowText], message: Mapping[str, Any], path: str, *, trained: bool) -> None:
-    role = _ROLES[message["role"]]
-    trained = trained and role == "assistant" and message.get("weight") != 0
-    content = message.get("content")
+    role, content = _ROLES[message["role"]], message.get("content")
     if isinstance(content, str):
         texts.append(RowText(path=f"{path}.content", role=role, text=content, trained=trained))
     elif isinstance(content, list):
