@@ -1,7 +1,7 @@
 """Starts the workshop as a process, for the commands that work on local files without a server.
 
 What it does: hands the arguments on and ends with the process's exit code. What it does not: know what a command does. Called by
-``data_import.py``, ``data_export.py``, ``data_fix.py`` and ``data_split.py``.
+``data_import.py``, ``data_export.py``, ``data_fix.py``, ``data_redact.py`` and ``data_split.py``.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Makes an ordinary training file of rows from elsewhere.
 
-What it does: reads a source, settles its columns from its first rows, maps and checks every row, and writes chat rows; a row
-that cannot be mapped is named with its place. What it does not: print, or change what a text says. Called by
+What it does: reads a source, settles its columns from the first rows that have some, maps and checks every row, and writes chat
+rows; a row that cannot be mapped is named with its place. What it does not: print, or change what a text says. Called by
 ``worker/prepare_data.py``.
 """
 
@@ -15,7 +15,7 @@ import orjson
 
 from luthier.core.errors import LuthierError
 from luthier.core.examples import LineError, RowFormat, SourceLine
-from luthier.data.columns import CannotMap, ColumnMap, chat_row, guess
+from luthier.data.columns import CannotMap, chat_row, guess
 from luthier.data.new_file import new_file
 from luthier.data.source_files import Fetch, rows_of
 from luthier.data.sources import SourceRow
@@ -91,16 +91,17 @@ def import_rows(
 
 
 def _mapped(rows: Iterator[SourceRow], said: Mapping[str, str], total: Imported, lead: str, note: Callable[[str], None]) -> Iterator[bytes]:
-    head = list(islice(rows, _LOOKED_AT))
+    head: list[SourceRow] = []
+    for row in rows:
+        if row.value:
+            head = [row, *islice(rows, _LOOKED_AT - 1)]
+            break
+        total.refuse(_at(lead, row), row.fault or "it has no columns.")
+    if not head:
+        return
     columns = dict.fromkeys(column for row in head for column in row.value or ())
-    if not columns:
-        for row in head:
-            total.refuse(_at(lead, row), row.fault or "it has no columns.")
-        head = []
-        mapping = ColumnMap({})
-    else:
-        mapping = guess(columns, said)
-        note(f"{lead}columns: {mapping.describe(columns)}")
+    mapping = guess(columns, said)
+    note(f"{lead}columns: {mapping.describe(columns)}")
     for found in chain(head, rows):
         row = _at(lead, found)
         if row.value is None:

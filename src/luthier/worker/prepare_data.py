@@ -1,10 +1,11 @@
-"""Prepares training files: ``python -m luthier.worker.prepare_data import|export|fix|split ...``, started by the command line.
+"""Prepares training files: ``python -m luthier.worker.prepare_data import|export|fix|split|redact ...``, started by the command line.
 
 What it does: takes the commands' arguments, calls the library functions of ``data``, prints figures to standard output and notes
 to standard error, and ends with the command line's exit codes. What it does not: need a server, or load torch.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,12 @@ from luthier.core.errors import InvalidRequest, LuthierError, Unavailable
 from luthier.core.settings import from_environment
 from luthier.data.export_rows import FORMS, export_rows
 from luthier.data.import_rows import BadRows, import_rows
-from luthier.data.repair import Lines, repair
+from luthier.data.redact import KINDS, CannotRedact, KindCount, redact
+from luthier.data.repair import SHOWN_LINES, Lines, repair
 from luthier.data.split import split
 
 # Those of ``cli/exit_codes.py``, which stands a floor above.
-_EXIT_CODES: tuple[tuple[type[LuthierError], int], ...] = ((BadRows, 5), (InvalidRequest, 2), (Unavailable, 6))
+_EXIT_CODES: tuple[tuple[type[LuthierError], int], ...] = ((BadRows, 5), (CannotRedact, 5), (InvalidRequest, 2), (Unavailable, 6))
 
 
 def _note(text: str) -> None:
@@ -80,6 +82,28 @@ def _split(arguments: argparse.Namespace, max_line_bytes: int) -> int:
     return 0
 
 
+def _lines_so_far(count: int) -> None:
+    """On a terminal, a line that is written over; nothing where notes go to a file."""
+    if sys.stderr.isatty():
+        print(f"\r{count:,} lines\r", end="", file=sys.stderr, flush=True)
+
+
+def _redact(arguments: argparse.Namespace, max_line_bytes: int) -> int:
+    kinds = [name.strip() for name in arguments.kinds.split(",") if name.strip()]
+    done = redact(arguments.file, arguments.output, kinds=kinds, max_line_bytes=max_line_bytes, on_progress=_lines_so_far)
+    if arguments.json:
+        counts = {kind: {name: getattr(count, name) for name in KindCount.__slots__} for kind, count in done.kinds.items()}
+        report = {"output": str(arguments.output), "num_lines": done.num_lines, "num_changed": done.num_changed, "kinds": counts}
+        print(json.dumps(report))
+        return 0
+    for kind, count in done.kinds.items():
+        if count.num_values:
+            where = _where(Lines(count.num_lines, count.lines[:SHOWN_LINES]))
+            print(f"{kind}: {count.num_values:,} replaced, {count.num_different:,} different, in {where}")
+    print(f"{arguments.output}: {done.num_changed:,} of {done.num_lines:,} lines changed")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
@@ -109,6 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--valid", type=float, required=True)
     command.add_argument("--seed", type=int, required=True)
     command.add_argument("--out-dir", type=Path)
+    command = add("redact", _redact)
+    command.add_argument("file", type=Path)
+    command.add_argument("--output", type=Path, required=True)
+    command.add_argument("--kinds", default=",".join(KINDS))
+    command.add_argument("--json", action="store_true")
     return parser
 
 

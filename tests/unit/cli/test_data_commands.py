@@ -1,5 +1,6 @@
 """``luthier data``: the guide's walk, exit codes and streams, through real processes."""
 
+import json
 import os
 import re
 import shlex
@@ -41,7 +42,7 @@ def test_the_walk_of_the_guide_runs_and_prints_what_the_guide_shows(walk) -> Non
     folder, done = walk
     outputs = [result.stderr + result.stdout for result in done]
     shown = [block for kind, block in BLOCKS if kind == "text"]
-    assert len(shown) == 3
+    assert len(shown) == 4
     for block in shown:
         assert any(block in output for output in outputs), block
     assert (folder / "fixed.diff").read_text(encoding="utf-8").startswith("--- broken.jsonl\n+++ fixed.jsonl\n")
@@ -75,6 +76,24 @@ def test_lines_that_nothing_cures_end_with_5(tmp_path: Path) -> None:
     assert (tmp_path / "b.jsonl").exists()
 
 
+def test_redaction_tells_its_figures_as_json_and_shows_no_value(walk) -> None:
+    folder, done = walk
+    (report,) = (json.loads(result.stdout) for result in done if result.stdout.startswith("{"))
+    assert report["num_changed"] == 3
+    emails = {"num_values": 5, "num_different": 2, "num_lines": 3, "lines": [1, 2, 5]}
+    assert report["kinds"] == {"emails": emails, "phones": {"num_values": 2, "num_different": 1, "num_lines": 2, "lines": [1, 2]}}
+    assert "mail.org" not in (folder / "letters.redacted.jsonl").read_text(encoding="utf-8").replace("@db.mail.org", "")
+
+
+def test_a_line_that_cannot_be_read_is_not_redacted(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "ann@mail.org', encoding="utf-8")
+    result = _run(tmp_path, "data", "redact", "a.jsonl", "-o", "b.jsonl")
+    assert result.returncode == 5
+    assert result.stderr.startswith("luthier: Line 1 is not valid JSON")
+    assert "mail.org" not in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
 def test_a_files_words_reach_the_terminal_as_text(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("question,answer,\x1b[31mred\nq,a,\n", encoding="utf-8")
     result = _run(tmp_path, "data", "import", "a.csv", "-o", "b.jsonl")
@@ -89,6 +108,7 @@ def test_a_files_words_reach_the_terminal_as_text(tmp_path: Path) -> None:
         ("import", "a.csv", "-o", "b.jsonl", "--map", "wrong=question"),
         ("split", "a.csv", "--valid", "1"),
         ("export", "a.csv", "--to", "xml", "-o", "b"),
+        ("redact", "a.csv", "-o", "b", "--kinds", "names"),
     ],
 )
 def test_a_command_that_is_written_wrongly_ends_with_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:

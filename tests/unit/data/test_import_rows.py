@@ -68,6 +68,14 @@ def test_a_table_with_semicolons_and_one_in_another_encoding(imports):
         imports.run(imports.file("d.csv", "text,text\na,b\n"))
 
 
+def test_columns_are_those_of_the_first_row_that_has_some_however_late_it_comes(imports):
+    source = imports.file("a.jsonl", "{\n" * 120 + '{"question": "q", "answer": "a"}\n')
+    done = imports.run(source, skip_bad=True)
+    assert (done.num_rows, done.num_bad) == (1, 120)
+    assert imports.talks() == [_pair("q", "a")]
+    assert imports.notes[0] == "columns: question -> prompt, answer -> completion"
+
+
 def test_the_users_mapping_wins_over_the_guess(imports):
     source = imports.file("a.tsv", "question\tanswer\tgold\nq\tbad\tgood\n")
     imports.run(source, completion="gold")
