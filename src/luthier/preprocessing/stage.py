@@ -1,27 +1,34 @@
 """Stage 2: a ``Dataset`` becomes ``Prepared`` token examples that can be batched.
 
 What it does: tokenizes every example, leaves out rows that teach nothing and counts them by line, refuses a set of which
-nothing is left. What it does not: decide numbers (``training/resolve.py``). Called by ``worker/pipelines.py``.
+nothing is left. What it does not: decide numbers (``training/resolve.py``), keep tokens for other jobs (``cache.py``). Called by
+``worker/token_cache.py``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
 
 from luthier.core.errors import InvalidRequest, JobFailure
-from luthier.core.examples import Dataset, SourceLine
+from luthier.core.examples import Dataset, SftExample, SourceLine
 from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.preprocessing.batches import collate, epoch_order
+from luthier.preprocessing.table import TokenTable, table_in_memory
 from luthier.preprocessing.tokenize import ExampleRenderer, tokenize
 
 MAX_KEPT_LINES = 50
+_CHUNK_ROWS = 512
+"""Examples that exist as objects at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prepared:
     """Token examples in file order, ready to be batched. Satisfies ``training.tokens.TokenSource``."""
 
-    examples: tuple[TokenizedExample, ...]
+    examples: Sequence[TokenizedExample]
     num_tokens: int
     """Tokens of all examples after cutting, no padding."""
     num_trained: int
@@ -33,53 +40,119 @@ class Prepared:
     skipped: tuple[SourceLine, ...] = ()
     """The first 50 of the rows left out."""
 
-    def epoch_batches(self, *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 tokens of each example."""
+        if isinstance(self.examples, TokenTable):
+            return self.examples.lengths
+        return np.array([example.num_tokens for example in self.examples], dtype=np.int64)
+
+    def epoch_batches(self, *, batch_size: int, seed: int, epoch: int) -> Sequence[list[int]]:
         """The order of one epoch: lists of indices into ``examples``; see ``batches.epoch_order``."""
-        return epoch_order([example.num_tokens for example in self.examples], batch_size, seed=seed, epoch=epoch)
+        return epoch_order(self.lengths, batch_size, seed=seed, epoch=epoch)
 
     def batch(self, indices: Sequence[int]) -> TokenBatch:
         """The chosen examples side by side."""
         return collate([self.examples[index] for index in indices])
 
 
-def prepare(dataset: Dataset, renderer: ExampleRenderer, *, max_length: int, role: Literal["training", "validation"]) -> Prepared:
-    """Tokenize a whole data set.
+class TokenizedRows:
+    """The tokens of a data set, a chunk of examples at a time. Iterate it once; the counts are those of the rows so far."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        renderer: ExampleRenderer,
+        *,
+        max_length: int,
+        role: Literal["training", "validation"],
+        on_progress: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """``on_progress`` is given the number of rows done, after each chunk. The rest as in ``prepare``."""
+        self._dataset = dataset
+        self._renderer = renderer
+        self._max_length = max_length
+        self._role = role
+        self._on_progress = on_progress
+        self.num_kept = 0
+        self.num_skipped = 0
+        self.skipped: list[SourceLine] = []
+
+    def __iter__(self) -> Iterator[list[TokenizedExample]]:
+        """Yield the rows to keep.
+
+        Raises:
+            JobFailure: as in ``prepare``.
+        """
+        examples, done = iter(self._dataset.examples), 0
+        while chunk := list(islice(examples, _CHUNK_ROWS)):
+            kept = [tokenized for example in chunk if (tokenized := self._tokenize(example)) is not None]
+            self.num_kept += len(kept)
+            done += len(chunk)
+            yield kept
+            self._on_progress(done)
+        if not self.num_kept:
+            raise self._failure(
+                f"None of its {self.num_skipped} example(s) has a token to train on: "
+                f"every answer lies past the length limit of {self._max_length} tokens."
+            )
+
+    def notes(self) -> dict[str, Any]:
+        """What is to be kept beside the tokens, as plain values; ``prepared_from`` reads them."""
+        return {"num_skipped": self.num_skipped, "skipped": [source.line for source in self.skipped]}
+
+    def _tokenize(self, example: SftExample) -> TokenizedExample | None:
+        try:
+            tokenized = tokenize(example, self._renderer, self._dataset.row_format, max_length=self._max_length)
+        except InvalidRequest as refusal:
+            sentence = f"Example {example.source.line} cannot be written in the base model's chat format: {refusal.message}"
+            raise self._failure(sentence) from refusal
+        if tokenized.rendered.num_trained:
+            return tokenized
+        self.num_skipped += 1
+        if len(self.skipped) < MAX_KEPT_LINES:
+            self.skipped.append(example.source)
+        return None
+
+    def _failure(self, sentence: str) -> JobFailure:
+        role = self._role
+        text = f"The job failed due to an invalid {role} file. {sentence}"
+        return JobFailure(text, code=f"invalid_{role}_file", param=f"{role}_file")
+
+
+def prepare(
+    dataset: Dataset,
+    renderer: ExampleRenderer,
+    *,
+    max_length: int,
+    role: Literal["training", "validation"],
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Prepared:
+    """Tokenize a whole data set in memory.
+
+    Args:
+        dataset: the examples.
+        renderer: of the base.
+        max_length: longest example, tokens.
+        role: which of the job's files it is.
+        on_progress: is given the number of examples done, from time to time.
 
     Raises:
         JobFailure: the base's chat template refuses a row, or no row has a single trained token; code
             ``invalid_training_file`` or ``invalid_validation_file``.
     """
-    kept: list[TokenizedExample] = []
-    skipped: list[SourceLine] = []
-    num_skipped = 0
-    for example in dataset.examples:
-        try:
-            tokenized = tokenize(example, renderer, dataset.row_format, max_length=max_length)
-        except InvalidRequest as refusal:
-            raise JobFailure(
-                f"The job failed due to an invalid {role} file. Example {example.source.line} cannot be written in the base model's "
-                f"chat format: {refusal.message}",
-                code=f"invalid_{role}_file",
-                param=f"{role}_file",
-            ) from refusal
-        if tokenized.rendered.num_trained:
-            kept.append(tokenized)
-            continue
-        num_skipped += 1
-        if len(skipped) < MAX_KEPT_LINES:
-            skipped.append(example.source)
-    if not kept:
-        raise JobFailure(
-            f"The job failed due to an invalid {role} file. None of its {num_skipped} example(s) has a token to train on: "
-            f"every answer lies past the length limit of {max_length} tokens.",
-            code=f"invalid_{role}_file",
-            param=f"{role}_file",
-        )
+    rows = TokenizedRows(dataset, renderer, max_length=max_length, role=role, on_progress=on_progress)
+    table = table_in_memory(dataset.file_id, rows)
+    return prepared_from(table, rows.notes(), dataset.file_id)
+
+
+def prepared_from(table: TokenTable, notes: dict[str, Any], file_id: str) -> Prepared:
+    """A table with the notes of the rows that it was made from."""
     return Prepared(
-        examples=tuple(kept),
-        num_tokens=sum(example.num_tokens for example in kept),
-        num_trained=sum(example.rendered.num_trained for example in kept),
-        num_truncated=sum(example.truncated > 0 for example in kept),
-        num_skipped=num_skipped,
-        skipped=tuple(skipped),
+        examples=table,
+        num_tokens=table.num_tokens,
+        num_trained=table.num_trained,
+        num_truncated=table.num_truncated,
+        num_skipped=int(notes["num_skipped"]),
+        skipped=tuple(SourceLine(file_id, int(line)) for line in notes["skipped"]),
     )

@@ -1,0 +1,135 @@
+"""A job's tokens: taken from the cache that jobs share, or made and put there.
+
+What it does: says what the tokens depend on, tells in the trace whether they were read or made and how far it is, goes on without a cache
+where none can be written. What it does not: tokenize (``preprocessing/stage.py``), lay out files or remove them
+(``preprocessing/cache.py``). Called by ``pipelines.py``.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from luthier.core.errors import StorageFull, Unavailable
+from luthier.core.examples import Dataset
+from luthier.core.settings import PACKAGE_DIR
+from luthier.core.stage import Stage
+from luthier.preprocessing.cache import CacheKey, TokenCache
+from luthier.preprocessing.stage import Prepared, TokenizedRows, prepare, prepared_from
+from luthier.trace.events import Notice
+from luthier.worker.context import RunContext
+from luthier.worker.start import Start
+
+Role = Literal["training", "validation"]
+
+FIRST_REPORT_SECONDS = 2.0
+REPORT_SECONDS = 10.0
+"""How long until tokenizing says how far it is, and between two such reports."""
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+_RENDERING_CODE = ("chat", "preprocessing/tokenize.py", "preprocessing/stage.py")
+_LIBRARIES = ("tokenizers", "jinja2")
+
+
+@dataclass(frozen=True, slots=True)
+class MadeTokens:
+    """One file's tokens, and whether an earlier job had made them."""
+
+    prepared: Prepared
+    reused: bool
+
+
+class Progress:
+    """Says how far tokenizing is, but not of what is done at once; and ends it when the server stops."""
+
+    def __init__(self, ctx: RunContext, role: Role, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ctx = ctx
+        self._role = role
+        self._total = total
+        self._clock = clock
+        self._began = clock()
+        self._next = self._began + FIRST_REPORT_SECONDS
+
+    def __call__(self, done: int) -> None:
+        """Take the number of examples done.
+
+        Raises:
+            Unavailable: the job is to stop; the next attempt begins this stage anew.
+        """
+        now = self._clock()
+        # What is done at once is done to its end: then the trainer stops, and keeps what an earlier attempt learned.
+        if now - self._began >= FIRST_REPORT_SECONDS and self._ctx.should_stop():
+            raise Unavailable("The job was stopped while its examples were tokenized.")
+        if now < self._next or done >= self._total:
+            return
+        self._next = now + REPORT_SECONDS
+        rate = done / (now - self._began)
+        self._ctx.tracer.emit(
+            Stage.PREPROCESSING,
+            Notice(
+                level="info",
+                message=f"Tokenized {done:,} of {self._total:,} {self._role} examples, {rate:,.0f} a second; "
+                f"about {(self._total - done) / rate:.0f} s to go.",
+            ),
+        )
+
+
+def tokens_of(ctx: RunContext, dataset: Dataset, start: Start, *, max_length: int, role: Role) -> MadeTokens:
+    """The tokens of one of the job's files.
+
+    Raises:
+        JobFailure: see ``preprocessing.stage.prepare``.
+        Unavailable: the job is to stop.
+    """
+    cache = TokenCache(ctx.settings.tokens_dir, max_bytes=ctx.settings.token_cache_bytes)
+    progress = Progress(ctx, role, len(dataset.examples))
+    if not cache.is_on:
+        return MadeTokens(prepare(dataset, start.renderer, max_length=max_length, role=role, on_progress=progress), reused=False)
+    key = cache_key(start, dataset, max_length)
+    began = time.perf_counter()
+    stored = cache.read(key, dataset.file_id)
+    if stored is not None:
+        read = f"{len(stored.table):,} examples read from the token cache in {time.perf_counter() - began:.2f} s."
+        text = f"The {role} file was tokenized by an earlier job: {read}"
+        ctx.tracer.emit(Stage.PREPROCESSING, Notice(level="info", message=text))
+        return MadeTokens(prepared_from(stored.table, stored.notes, dataset.file_id), reused=True)
+    rows = TokenizedRows(dataset, start.renderer, max_length=max_length, role=role, on_progress=progress)
+    try:
+        stored = cache.write(key, rows, rows.notes, vocab_size=start.facts.vocab_size or 1 << 32, file_id=dataset.file_id)
+    except (StorageFull, OSError) as error:
+        reason = error.message if isinstance(error, StorageFull) else error.strerror or str(error)
+        text = f"The tokens of the {role} file could not be kept for later jobs; this one goes on without. Reason: {reason}"
+        ctx.tracer.emit(Stage.PREPROCESSING, Notice(level="warn", message=text))
+        return MadeTokens(prepare(dataset, start.renderer, max_length=max_length, role=role, on_progress=progress), reused=False)
+    return MadeTokens(prepared_from(stored.table, stored.notes, dataset.file_id), reused=False)
+
+
+def cache_key(start: Start, dataset: Dataset, max_length: int) -> CacheKey:
+    """What the tokens of a data set depend on. The base's weights do not count: bases with one tokenizer and template share."""
+    return CacheKey(
+        sha256=dataset.fingerprint,
+        options={
+            "tokenizer": _digest(start.folder / name for name in _TOKENIZER_FILES),
+            "row_format": dataset.row_format.value,
+            "max_length": max_length,
+            "code": _digest(path for name in _RENDERING_CODE for path in _sources(PACKAGE_DIR / name)),
+            "libraries": {name: version(name) for name in _LIBRARIES},
+            # Some templates write today's date.
+            "date": time.strftime("%Y-%m-%d") if "strftime_now" in (start.renderer.template_source or "") else "",
+        },
+    )
+
+
+def _sources(path: Path) -> list[Path]:
+    return sorted(path.glob("*.py")) if path.is_dir() else [path]
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """SHA-256 over names and contents; a file that is missing counts as such."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.name.encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"-")
+    return total.hexdigest()
