@@ -79,6 +79,19 @@ class Renderer:
         text, ranges = self._locate(conversation, add_generation_prompt=False)
         return self._assemble(text, conversation.messages, ranges, train=True)
 
+    def examples(self, conversations: Sequence[Conversation], row_format: str = RowFormat.CHAT.value) -> list[Rendered | InvalidRequest]:
+        """Many examples, each as ``example`` gives it.
+
+        A refusal stands in the place of its example, so that a caller can name every faulty row.
+        """
+        return [self._example_or_refusal(conversation, row_format) for conversation in conversations]
+
+    def _example_or_refusal(self, conversation: Conversation, row_format: str) -> Rendered | InvalidRequest:
+        try:
+            return self.example(conversation, row_format)
+        except InvalidRequest as refusal:
+            return refusal
+
     def prompt(self, conversation: Conversation, row_format: str = RowFormat.CHAT.value) -> Rendered:
         """What the model reads before it answers: the conversation and the opening of an assistant turn; weights 0.
 

@@ -4,11 +4,14 @@ Called by ``renderer.py``, ``stream.py`` and the engine (texts and bytes of toke
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Encoding
 from tokenizers import Tokenizer as FastTokenizer
 
+from luthier.chat.word_memo import WordEncoding, WordMemo, fits
 from luthier.core.errors import InvalidRequest
 
 
@@ -25,6 +28,7 @@ class Tokenizer:
         self.drops_first_space: bool = not self._byte_level and "▁" in json.dumps(plain.get("decoder"), ensure_ascii=False)
         """SentencePiece style: the space that begins a text belongs to the encoding, not to the text."""
         self.special_ids: frozenset[int] = frozenset(entry["id"] for entry in plain["added_tokens"] if entry["special"])
+        self._words = WordMemo(fast, plain) if fits(plain) else None
         self.vocab_size: int = fast.get_vocab_size(with_added_tokens=True)
         self.eos_id: int | None = self.id_of(self.mark("eos_token"))
         self.bos_id: int | None = self.id_of(self.mark("bos_token"))
@@ -56,8 +60,14 @@ class Tokenizer:
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids and, for each, the range of characters of ``text`` it stands for (ranges of one split character repeat)."""
-        encoding = self._fast.encode(text, add_special_tokens=False)
+        encoding = self.encodings([text])[0]
         return encoding.ids, encoding.offsets
+
+    def encodings(self, texts: Sequence[str]) -> Sequence[Encoding | WordEncoding]:
+        """Many texts at once, as ``encode_with_offsets`` gives one: objects with ``ids``, ``offsets``, ``char_to_token``, ..."""
+        if self._words is not None:
+            return self._words.encodings(texts)
+        return self._fast.encode_batch(list(texts), add_special_tokens=False)
 
     def decode(self, ids: list[int], skip_special: bool = True) -> str:
         """Text of ids; bytes that form no character become U+FFFD."""

@@ -8,7 +8,7 @@ import os
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, BinaryIO, overload
 
 import orjson
 
@@ -31,6 +31,12 @@ class RowPlaces:
         self.sizes.append(size)
         self.lines.append(line)
 
+    def part(self, chosen: slice) -> "RowPlaces":
+        """Some of them."""
+        part = RowPlaces()
+        part.starts, part.sizes, part.lines = self.starts[chosen], self.sizes[chosen], self.lines[chosen]
+        return part
+
     def clear(self) -> None:
         """Forget all."""
         for column in (self.starts, self.sizes, self.lines):
@@ -38,13 +44,21 @@ class RowPlaces:
 
 
 class FileExamples(Sequence[SftExample]):
-    """All examples of one file, in its order. The file stays open: it can be deleted while a job uses it."""
+    """Examples of one file, in its order. The file stays open: it can be deleted while a job uses it.
 
-    def __init__(self, file_id: str, path: Path, row_format: RowFormat, places: RowPlaces) -> None:
+    A slice is one again. Pickled it is places, not text: another process opens the file for itself.
+    """
+
+    def __init__(self, file_id: str, path: Path, row_format: RowFormat, places: RowPlaces, file: BinaryIO | None = None) -> None:
+        """``file``: opened already."""
         self._file_id = file_id
+        self._path = path
         self._row_format = row_format
         self._places = places
-        self._file = path.open("rb")
+        self._file = path.open("rb") if file is None else file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FileExamples, (self._file_id, self._path, self._row_format, self._places)
 
     def __len__(self) -> int:
         return len(self._places.lines)
@@ -52,10 +66,10 @@ class FileExamples(Sequence[SftExample]):
     @overload
     def __getitem__(self, index: int) -> SftExample: ...
     @overload
-    def __getitem__(self, index: slice) -> tuple[SftExample, ...]: ...
-    def __getitem__(self, index: int | slice) -> SftExample | tuple[SftExample, ...]:
+    def __getitem__(self, index: slice) -> "FileExamples": ...
+    def __getitem__(self, index: int | slice) -> "SftExample | FileExamples":
         if isinstance(index, slice):
-            return tuple(self[at] for at in range(*index.indices(len(self))))
+            return FileExamples(self._file_id, self._path, self._row_format, self._places.part(index), self._file)
         places = self._places
         data = os.pread(self._file.fileno(), places.sizes[index], places.starts[index])
         row = orjson.loads(data.removeprefix(UTF8_BOM) if places.starts[index] == 0 else data)

@@ -5,23 +5,20 @@ nothing is left. What it does not: decide numbers (``training/resolve.py``), kee
 ``worker/token_cache.py``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
-from luthier.core.errors import InvalidRequest, JobFailure
-from luthier.core.examples import Dataset, SftExample, SourceLine
+from luthier.core.errors import JobFailure
+from luthier.core.examples import Dataset, SourceLine
 from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.preprocessing.batches import collate, epoch_order
 from luthier.preprocessing.table import TokenTable, table_in_memory
-from luthier.preprocessing.tokenize import ExampleRenderer, tokenize
+from luthier.preprocessing.tokenize import ExampleRenderer, Refused, Tokenized, tokenize_all
 
 MAX_KEPT_LINES = 50
-_CHUNK_ROWS = 512
-"""Examples that exist as objects at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,21 +53,19 @@ class Prepared:
         return collate([self.examples[index] for index in indices])
 
 
-class TokenizedRows:
-    """The tokens of a data set, a chunk of examples at a time. Iterate it once; the counts are those of the rows so far."""
+class KeptRows:
+    """What training keeps of tokenized rows, a chunk at a time. Iterate it once; the counts are those of the rows so far."""
 
     def __init__(
         self,
-        dataset: Dataset,
-        renderer: ExampleRenderer,
+        chunks: Iterable[list[Tokenized]],
         *,
         max_length: int,
         role: Literal["training", "validation"],
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """``on_progress`` is given the number of rows done, after each chunk. The rest as in ``prepare``."""
-        self._dataset = dataset
-        self._renderer = renderer
+        """Chunks of all rows in the file's order, as ``tokenize_all`` gives them; the rest as in ``prepare``."""
+        self._chunks = chunks
         self._max_length = max_length
         self._role = role
         self._on_progress = on_progress
@@ -84,9 +79,9 @@ class TokenizedRows:
         Raises:
             JobFailure: as in ``prepare``.
         """
-        examples, done = iter(self._dataset.examples), 0
-        while chunk := list(islice(examples, _CHUNK_ROWS)):
-            kept = [tokenized for example in chunk if (tokenized := self._tokenize(example)) is not None]
+        done = 0
+        for chunk in self._chunks:
+            kept = [row for row in chunk if self._keeps(row)]
             self.num_kept += len(kept)
             done += len(chunk)
             yield kept
@@ -101,18 +96,15 @@ class TokenizedRows:
         """What is to be kept beside the tokens, as plain values; ``prepared_from`` reads them."""
         return {"num_skipped": self.num_skipped, "skipped": [source.line for source in self.skipped]}
 
-    def _tokenize(self, example: SftExample) -> TokenizedExample | None:
-        try:
-            tokenized = tokenize(example, self._renderer, self._dataset.row_format, max_length=self._max_length)
-        except InvalidRequest as refusal:
-            sentence = f"Example {example.source.line} cannot be written in the base model's chat format: {refusal.message}"
-            raise self._failure(sentence) from refusal
-        if tokenized.rendered.num_trained:
-            return tokenized
+    def _keeps(self, row: Tokenized) -> TypeGuard[TokenizedExample]:
+        if isinstance(row, Refused):
+            raise self._failure(f"Example {row.source.line} cannot be written in the base model's chat format: {row.reason}")
+        if row.rendered.num_trained:
+            return True
         self.num_skipped += 1
         if len(self.skipped) < MAX_KEPT_LINES:
-            self.skipped.append(example.source)
-        return None
+            self.skipped.append(row.source)
+        return False
 
     def _failure(self, sentence: str) -> JobFailure:
         role = self._role
@@ -141,7 +133,8 @@ def prepare(
         JobFailure: the base's chat template refuses a row, or no row has a single trained token; code
             ``invalid_training_file`` or ``invalid_validation_file``.
     """
-    rows = TokenizedRows(dataset, renderer, max_length=max_length, role=role, on_progress=on_progress)
+    chunks = tokenize_all(dataset.examples, renderer, dataset.row_format, max_length=max_length)
+    rows = KeptRows(chunks, max_length=max_length, role=role, on_progress=on_progress)
     table = table_in_memory(dataset.file_id, rows)
     return prepared_from(table, rows.notes(), dataset.file_id)
 

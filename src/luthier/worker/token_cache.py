@@ -6,19 +6,25 @@ where none can be written. What it does not: tokenize (``preprocessing/stage.py`
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from luthier.chat.renderer import Renderer
 from luthier.core.errors import StorageFull, Unavailable
 from luthier.core.examples import Dataset
 from luthier.core.settings import PACKAGE_DIR
 from luthier.core.stage import Stage
 from luthier.preprocessing.cache import CacheKey, TokenCache
-from luthier.preprocessing.stage import Prepared, TokenizedRows, prepare, prepared_from
+from luthier.preprocessing.parallel import tokenize_over_processes
+from luthier.preprocessing.stage import KeptRows, Prepared, prepared_from
+from luthier.preprocessing.table import table_in_memory
+from luthier.preprocessing.tokenize import tokenize_all
 from luthier.trace.events import Notice
 from luthier.worker.context import RunContext
 from luthier.worker.start import Start
@@ -28,8 +34,11 @@ Role = Literal["training", "validation"]
 FIRST_REPORT_SECONDS = 2.0
 REPORT_SECONDS = 10.0
 """How long until tokenizing says how far it is, and between two such reports."""
+MANY_ROWS = 20_000
+"""Fewer are tokenized before other processes would have begun."""
+MOST_PROCESSES = 8
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-_RENDERING_CODE = ("chat", "preprocessing/tokenize.py", "preprocessing/stage.py")
+_RENDERING_CODE = ("chat", "data/validate.py", "data/messages.py", "preprocessing/tokenize.py", "preprocessing/stage.py")
 _LIBRARIES = ("tokenizers", "jinja2")
 
 
@@ -84,9 +93,8 @@ def tokens_of(ctx: RunContext, dataset: Dataset, start: Start, *, max_length: in
         Unavailable: the job is to stop.
     """
     cache = TokenCache(ctx.settings.tokens_dir, max_bytes=ctx.settings.token_cache_bytes)
-    progress = Progress(ctx, role, len(dataset.examples))
     if not cache.is_on:
-        return MadeTokens(prepare(dataset, start.renderer, max_length=max_length, role=role, on_progress=progress), reused=False)
+        return MadeTokens(_in_memory(ctx, dataset, start, max_length, role), reused=False)
     key = cache_key(start, dataset, max_length)
     began = time.perf_counter()
     stored = cache.read(key, dataset.file_id)
@@ -95,15 +103,32 @@ def tokens_of(ctx: RunContext, dataset: Dataset, start: Start, *, max_length: in
         text = f"The {role} file was tokenized by an earlier job: {read}"
         ctx.tracer.emit(Stage.PREPROCESSING, Notice(level="info", message=text))
         return MadeTokens(prepared_from(stored.table, stored.notes, dataset.file_id), reused=True)
-    rows = TokenizedRows(dataset, start.renderer, max_length=max_length, role=role, on_progress=progress)
+    rows = _rows(ctx, dataset, start, max_length, role)
     try:
         stored = cache.write(key, rows, rows.notes, vocab_size=start.facts.vocab_size or 1 << 32, file_id=dataset.file_id)
     except (StorageFull, OSError) as error:
         reason = error.message if isinstance(error, StorageFull) else error.strerror or str(error)
         text = f"The tokens of the {role} file could not be kept for later jobs; this one goes on without. Reason: {reason}"
         ctx.tracer.emit(Stage.PREPROCESSING, Notice(level="warn", message=text))
-        return MadeTokens(prepare(dataset, start.renderer, max_length=max_length, role=role, on_progress=progress), reused=False)
+        return MadeTokens(_in_memory(ctx, dataset, start, max_length, role), reused=False)
     return MadeTokens(prepared_from(stored.table, stored.notes, dataset.file_id), reused=False)
+
+
+def _in_memory(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role: Role) -> Prepared:
+    rows = _rows(ctx, dataset, start, max_length, role)
+    table = table_in_memory(dataset.file_id, rows)
+    return prepared_from(table, rows.notes(), dataset.file_id)
+
+
+def _rows(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role: Role) -> KeptRows:
+    """The file's rows as tokens, made by several processes when they are many."""
+    processes = min(ctx.settings.train_threads or os.cpu_count() or 1, MOST_PROCESSES)
+    if processes > 1 and len(dataset.examples) >= MANY_ROWS:
+        load = partial(Renderer.load, start.folder)
+        chunks = tokenize_over_processes(dataset.examples, load, dataset.row_format, max_length=max_length, processes=processes)
+    else:
+        chunks = tokenize_all(dataset.examples, start.renderer, dataset.row_format, max_length=max_length)
+    return KeptRows(chunks, max_length=max_length, role=role, on_progress=Progress(ctx, role, len(dataset.examples)))
 
 
 def cache_key(start: Start, dataset: Dataset, max_length: int) -> CacheKey:

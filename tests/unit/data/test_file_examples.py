@@ -1,5 +1,6 @@
 """Examples are read again from the file, as the check saw them, and the memory they take is that of their places."""
 
+import pickle
 import tracemalloc
 
 import orjson
@@ -30,7 +31,8 @@ def test_every_row_is_found_again(tmp_path, start, between, end):
         assert example.source == SourceLine("file-A", n + 1)
         assert [m.content for m in example.conversation.messages] == [f"q{n}", f"a{n}\u2028é"]
     assert examples[-1] == examples[11]
-    assert examples[2:9:3] == (examples[2], examples[5], examples[8])
+    assert list(examples[2:9:3]) == [examples[2], examples[5], examples[8]]
+    assert list(pickle.loads(pickle.dumps(examples[2:9:3]))) == [examples[2], examples[5], examples[8]]
 
 
 def test_rows_of_prompt_and_completion_are_found_again(tmp_path):

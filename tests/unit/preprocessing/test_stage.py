@@ -13,7 +13,10 @@ from luthier.preprocessing.stage import prepare
 class LetterRenderer:
     """One token per letter; the assistant's letters are trained."""
 
-    def example(self, conversation: Conversation, row_format: str = "chat") -> Rendered:
+    def examples(self, conversations, row_format: str = "chat") -> list[Rendered | InvalidRequest]:
+        return [self.example(conversation, row_format) for conversation in conversations]
+
+    def example(self, conversation: Conversation, row_format: str) -> Rendered | InvalidRequest:
         assert row_format == "prompt_completion"
         ids, weights, spans = [], [], []
         for number, message in enumerate(conversation.messages):
@@ -72,9 +75,9 @@ def test_batches_come_from_the_prepared_rows():
 
 def test_a_row_that_the_template_refuses_fails_the_job_by_line():
     class Refusing(LetterRenderer):
-        def example(self, conversation: Conversation, row_format: str = "chat") -> Rendered:
+        def example(self, conversation: Conversation, row_format: str) -> Rendered | InvalidRequest:
             if conversation.messages[0].content == "bad":
-                raise InvalidRequest("Roles must alternate.")
+                return InvalidRequest("Roles must alternate.")
             return super().example(conversation, row_format)
 
     with pytest.raises(JobFailure, match=r"Example 2 cannot be written in .* chat format: Roles must alternate\.") as caught:

@@ -70,7 +70,7 @@ class NoRenderer:
 
     template_source = None
 
-    def example(self, *_):
+    def examples(self, *_):
         raise AssertionError("tokenized again")
 
 
