@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,7 +56,12 @@ def make_file(path: Path, megabytes: float) -> None:
     """Chats of two or three turns; words as rare as in real text (Zipf's law), some numbers, code, accents and other scripts."""
     draw = random.Random(20261126)
     syllables = _SYLLABLES.split()
-    words = ["".join(draw.choices(syllables, k=draw.choice((1, 2, 2, 3, 3, 4)))) for _ in range(VOCABULARY)]
+    # The model's own words, the frequent ones first, and invented ones for the long tail.
+    pieces = json.loads((MODEL / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    words = [
+        piece[1:] for piece in sorted(pieces, key=pieces.__getitem__) if piece[0] == "Ġ" and piece[1:].isascii() and piece[1:].isalpha()
+    ]
+    words += ["".join(draw.choices(syllables, k=draw.choice((1, 2, 2, 3, 3, 4)))) for _ in range(VOCABULARY - len(words))]
     odds = list(accumulate(1 / rank for rank in range(1, VOCABULARY + 1)))
 
     def text(low: int, high: int) -> str:
@@ -101,24 +107,18 @@ def luthier(path: Path, folder: Path, *, processes: int) -> tuple[int, dict[str,
 
 
 def _table(path: Path) -> Any:
-    from datasets import disable_progress_bars, load_dataset
-
-    disable_progress_bars()
-    return load_dataset("json", data_files=str(path), split="train")
+    datasets = import_module("datasets")
+    datasets.disable_progress_bars()
+    return datasets.load_dataset("json", data_files=str(path), split="train")
 
 
 def _their_tokenizer() -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(MODEL)
+    return import_module("transformers").AutoTokenizer.from_pretrained(MODEL)
 
 
 def trl_prepared(table: Any, tokenizer: Any, *, packing: bool, folder: Path) -> Any:
     """What ``SFTTrainer`` makes of a data set before it trains: its own method, without the model that it does not look at."""
-    from trl.trainer.sft_config import SFTConfig
-    from trl.trainer.sft_trainer import SFTTrainer
-
-    options = SFTConfig(
+    options = import_module("trl").SFTConfig(
         output_dir=str(folder),
         assistant_only_loss=True,
         packing=packing,
@@ -128,7 +128,7 @@ def trl_prepared(table: Any, tokenizer: Any, *, packing: bool, folder: Path) -> 
         bf16=False,
     )
     trainer: Any = SimpleNamespace(_tokenizer=tokenizer, chat_template=tokenizer.chat_template, completion_only_loss=True)
-    return SFTTrainer._prepare_dataset(trainer, table, tokenizer, options, packing, None, "train")
+    return import_module("trl").SFTTrainer._prepare_dataset(trainer, table, tokenizer, options, packing, None, "train")
 
 
 def trl(path: Path, folder: Path) -> tuple[int, dict[str, Any]]:

@@ -191,3 +191,19 @@ def test_faulty_content_ends_as_a_failed_job(server: ServerProcess, data: bytes,
     assert job.error.param == "training_file"
     assert job.fine_tuned_model is None
     assert job.finished_at is not None
+
+
+def test_rows_of_which_nothing_would_be_trained_fail_the_job_before_it_is_queued_unless_they_are_to_be_left_out(
+    server: ServerProcess,
+) -> None:
+    lines = prompt_completion_file(12).splitlines(keepends=True)
+    lines[3] = lines[8] = b'{"prompt": "' + b"why " * 90 + b'", "completion": "because"}\n'
+    data = b"".join(lines)
+    job = run_job(server, data, None, extra_body={"luthier": {"max_length": 64}})
+    assert job.status == "failed"
+    assert (job.error.code, job.error.param) == ("invalid_training_file", "training_file")
+    assert "2 examples have no token to learn from (lines 4, 9)" in job.error.message
+    assert "Fine-tuning job started" not in [e.message for e in all_events(server.client(), job.id)]
+    options = {"max_length": 64, "skip_untrained": True}
+    job = run_job(server, data, None, hyperparameters={"n_epochs": 1}, extra_body={"luthier": options})
+    assert job.status == "succeeded"

@@ -38,6 +38,8 @@ class LuthierOptions:
     rank: int | None = None
     alpha: float | None = None
     max_length: int | None = None
+    skip_untrained: bool = False
+    """Leave out rows of which nothing would be trained, instead of failing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,10 +83,24 @@ def read_facts(folder: Path) -> ModelFacts:
         vocab_size=_number(text, "vocab_size", default=0),
         hidden_size=_number(text, "hidden_size", "n_embd", "d_model", default=0),
         num_layers=_number(text, "num_hidden_layers", "n_layer", "num_layers", default=0),
-        max_length=_number(text, "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", default=_DEFAULT_MAX_LENGTH),
+        max_length=_max_length(text),
         dtype=stored_dtype,
         revision=revision(folder),
     )
+
+
+def read_max_length(folder: Path) -> int:
+    """``ModelFacts.max_length`` without reading anything but the config.
+
+    Raises:
+        InvalidRequest: config.json is missing or invalid.
+    """
+    config = read_config(folder)
+    return _max_length(config["text_config"] if isinstance(config.get("text_config"), dict) else config)
+
+
+def _max_length(config: dict[str, Any]) -> int:
+    return _number(config, "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", default=_DEFAULT_MAX_LENGTH)
 
 
 def read_licence(folder: Path) -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 
 from luthier.core.examples import RowFormat, SftExample
-from luthier.preprocessing.tokenize import CHUNK_ROWS, ExampleRenderer, Tokenized, tokenize
+from luthier.preprocessing.tokenize import CHUNK_ROWS, ExampleRenderer, TokenizedRow, tokenize_chunk
 
 _CHUNKS_AHEAD = 3
 """Chunks per process that may be under way or wait to be taken: what bounds the memory."""
@@ -32,7 +32,7 @@ _setting: _Setting | None = None
 
 def tokenize_over_processes(
     examples: Sequence[SftExample], load: Callable[[], ExampleRenderer], row_format: RowFormat, *, max_length: int, processes: int
-) -> Iterator[list[Tokenized]]:
+) -> Iterator[list[TokenizedRow]]:
     """As ``tokenize_all``. Should a process be killed, this one does the rest itself.
 
     Args:
@@ -47,7 +47,7 @@ def tokenize_over_processes(
     # A fresh interpreter: this process may have threads, which a fork would leave behind in the middle of their work.
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin, initargs=(load, row_format, max_length))
     try:
-        waiting: deque[Future[list[Tokenized]]] = deque()
+        waiting: deque[Future[list[TokenizedRow]]] = deque()
         for start in starts:
             waiting.append(pool.submit(_tokenize, examples[start : start + CHUNK_ROWS]))
             if len(waiting) == processes * _CHUNKS_AHEAD:
@@ -59,7 +59,7 @@ def tokenize_over_processes(
     except BrokenProcessPool:
         renderer = load()
         for start in starts[done:]:
-            yield tokenize(examples[start : start + CHUNK_ROWS], renderer, row_format, max_length=max_length)
+            yield tokenize_chunk(examples[start : start + CHUNK_ROWS], renderer, row_format, max_length=max_length)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -79,6 +79,6 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _tokenize(examples: Sequence[SftExample]) -> list[Tokenized]:
+def _tokenize(examples: Sequence[SftExample]) -> list[TokenizedRow]:
     assert _setting is not None
-    return tokenize(examples, _setting.renderer, _setting.row_format, max_length=_setting.max_length)
+    return tokenize_chunk(examples, _setting.renderer, _setting.row_format, max_length=_setting.max_length)

@@ -1,22 +1,22 @@
 """Stage 2: a ``Dataset`` becomes ``Prepared`` token examples that can be batched.
 
-What it does: tokenizes every example, leaves out rows that teach nothing and counts them by line, refuses a set of which
-nothing is left. What it does not: decide numbers (``training/resolve.py``), keep tokens for other jobs (``cache.py``). Called by
+What it does: tokenizes every example; refuses a set with rows that teach nothing, by line, or leaves them out when that was asked
+for. What it does not: decide numbers (``training/resolve.py``), keep tokens for other jobs (``cache.py``). Called by
 ``worker/token_cache.py``.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard
+from typing import Any
 
 import numpy as np
 
-from luthier.core.errors import JobFailure
 from luthier.core.examples import Dataset, SourceLine
 from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.preprocessing.batches import collate, epoch_order
+from luthier.preprocessing.learnable import FileRole, Unlearnable, nothing_left
 from luthier.preprocessing.table import TokenTable, table_in_memory
-from luthier.preprocessing.tokenize import ExampleRenderer, Refused, Tokenized, tokenize_all
+from luthier.preprocessing.tokenize import ExampleRenderer, TokenizedRow, tokenize_all
 
 MAX_KEPT_LINES = 50
 
@@ -33,9 +33,11 @@ class Prepared:
     num_truncated: int
     """Examples that were cut."""
     num_skipped: int = 0
-    """Rows left out because none of their tokens is trained (all of the answer lay past the cut)."""
+    """Rows left out, as asked, because none of their tokens is trained (all of the answer lay past the cut)."""
     skipped: tuple[SourceLine, ...] = ()
     """The first 50 of the rows left out."""
+    num_rows: int = 0
+    """Rows that the examples come from: fewer than examples where the chat template rewrites earlier turns."""
 
     @property
     def lengths(self) -> np.ndarray:
@@ -58,58 +60,53 @@ class KeptRows:
 
     def __init__(
         self,
-        chunks: Iterable[list[Tokenized]],
+        chunks: Iterable[list[TokenizedRow]],
         *,
         max_length: int,
-        role: Literal["training", "validation"],
+        role: FileRole,
+        skip_untrained: bool = False,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Chunks of all rows in the file's order, as ``tokenize_all`` gives them; the rest as in ``prepare``."""
         self._chunks = chunks
         self._max_length = max_length
-        self._role = role
+        self._role: FileRole = role
+        self._skip_untrained = skip_untrained
         self._on_progress = on_progress
-        self.num_kept = 0
-        self.num_skipped = 0
+        self._found = Unlearnable()
+        self.num_rows = 0
+        """Rows that gave an example."""
         self.skipped: list[SourceLine] = []
 
     def __iter__(self) -> Iterator[list[TokenizedExample]]:
-        """Yield the rows to keep.
+        """Yield the examples to keep.
 
         Raises:
-            JobFailure: as in ``prepare``.
+            JobFailure: as in ``prepare``, when all rows have been looked at.
         """
         done = 0
         for chunk in self._chunks:
-            kept = [row for row in chunk if self._keeps(row)]
-            self.num_kept += len(kept)
+            yield [example for row in chunk for example in self._examples(row)]
             done += len(chunk)
-            yield kept
             self._on_progress(done)
-        if not self.num_kept:
-            raise self._failure(
-                f"None of its {self.num_skipped} example(s) has a token to train on: "
-                f"every answer lies past the length limit of {self._max_length} tokens."
-            )
+        self._found.raise_any(self._role, max_length=self._max_length, skip_untrained=self._skip_untrained)
+        if not self.num_rows:
+            raise nothing_left(done, self._role, self._max_length)
 
     def notes(self) -> dict[str, Any]:
         """What is to be kept beside the tokens, as plain values; ``prepared_from`` reads them."""
-        return {"num_skipped": self.num_skipped, "skipped": [source.line for source in self.skipped]}
+        lines = [source.line for source in self.skipped[:MAX_KEPT_LINES]]
+        return {"num_rows": self.num_rows, "num_skipped": len(self.skipped), "skipped": lines}
 
-    def _keeps(self, row: Tokenized) -> TypeGuard[TokenizedExample]:
-        if isinstance(row, Refused):
-            raise self._failure(f"Example {row.source.line} cannot be written in the base model's chat format: {row.reason}")
-        if row.rendered.num_trained:
-            return True
-        self.num_skipped += 1
-        if len(self.skipped) < MAX_KEPT_LINES:
+    def _examples(self, row: TokenizedRow) -> tuple[TokenizedExample, ...]:
+        if row.refusal is not None:
+            self._found.refused.append((row.source.line, row.refusal))
+        elif not row.examples:
+            self._found.untrained.append(row.source.line)
             self.skipped.append(row.source)
-        return False
-
-    def _failure(self, sentence: str) -> JobFailure:
-        role = self._role
-        text = f"The job failed due to an invalid {role} file. {sentence}"
-        return JobFailure(text, code=f"invalid_{role}_file", param=f"{role}_file")
+        else:
+            self.num_rows += 1
+        return row.examples
 
 
 def prepare(
@@ -117,24 +114,26 @@ def prepare(
     renderer: ExampleRenderer,
     *,
     max_length: int,
-    role: Literal["training", "validation"],
+    role: FileRole,
+    skip_untrained: bool = False,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Prepared:
-    """Tokenize a whole data set in memory.
+    """Tokenize a whole data set in memory. Every example that it gives has at least one trained token.
 
     Args:
-        dataset: the examples.
+        dataset: checked rows.
         renderer: of the base.
-        max_length: longest example, tokens.
-        role: which of the job's files it is.
-        on_progress: is given the number of examples done, from time to time.
+        max_length: longest example in tokens; what goes beyond is cut off at the end.
+        role: which file it is, for the wording of a failure.
+        skip_untrained: leave rows without a trained token out, and count them, instead of failing.
+        on_progress: is given the number of rows done, from time to time.
 
     Raises:
-        JobFailure: the base's chat template refuses a row, or no row has a single trained token; code
-            ``invalid_training_file`` or ``invalid_validation_file``.
+        JobFailure: rows that the base's chat template refuses, rows without a single trained token, or no row left; code
+            ``invalid_training_file`` or ``invalid_validation_file``. The sentence names all lines (50 at most).
     """
     chunks = tokenize_all(dataset.examples, renderer, dataset.row_format, max_length=max_length)
-    rows = KeptRows(chunks, max_length=max_length, role=role, on_progress=on_progress)
+    rows = KeptRows(chunks, max_length=max_length, role=role, skip_untrained=skip_untrained, on_progress=on_progress)
     table = table_in_memory(dataset.file_id, rows)
     return prepared_from(table, rows.notes(), dataset.file_id)
 
@@ -148,4 +147,5 @@ def prepared_from(table: TokenTable, notes: dict[str, Any], file_id: str) -> Pre
         num_truncated=table.num_truncated,
         num_skipped=int(notes["num_skipped"]),
         skipped=tuple(SourceLine(file_id, int(line)) for line in notes["skipped"]),
+        num_rows=int(notes["num_rows"]),
     )

@@ -1,7 +1,8 @@
 """Examples become token ids with loss weights, cut at the longest length.
 
-What it does: renders through the one renderer that serving uses too, cuts at the end. What it does not: choose the
-length or judge the whole set (``stage.py``). Called by ``stage.py`` and ``parallel.py``.
+What it does: renders through the one renderer that serving uses too, cuts at the end. A row whose earlier answers the chat template
+rewrites becomes an example for each of them. What it does not: choose the length or judge the whole set (``stage.py``). Called by
+``stage.py``, ``parallel.py`` and ``learnable.py``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,54 +14,93 @@ from luthier.core.errors import InvalidRequest
 from luthier.core.examples import RowFormat, SftExample, SourceLine
 from luthier.core.tokens import Rendered, TokenizedExample, TokenSpan
 
-CHUNK_ROWS = 512
-"""Examples that exist as objects at once."""
+CHUNK_ROWS = 256
+"""Rows that the tokenizer gets at once: enough for all cores, few enough that memory stays small."""
 
 
 class ExampleRenderer(Protocol):
     """What preprocessing needs of ``chat.renderer.Renderer``."""
 
-    def examples(self, conversations: Sequence[Conversation], row_format: str = ..., /) -> list[Rendered | InvalidRequest]:
-        """Whole conversations with loss weights on what the assistant says; ``row_format`` as in ``core.examples.RowFormat``.
+    def example(self, conversation: Conversation, row_format: str = ..., /) -> Rendered:
+        """A whole conversation with loss weights on what the assistant says; ``row_format`` as in ``core.examples.RowFormat``."""
+        ...
 
-        The refusal of the base's chat template stands in the place of a conversation that it does not take.
-        """
+    def examples(self, conversations: Sequence[Conversation], row_format: str = ..., /) -> Sequence[Rendered | InvalidRequest]:
+        """Many at once; a refusal stands in the place of its example."""
+        ...
+
+    def split(self, conversation: Conversation, row_format: str = ..., /) -> Sequence[Conversation]:
+        """Conversations whose examples together train every answer that has weight."""
+        ...
+
+    def most_tokens(self, conversation: Conversation, row_format: str = ..., /) -> int:
+        """A number that the example's tokens do not exceed, found without tokenizing. Raises InvalidRequest as ``example`` does."""
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """A row that the base's chat template does not take, and its reason."""
+def tokenize(example: SftExample, renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> TokenizedExample:
+    """Render one example; tokens past ``max_length`` are cut off at the end and counted.
+
+    Raises:
+        InvalidRequest: the base's chat template refuses the messages.
+    """
+    return _limited(example, renderer.example(example.conversation, row_format.value), max_length)
+
+
+def tokenize_rows(
+    rows: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
+) -> list[tuple[TokenizedExample, ...] | InvalidRequest]:
+    """Render several rows at once: for each its examples that have a trained token, or the template's refusal.
+
+    Most rows give one example. A row none of whose tokens is trained gives none. Of a row that the chat template splits, examples
+    that lose their answer to the cut are left out.
+    """
+    conversations = [row.conversation for row in rows]
+    done: list[tuple[TokenizedExample, ...] | InvalidRequest] = []
+    for row, rendered in zip(rows, renderer.examples(conversations, row_format.value), strict=True):
+        if isinstance(rendered, InvalidRequest):
+            done.append(rendered)
+            continue
+        parts = [rendered]
+        if rendered.rewritten:
+            whole = renderer.examples(renderer.split(row.conversation, row_format.value), row_format.value)
+            parts = [part for part in whole if isinstance(part, Rendered)]
+        examples = [_limited(row, part, max_length) for part in parts]
+        done.append(tuple(example for example in examples if example.rendered.num_trained))
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedRow:
+    """What became of one row."""
 
     source: SourceLine
-    reason: str
+    examples: tuple[TokenizedExample, ...]
+    """Those with a trained token: usually one."""
+    refusal: str | None = None
+    """Why the base's chat template does not take the row."""
 
 
-Tokenized = TokenizedExample | Refused
-
-
-def tokenize(examples: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> list[Tokenized]:
-    """Render examples; tokens past ``max_length`` are cut off at the end and counted."""
-    read = list(examples)
-    rendered = renderer.examples([example.conversation for example in read], row_format.value)
-    return [_tokenized(example.source, answer, max_length) for example, answer in zip(read, rendered, strict=True)]
+def tokenize_chunk(rows: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> list[TokenizedRow]:
+    """As ``tokenize_rows``, each with its line."""
+    read = list(rows)
+    return [
+        TokenizedRow(row.source, (), done.message) if isinstance(done, InvalidRequest) else TokenizedRow(row.source, done)
+        for row, done in zip(read, tokenize_rows(read, renderer, row_format, max_length=max_length), strict=True)
+    ]
 
 
 def tokenize_all(
-    examples: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
-) -> Iterator[list[Tokenized]]:
-    """The same for any number of them, a chunk at a time."""
-    for start in range(0, len(examples), CHUNK_ROWS):
-        yield tokenize(examples[start : start + CHUNK_ROWS], renderer, row_format, max_length=max_length)
+    rows: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
+) -> Iterator[list[TokenizedRow]]:
+    """The same for a whole file, a chunk at a time."""
+    for start in range(0, len(rows), CHUNK_ROWS):
+        yield tokenize_chunk(rows[start : start + CHUNK_ROWS], renderer, row_format, max_length=max_length)
 
 
-def _tokenized(source: SourceLine, rendered: Rendered | InvalidRequest, max_length: int) -> Tokenized:
-    if isinstance(rendered, InvalidRequest):
-        return Refused(source=source, reason=rendered.message)
-    surplus = rendered.ids_T.shape[0] - max_length
-    if surplus <= 0:
-        return TokenizedExample(source=source, rendered=rendered)
-    return TokenizedExample(source=source, rendered=_cut(rendered, max_length), truncated=int(surplus))
+def _limited(row: SftExample, rendered: Rendered, max_length: int) -> TokenizedExample:
+    surplus = max(0, rendered.ids_T.shape[0] - max_length)
+    return TokenizedExample(source=row.source, rendered=_cut(rendered, max_length) if surplus else rendered, truncated=int(surplus))
 
 
 def _cut(rendered: Rendered, length: int) -> Rendered:

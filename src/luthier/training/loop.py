@@ -226,6 +226,8 @@ class Trainer:
         """Forward and backward over the step's micro-batches; the loss is divided once, by all trained tokens of the step."""
         examples = self._train.examples
         total = sum(examples[index].rendered.num_trained for index in indices)
+        # Preprocessing gives no example without a trained token; a step on nothing would divide by zero and teach nonsense.
+        assert total > 0, f"step {step} has no trained token"
         loss_sum, num_correct = 0.0, 0
         for group in micro_batches(indices, examples, self._model.facts):
             sums = sft_sums(self._model, self._train.batch(group))

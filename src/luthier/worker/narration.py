@@ -82,9 +82,12 @@ def preprocessing(
     changes = []
     if prepared.num_truncated:
         changes.append(f"{prepared.num_truncated:,} examples cut at the end")
+    if 0 < prepared.num_rows < len(prepared.examples):
+        extra = len(prepared.examples) - prepared.num_rows
+        changes.append(f"{extra:,} examples added: the chat template rewrites earlier turns, so their answers are learned one by one")
     if prepared.num_skipped:
         lines = ", ".join(str(s.line) for s in prepared.skipped[:10])
-        changes.append(f"{prepared.num_skipped:,} examples left out, none of their tokens is trained (lines {lines})")
+        changes.append(f"{prepared.num_skipped:,} examples left out as asked, none of their tokens is trained (lines {lines})")
     first = prepared.examples[0]
     tokens = renderer.describe(first.rendered)[:_MAX_SAMPLE_TOKENS]
     shown = [{"text": t["text"], "kind": t["kind"], "role": t["role"]} for t in tokens]

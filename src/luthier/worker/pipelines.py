@@ -22,6 +22,7 @@ from luthier.data.stage import DataFailure, collect
 from luthier.deployment.warm import trace_answer, warm
 from luthier.evaluation.stage import evaluate, held_out_questions
 from luthier.models.load import load_model
+from luthier.preprocessing.learnable import FileRole, check_learnable
 from luthier.preprocessing.pack import pack
 from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import (
@@ -43,7 +44,7 @@ from luthier.worker.context import RunContext
 from luthier.worker.question import open_question, show_prompt
 from luthier.worker.results import finish
 from luthier.worker.spec_file import read_spec, write_spec
-from luthier.worker.start import Start, find_start, hyperparameters_of, options_of
+from luthier.worker.start import Start, find_reader, find_start, hyperparameters_of, options_of
 from luthier.worker.token_cache import tokens_of
 
 
@@ -64,7 +65,7 @@ class Tokens:
 
 
 def validate(ctx: RunContext) -> None:
-    """Lane 1: read and check the job's files; then it is queued."""
+    """Lane 1: read and check the job's files, also against the base's chat template and length; then it is queued."""
     ctx.tracer.emit(Stage.COLLECTION, StageStarted(shape_in="the uploaded files"))
     started = time.perf_counter()
     try:
@@ -73,6 +74,7 @@ def validate(ctx: RunContext) -> None:
         for fault in failure.faults:
             ctx.tracer.emit(Stage.COLLECTION, Notice(level="error", message=f"line {fault.source.line}: {fault.message}"))
         raise
+    check_rows(ctx, data)
     ctx.tracer.emit(Stage.COLLECTION, narration.collection(data.training, data.validation, time.perf_counter() - started))
     queued = NewEvent(created_at=int(ctx.now()), level="info", message="Files validated, moving job to queued state")
     ctx.recorder.write({"status": JobStatus.QUEUED}, events=[queued])
@@ -124,6 +126,21 @@ def collect_files(ctx: RunContext) -> Data:
         path = ctx.blobs.path(job.validation_sha256)
         validation = collect(job.validation_file, path, role="validation", max_line_bytes=limit, sha256=job.validation_sha256)
     return Data(training=training, validation=validation)
+
+
+def check_rows(ctx: RunContext, data: Data) -> None:
+    """Every row can be written in the base's chat format and has something to learn within the length limit.
+
+    Raises:
+        JobFailure: some cannot; all are named at once, before the job waits for its turn.
+    """
+    renderer, longest = find_reader(ctx)
+    options = options_of(ctx.job)
+    max_length = int(resolve_max_length(options.max_length, longest).value)
+    files: tuple[tuple[Dataset | None, FileRole], ...] = ((data.training, "training"), (data.validation, "validation"))
+    for dataset, role in files:
+        if dataset is not None:
+            check_learnable(dataset, renderer, max_length=max_length, role=role, skip_untrained=options.skip_untrained)
 
 
 def preprocess(ctx: RunContext, data: Data, start: Start, max_length: int) -> Tokens:

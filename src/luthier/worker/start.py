@@ -12,7 +12,7 @@ from luthier.chat.renderer import Renderer
 from luthier.core.errors import JobFailure
 from luthier.core.jobs import Job, ModelKind, ModelRecord
 from luthier.core.specs import Hyperparameters, LuthierOptions, TuningMethod
-from luthier.models.facts import ModelFacts, read_facts
+from luthier.models.facts import ModelFacts, read_facts, read_max_length
 from luthier.worker.context import RunContext
 
 
@@ -44,12 +44,9 @@ def find_start(ctx: RunContext) -> Start:
     Raises:
         JobFailure: the base or the parent model was deleted meanwhile, or a parent adapter cannot be continued this way.
     """
-    base = _record(ctx, ctx.job.base)
-    parent = _record(ctx, ctx.job.parent_model) if ctx.job.parent_model else None
-    folder, adapter = ctx.settings.resolve_model_path(base.path), None
-    if parent is not None and parent.kind is ModelKind.FULL:
-        folder = ctx.settings.resolve_model_path(parent.path)
-    elif parent is not None:
+    folder, parent = _weights(ctx)
+    adapter = None
+    if parent is not None and parent.kind is not ModelKind.FULL:
         if options_of(ctx.job).adapter is TuningMethod.FULL:
             message = f"{parent.name} is an adapter: its tuning can go on as an adapter, not as full fine-tuning."
             raise JobFailure(message, code="unsupported_value", param="luthier.adapter")
@@ -59,6 +56,24 @@ def find_start(ctx: RunContext) -> Start:
     if parent is not None:
         revision = hashlib.sha256(f"{facts.revision} {parent.sha256}".encode()).hexdigest()
     return Start(folder=folder, adapter=adapter, facts=facts, renderer=Renderer.load(folder), revision=revision)
+
+
+def find_reader(ctx: RunContext) -> tuple[Renderer, int]:
+    """The renderer of the job's start and the longest text that its model reads, without its weights: what validation needs.
+
+    Raises:
+        JobFailure: the base or the parent model was deleted meanwhile.
+    """
+    folder, _ = _weights(ctx)
+    return Renderer.load(folder), read_max_length(folder)
+
+
+def _weights(ctx: RunContext) -> tuple[Path, ModelRecord | None]:
+    """The folder of the complete weights that tuning starts from, and the tuned model that it continues."""
+    base = _record(ctx, ctx.job.base)
+    parent = _record(ctx, ctx.job.parent_model) if ctx.job.parent_model else None
+    full = parent if parent is not None and parent.kind is ModelKind.FULL else base
+    return ctx.settings.resolve_model_path(full.path), parent
 
 
 def _record(ctx: RunContext, name: str) -> ModelRecord:
@@ -91,4 +106,5 @@ def options_of(job: Job) -> LuthierOptions:
         rank=asked.get("rank"),
         alpha=asked.get("alpha"),
         max_length=asked.get("max_length"),
+        skip_untrained=bool(asked.get("skip_untrained", False)),
     )

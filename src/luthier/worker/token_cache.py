@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 from luthier.chat.renderer import Renderer
 from luthier.core.errors import StorageFull, Unavailable
@@ -21,15 +20,14 @@ from luthier.core.examples import Dataset
 from luthier.core.settings import PACKAGE_DIR
 from luthier.core.stage import Stage
 from luthier.preprocessing.cache import CacheKey, TokenCache
+from luthier.preprocessing.learnable import FileRole
 from luthier.preprocessing.parallel import tokenize_over_processes
 from luthier.preprocessing.stage import KeptRows, Prepared, prepared_from
 from luthier.preprocessing.table import table_in_memory
 from luthier.preprocessing.tokenize import tokenize_all
 from luthier.trace.events import Notice
 from luthier.worker.context import RunContext
-from luthier.worker.start import Start
-
-Role = Literal["training", "validation"]
+from luthier.worker.start import Start, options_of
 
 FIRST_REPORT_SECONDS = 2.0
 REPORT_SECONDS = 10.0
@@ -53,7 +51,7 @@ class MadeTokens:
 class Progress:
     """Says how far tokenizing is, but not of what is done at once; and ends it when the server stops."""
 
-    def __init__(self, ctx: RunContext, role: Role, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ctx: RunContext, role: FileRole, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._ctx = ctx
         self._role = role
         self._total = total
@@ -85,7 +83,7 @@ class Progress:
         )
 
 
-def tokens_of(ctx: RunContext, dataset: Dataset, start: Start, *, max_length: int, role: Role) -> MadeTokens:
+def tokens_of(ctx: RunContext, dataset: Dataset, start: Start, *, max_length: int, role: FileRole) -> MadeTokens:
     """The tokens of one of the job's files.
 
     Raises:
@@ -95,7 +93,7 @@ def tokens_of(ctx: RunContext, dataset: Dataset, start: Start, *, max_length: in
     cache = TokenCache(ctx.settings.tokens_dir, max_bytes=ctx.settings.token_cache_bytes)
     if not cache.is_on:
         return MadeTokens(_in_memory(ctx, dataset, start, max_length, role), reused=False)
-    key = cache_key(start, dataset, max_length)
+    key = cache_key(start, dataset, max_length, skip_untrained=options_of(ctx.job).skip_untrained)
     began = time.perf_counter()
     stored = cache.read(key, dataset.file_id)
     if stored is not None:
@@ -114,13 +112,13 @@ def tokens_of(ctx: RunContext, dataset: Dataset, start: Start, *, max_length: in
     return MadeTokens(prepared_from(stored.table, stored.notes, dataset.file_id), reused=False)
 
 
-def _in_memory(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role: Role) -> Prepared:
+def _in_memory(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role: FileRole) -> Prepared:
     rows = _rows(ctx, dataset, start, max_length, role)
     table = table_in_memory(dataset.file_id, rows)
     return prepared_from(table, rows.notes(), dataset.file_id)
 
 
-def _rows(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role: Role) -> KeptRows:
+def _rows(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role: FileRole) -> KeptRows:
     """The file's rows as tokens, made by several processes when they are many."""
     processes = min(ctx.settings.train_threads or os.cpu_count() or 1, MOST_PROCESSES)
     if processes > 1 and len(dataset.examples) >= MANY_ROWS:
@@ -128,10 +126,12 @@ def _rows(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role
         chunks = tokenize_over_processes(dataset.examples, load, dataset.row_format, max_length=max_length, processes=processes)
     else:
         chunks = tokenize_all(dataset.examples, start.renderer, dataset.row_format, max_length=max_length)
-    return KeptRows(chunks, max_length=max_length, role=role, on_progress=Progress(ctx, role, len(dataset.examples)))
+    progress = Progress(ctx, role, len(dataset.examples))
+    skip = options_of(ctx.job).skip_untrained
+    return KeptRows(chunks, max_length=max_length, role=role, skip_untrained=skip, on_progress=progress)
 
 
-def cache_key(start: Start, dataset: Dataset, max_length: int) -> CacheKey:
+def cache_key(start: Start, dataset: Dataset, max_length: int, *, skip_untrained: bool = False) -> CacheKey:
     """What the tokens of a data set depend on. The base's weights do not count: bases with one tokenizer and template share."""
     return CacheKey(
         sha256=dataset.fingerprint,
@@ -139,6 +139,7 @@ def cache_key(start: Start, dataset: Dataset, max_length: int) -> CacheKey:
             "tokenizer": _digest(start.folder / name for name in _TOKENIZER_FILES),
             "row_format": dataset.row_format.value,
             "max_length": max_length,
+            "skip_untrained": skip_untrained,
             "code": _digest(path for name in _RENDERING_CODE for path in _sources(PACKAGE_DIR / name)),
             "libraries": {name: version(name) for name in _LIBRARIES},
             # Some templates write today's date.

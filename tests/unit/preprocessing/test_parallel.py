@@ -3,6 +3,7 @@
 import os
 import signal
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from luthier.chat.renderer import Renderer
 from luthier.core.errors import InvalidRequest
 from luthier.data.stage import collect
 from luthier.preprocessing.parallel import tokenize_over_processes
-from luthier.preprocessing.tokenize import Refused, tokenize_all
+from luthier.preprocessing.tokenize import CHUNK_ROWS, tokenize_all
 from tests.support.examples import chat_file
 from tests.support.mini import MINI
 from tests.support.token_rows import as_values
@@ -37,7 +38,7 @@ class Refusing:
 
 
 def _values(chunks):
-    return [row if isinstance(row, Refused) else as_values(row) for chunk in chunks for row in chunk]
+    return [(row.source, row.refusal, [as_values(e) for e in row.examples]) for chunk in chunks for row in chunk]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -51,7 +52,9 @@ def test_rows_come_as_from_one_process(dataset, processes):
 
 @pytest.mark.parametrize("deadly", [False, True])
 def test_refusals_come_back_and_killed_processes_are_made_up_for(dataset, deadly):
-    load = partial(Refusing, os.getpid() if deadly else None)
+    load: Any = partial(Refusing, os.getpid() if deadly else None)
+    alone: Any = Refusing(None)
     rows = _values(tokenize_over_processes(dataset.examples, load, dataset.row_format, max_length=40, processes=2))
-    assert rows == _values(tokenize_all(dataset.examples, Refusing(None), dataset.row_format, max_length=40))
-    assert [row.source.line for row in rows if isinstance(row, Refused)] == [2, 514, 1026]
+    assert rows == _values(tokenize_all(dataset.examples, alone, dataset.row_format, max_length=40))
+    refused = [(source.line, reason, examples) for source, reason, examples in rows if reason is not None]
+    assert refused == [(start + 2, "Roles must alternate.", []) for start in range(0, len(dataset.examples), CHUNK_ROWS)]

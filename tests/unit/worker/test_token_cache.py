@@ -4,6 +4,7 @@ import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,7 +32,8 @@ from tests.support.token_rows import as_values
 class Job:
     """What preprocessing asks of a job's context, with a log to look at."""
 
-    def __init__(self, folder: Path, **settings) -> None:
+    def __init__(self, folder: Path, *, skip_untrained: bool = False, **settings) -> None:
+        self.job = SimpleNamespace(options={"skip_untrained": skip_untrained})
         self.settings = Settings(data_dir=folder, **settings)
         self.events = []
         self.tracer = Tracer("job", [self.events.append])
@@ -105,7 +107,7 @@ def test_the_stage_says_that_tokens_were_reused_and_how_full_packing_is(tmp_path
 
 def test_skipped_rows_are_told_by_the_second_job_too(tmp_path, dataset, start):
     shortest = min(e.num_tokens for e in prepare(dataset, start.renderer, max_length=256, role="training").examples)
-    first, second = (Job(tmp_path / "data").tokens(dataset, start, max_length=shortest).prepared for _ in range(2))
+    first, second = (Job(tmp_path / "data", skip_untrained=True).tokens(dataset, start, max_length=shortest).prepared for _ in range(2))
     assert first.num_skipped == second.num_skipped > 0
     assert first.skipped == second.skipped
     assert first.num_truncated == second.num_truncated > 0

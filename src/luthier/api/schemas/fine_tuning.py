@@ -104,6 +104,7 @@ class LuthierOptions(WireModel):
     rank: Annotated[int, Field(ge=1, le=512)] | None = None
     alpha: Annotated[float, Field(gt=0.0, le=4096.0)] | None = None
     max_length: Annotated[int, Field(ge=8, le=1_048_576)] | None = None
+    skip_untrained: bool | None = None
 
 
 class JobCreateRequest(WireModel):
