@@ -171,12 +171,17 @@ CONTENDERS: dict[str, Callable[[Path, Path], tuple[int, dict[str, Any]]]] = {
 
 
 def timed(work: Callable[[], tuple[int, dict[str, Any]]]) -> tuple[int, dict[str, Any]]:
-    """Run once; seconds, processor seconds (children's too, once they have ended) and peak memory are added to the report."""
+    """Run once; seconds, processor seconds (those of ended children too) and this process's peak memory are added."""
     used, began = _processor_seconds(), time.perf_counter()
     tokens, report = work()
     seconds = time.perf_counter() - began
-    peaks = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return tokens, {**report, "seconds": seconds, "processor_seconds": _processor_seconds() - used, "peak_rss_mb": round(peaks[0])}
+    return tokens, {**report, "seconds": seconds, "processor_seconds": _processor_seconds() - used, "peak_rss_mb": _peak_mb()}
+
+
+def _peak_mb() -> int:
+    """Most memory of this process. Not ``ru_maxrss``: that begins with what its parent had."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return round(int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024 / MEGABYTE)
 
 
 def _processor_seconds() -> float:
@@ -191,7 +196,7 @@ def check_equal(path: Path, folder: Path) -> str:
         sample.write_bytes(b"".join(file.readline() for _ in range(SAMPLE_ROWS)))
     dataset = collect("file", sample, role="training", max_line_bytes=1 << 23, sha256="")
     chunks = tokenize_all(dataset.examples, Renderer.load(MODEL), dataset.row_format, max_length=MAX_LENGTH)
-    ours: Any = [row for chunk in chunks for row in chunk]
+    ours = [example for chunk in chunks for row in chunk for example in row.examples]
     theirs = trl_prepared(_table(sample), _their_tokenizer(), packing=False, folder=folder)
     digest = hashlib.sha256()
     for row, example in zip(ours, theirs, strict=True):

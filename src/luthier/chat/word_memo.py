@@ -13,11 +13,13 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate, chain
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any
 
 from tokenizers import Tokenizer as FastTokenizer
 
-_MOST_KEPT = 1 << 16
+_MOST_KEPT = 1 << 15
+"""Pieces of one generation; there are two."""
 _LONGEST_KEPT = 48
 """Characters. Longer pieces (text without spaces) seldom come again."""
 _SPACE_BETWEEN = re.compile(r"(?<=\S)(?= \S)")
@@ -31,10 +33,9 @@ _SPLITS = frozenset(
 )
 
 
-class _Piece(NamedTuple):
-    ids: list[int]
-    offsets: list[tuple[int, int]]
-    """Characters of the piece that each id stands for."""
+_Piece = tuple[list[int], list[tuple[int, int]]]
+"""Ids of a piece of text, and the characters of it that each stands for."""
+_IDS = itemgetter(0)
 
 
 class WordEncoding:
@@ -44,14 +45,15 @@ class WordEncoding:
 
     def __init__(self, texts: Sequence[str], pieces: Sequence[_Piece]) -> None:
         self._pieces = pieces
-        self.ids: list[int] = list(chain.from_iterable([piece[0] for piece in pieces]))
+        ids = list(map(_IDS, pieces))
+        self.ids: list[int] = list(chain.from_iterable(ids))
         self._chars = list(accumulate(map(len, texts), initial=0))
-        self._tokens = list(accumulate([len(piece[0]) for piece in pieces], initial=0))
+        self._tokens = list(accumulate(map(len, ids), initial=0))
 
     @property
     def offsets(self) -> list[tuple[int, int]]:
         """Characters that each id stands for."""
-        return [(a + at, b + at) for piece, at in zip(self._pieces, self._chars, strict=False) for a, b in piece.offsets]
+        return [(a + at, b + at) for (_, offsets), at in zip(self._pieces, self._chars, strict=False) for a, b in offsets]
 
     def char_to_token(self, position: int) -> int | None:
         """The token that holds a character; None when none does."""
@@ -59,7 +61,7 @@ class WordEncoding:
         if not 0 <= number < len(self._pieces):
             return None
         inside = position - self._chars[number]
-        for token, (start, end) in enumerate(self._pieces[number].offsets):
+        for token, (start, end) in enumerate(self._pieces[number][1]):
             if start <= inside < end:
                 return self._tokens[number] + token
         return None
@@ -69,24 +71,40 @@ class WordEncoding:
         if not 0 <= token < len(self.ids):
             return None
         number = bisect_right(self._tokens, token) - 1
-        start, end = self._pieces[number].offsets[token - self._tokens[number]]
+        start, end = self._pieces[number][1][token - self._tokens[number]]
         return start + self._chars[number], end + self._chars[number]
 
 
 class _Known(dict[str, _Piece]):
-    """Pieces by their text; a piece that is not known is asked of the tokenizer."""
+    """Pieces by their text; a piece that is not known is asked of the tokenizer.
+
+    When there are many, what did not come again since there were as many last is forgotten.
+    """
 
     def __init__(self, fast: FastTokenizer) -> None:
         super().__init__()
         self._fast = fast
+        self._older: dict[str, _Piece] = {}
 
     def __missing__(self, text: str) -> _Piece:
-        encoding = self._fast.encode(text, add_special_tokens=False)
-        return self.keep(text, encoding)
+        return self.recalled(text) or self.keep(text, self._fast.encode(text, add_special_tokens=False))
+
+    def recalled(self, text: str) -> _Piece | None:
+        """A piece of the older generation, which it leaves."""
+        piece = self._older.get(text)
+        if piece is not None:
+            self[text] = piece
+        return piece
+
+    def age(self) -> None:
+        """Begin a new generation when this one is full."""
+        if len(self) > _MOST_KEPT:
+            self._older = dict(self)
+            self.clear()
 
     def keep(self, text: str, encoding: Any) -> _Piece:
         """Remember one piece, if it is worth it."""
-        piece = _Piece(encoding.ids, encoding.offsets)
+        piece = encoding.ids, encoding.offsets
         if len(text) <= _LONGEST_KEPT:
             self[text] = piece
         return piece
@@ -104,12 +122,11 @@ class WordMemo:
 
     def encodings(self, texts: Sequence[str]) -> list[WordEncoding]:
         """Encode texts without adding marks. What is not known in several of them is asked for at once."""
-        if len(self._known) > _MOST_KEPT:
-            self._known.clear()
+        self._known.age()
         cut = [self._cut(text) for text in texts]
         if len(texts) == 1:
             return [WordEncoding(cut[0], list(map(self._known.__getitem__, cut[0])))]
-        missing = list(set(chain.from_iterable(cut)).difference(self._known))
+        missing = [text for text in set(chain.from_iterable(cut)).difference(self._known) if self._known.recalled(text) is None]
         found = {
             t: self._known.keep(t, e) for t, e in zip(missing, self._fast.encode_batch(missing, add_special_tokens=False), strict=True)
         }
