@@ -14,6 +14,7 @@ import numpy as np
 from tokenizers import Encoding
 
 from luthier.chat.tokenizer import Tokenizer
+from luthier.chat.word_memo import WordEncoding
 
 # Texts between a special mark and a cut are few (a role's name, a line end): their ids are remembered. Longer ones are not.
 _MAX_KEPT_CHARACTERS = 64
@@ -30,7 +31,7 @@ class CutText:
     """Character position of each cut to its token position."""
     specials: list[int]
     """Token positions of special marks, ascending."""
-    lookup: "_Offsets | Encoding"
+    lookup: "_Offsets | Encoding | WordEncoding"
     length: int
     """Characters of the text."""
 
@@ -85,7 +86,7 @@ class Cutter:
         self._tokenizer = tokenizer
         self._kept: dict[tuple[int, str], list[int]] = {}
 
-    def cut(self, text: str, cuts: Sequence[int], encoding: Encoding | None = None) -> CutText:
+    def cut(self, text: str, cuts: Sequence[int], encoding: Encoding | WordEncoding | None = None) -> CutText:
         """Encode.
 
         Args:
@@ -104,7 +105,9 @@ class Cutter:
         specials = self._tokenizer.special_positions(ids_T)
         return CutText(ids_T=ids_T, positions=positions, specials=specials, lookup=_Offsets(offsets), length=len(text))
 
-    def _positions(self, text: str, cuts: Sequence[int], whole: Encoding, ids_T: np.ndarray, specials: list[int]) -> dict[int, int] | None:
+    def _positions(
+        self, text: str, cuts: Sequence[int], whole: Encoding | WordEncoding, ids_T: np.ndarray, specials: list[int]
+    ) -> dict[int, int] | None:
         """Token positions of the cuts in the whole text's ids; None when a token straddles one.
 
         A special mark splits the text before anything else is done with it: the ids up to and with the last mark before a cut are

@@ -22,6 +22,7 @@ from luthier.chat.habits import Habits
 from luthier.chat.ranges import AnswerForm, Located, Locator
 from luthier.chat.template import PLAIN_TEMPLATE, Template
 from luthier.chat.tokenizer import Tokenizer, read_json
+from luthier.chat.word_memo import WordEncoding
 from luthier.core.conversation import Conversation, Message, Role
 from luthier.core.errors import InvalidRequest
 from luthier.core.examples import RowFormat
@@ -218,7 +219,7 @@ class Renderer:
             cutter = self._guarded_cutter
         return _Text(messages=conversation.messages, located=located, cutter=cutter, train=train)
 
-    def _assemble(self, text: _Text, encoding: Encoding | None = None) -> Rendered:
+    def _assemble(self, text: _Text, encoding: Encoding | WordEncoding | None = None) -> Rendered:
         located, messages = text.located, text.messages
         borders = {border for r in located.answers for border in (r.start, r.end)}
         cut = text.cutter.cut(located.text, sorted({0, len(located.text), *borders}), encoding)

@@ -12,6 +12,7 @@ import numpy as np
 from tokenizers import Encoding
 from tokenizers import Tokenizer as FastTokenizer
 
+from luthier.chat.word_memo import WordEncoding, WordMemo, fits
 from luthier.core.errors import InvalidRequest
 
 
@@ -31,6 +32,7 @@ class Tokenizer:
         self.special_ids: frozenset[int] = frozenset(entry["id"] for entry in plain["added_tokens"] if entry["special"])
         self._is_special = np.zeros(max((*self._added, 0)) + 2, dtype=bool)
         self._is_special[list(self.special_ids)] = True
+        self._words = WordMemo(fast, plain) if fits(plain) else None
         self.vocab_size: int = fast.get_vocab_size(with_added_tokens=True)
         self.eos_id: int | None = self.id_of(self.mark("eos_token"))
         self.bos_id: int | None = self.id_of(self.mark("bos_token"))
@@ -62,11 +64,13 @@ class Tokenizer:
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids and, for each, the range of characters of ``text`` it stands for (ranges of one split character repeat)."""
-        encoding = self._fast.encode(text, add_special_tokens=False)
+        encoding = self.encodings([text])[0]
         return encoding.ids, encoding.offsets
 
-    def encodings(self, texts: Sequence[str]) -> list[Encoding]:
-        """The library's own objects, of many texts at once on all cores that it may use; ids as ``encode`` gives them."""
+    def encodings(self, texts: Sequence[str]) -> Sequence[Encoding | WordEncoding]:
+        """The library's own objects or their like, of many texts at once; ids as ``encode`` gives them."""
+        if self._words is not None:
+            return self._words.encodings(texts)
         return self._fast.encode_batch(list(texts), add_special_tokens=False)
 
     def special_positions(self, ids_T: np.ndarray) -> list[int]:

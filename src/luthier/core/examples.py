@@ -1,6 +1,6 @@
 """Training examples and where each came from. Made by ``data``, read by ``preprocessing`` and ``evaluation``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -83,7 +83,8 @@ class Dataset:
 
     file_id: str
     row_format: RowFormat
-    examples: tuple[SftExample, ...]
+    examples: Sequence[SftExample]
+    """In the file's order. Each may be read from the file when it is asked for."""
     num_lines: int
     fingerprint: str
     """SHA-256 of the file's bytes."""

@@ -95,6 +95,8 @@ class Settings:
     """Largest file that may be uploaded in parts, bytes."""
     max_part_bytes: int = 64 * 1024 * 1024
     """Largest part of such an upload, bytes."""
+    token_cache_bytes: int = 8 * 1024 * 1024 * 1024
+    """What tokens kept for later jobs may take on the disk, bytes: the least recently used go first; 0 means none is kept."""
     batch_concurrency: int = 4
     """Requests of batches that run at once, over all batches, at least 1; the engine's other places are for everybody else."""
     max_context_tokens: int = 4096
@@ -144,6 +146,11 @@ class Settings:
     def batches_dir(self) -> Path:
         """One folder per running batch: what is answered so far."""
         return self.data_dir / "batches"
+
+    @property
+    def tokens_dir(self) -> Path:
+        """Tokens of training files, kept for later jobs. May be removed while the server is stopped."""
+        return self.data_dir / "cache" / "tokens"
 
     @property
     def models_dir(self) -> Path:
@@ -217,7 +224,14 @@ def _check_dates(dates: Mapping[str, str]) -> None:
             raise InvalidRequest(f"The shutdown date of {name!r} is {text!r}, which is not a date like 2027-01-14.") from error
 
 
-_NOT_NEGATIVE = ("requests_per_minute", "tokens_per_minute", "concurrent_generations", "jobs_per_day", "bad_keys_per_minute")
+_NOT_NEGATIVE = (
+    "requests_per_minute",
+    "tokens_per_minute",
+    "concurrent_generations",
+    "jobs_per_day",
+    "bad_keys_per_minute",
+    "token_cache_bytes",
+)
 
 
 def _check_limits(settings: Settings) -> None:

@@ -1,8 +1,8 @@
 """Stage 1: a stored file becomes a ``Dataset``, or the job fails with every fault of the file counted.
 
 What it does: streams the file once through the same check as ``luthier data check``, keeps the first 50 faults and the total,
-checks the file's hash and the number of examples. What it does not: judge rows (``check.py``) or tokenize. Called by
-``worker/pipelines.py``.
+checks the file's hash and the number of examples. What it does not: judge rows (``check.py``), hold them in memory
+(``file_examples.py``) or tokenize. Called by ``worker/pipelines.py``.
 """
 
 import hashlib
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from luthier.core.data_report import job_error
 from luthier.core.errors import JobFailure
-from luthier.core.examples import Dataset, LineError, SftExample, SourceLine
+from luthier.core.examples import Dataset, LineError
 from luthier.data.check import LEAST_ROWS, FileRole, LineChecker, is_error, rule_of_numbers
+from luthier.data.file_examples import FileExamples, RowPlaces
 from luthier.data.read import RawLine, read_lines
-from luthier.data.validate import example_of
 
 MIN_TRAINING_EXAMPLES = LEAST_ROWS["training"]
 MAX_KEPT_FAULTS = 50
@@ -29,15 +29,20 @@ class DataFailure(JobFailure):
 
 
 class _Collector:
-    """Takes lines one by one; memory stays flat once the first fault is found, because no example is needed any more."""
+    """Takes lines one by one and keeps where the sound ones stand, not what they say."""
 
-    def __init__(self, file_id: str, checker: LineChecker) -> None:
-        self._file_id = file_id
+    def __init__(self, checker: LineChecker) -> None:
         self._checker = checker
-        self.examples: list[SftExample] = []
+        self._seen = self._last_piece = 0
+        self.places = RowPlaces()
         self.faults: list[LineError] = []
         self.num_faults = 0
         self.num_lines = 0
+
+    def watch(self, piece: bytes) -> None:
+        """Count the file's bytes; a line that is not too long comes as one piece."""
+        self._seen += len(piece)
+        self._last_piece = len(piece)
 
     def take(self, line: RawLine) -> None:
         """Check one line; lines after one that condemns the file are only hashed."""
@@ -48,11 +53,10 @@ class _Collector:
         faults = [finding for finding in findings if is_error(finding)]
         if faults:
             self.num_faults += len(faults)
-            self.examples.clear()
+            self.places.clear()
             self.faults += faults[: MAX_KEPT_FAULTS - len(self.faults)]
         elif row is not None and not self.num_faults:
-            assert self._checker.row_format is not None
-            self.examples.append(example_of(row, self._checker.row_format, SourceLine(self._file_id, line.number)))
+            self.places.add(self._seen - self._last_piece, self._last_piece, line.number)
 
 
 def collect(file_id: str, path: Path, *, role: FileRole, max_line_bytes: int, sha256: str) -> Dataset:
@@ -70,8 +74,13 @@ def collect(file_id: str, path: Path, *, role: FileRole, max_line_bytes: int, sh
     """
     digest = hashlib.sha256()
     checker = LineChecker(file_id, path, role=role, method="supervised", max_line_bytes=max_line_bytes)
-    collector = _Collector(file_id, checker)
-    for line in read_lines(path, max_line_bytes=max_line_bytes, watch=digest.update):
+    collector = _Collector(checker)
+
+    def watch(piece: bytes) -> None:
+        digest.update(piece)
+        collector.watch(piece)
+
+    for line in read_lines(path, max_line_bytes=max_line_bytes, watch=watch):
         collector.take(line)
     fingerprint = digest.hexdigest()
     if sha256 and fingerprint != sha256:
@@ -83,14 +92,14 @@ def collect(file_id: str, path: Path, *, role: FileRole, max_line_bytes: int, sh
     if collector.num_faults:
         error = job_error(collector.faults[0], role)
         raise DataFailure(**error, faults=tuple(collector.faults), num_faults=collector.num_faults)
-    number = rule_of_numbers(role, checker.method, len(collector.examples))
+    number = rule_of_numbers(role, checker.method, len(collector.places.lines))
     if number is not None:
         raise DataFailure(number[1], code="invalid_n_examples", param=f"{role}_file")
     assert checker.row_format is not None
     return Dataset(
         file_id=file_id,
         row_format=checker.row_format,
-        examples=tuple(collector.examples),
+        examples=FileExamples(file_id, path, checker.row_format, collector.places),
         num_lines=collector.num_lines,
         fingerprint=fingerprint,
     )

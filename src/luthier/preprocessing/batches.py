@@ -7,6 +7,7 @@ Axis letters: B rows of a batch, T tokens.
 """
 
 from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 
@@ -16,7 +17,30 @@ from luthier.core.tokens import TokenBatch, TokenizedExample
 _WINDOW_BATCHES = 16
 
 
-def epoch_order(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
+class EpochBatches(Sequence[list[int]]):
+    """The batches of one epoch, cut from one array of indices when they are asked for: a file has millions of rows."""
+
+    def __init__(self, order: np.ndarray, batch_size: int, turns: np.ndarray) -> None:
+        """``turns``: which cut of ``order`` is the nth batch."""
+        self._order = order
+        self._batch_size = batch_size
+        self._turns = turns
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[list[int]]: ...
+    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        start = int(self._turns[index]) * self._batch_size
+        return self._order[start : start + self._batch_size].tolist()
+
+
+def epoch_order(lengths: Sequence[int] | np.ndarray, batch_size: int, *, seed: int, epoch: int) -> EpochBatches:
     """The batches of one epoch as lists of example indices; every index occurs exactly once.
 
     The order follows from (seed, epoch) alone: examples are shuffled, sorted by length within windows of 16 batches, cut
@@ -30,15 +54,16 @@ def epoch_order(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: in
     """
     raw = np.random.PCG64(np.random.SeedSequence([seed & 0xFFFFFFFF, epoch]))
     # Raw bits and a stable sort, not ``Generator.permutation``: NumPy does not promise that the latter stays the same.
-    shuffled = np.argsort(raw.random_raw(len(lengths)), kind="stable")
+    order = np.argsort(raw.random_raw(len(lengths)), kind="stable")
     if batch_size == 1:
-        return [[int(index)] for index in shuffled]
+        return EpochBatches(order, 1, np.arange(len(order)))
+    lengths_I = np.asarray(lengths)
     window = batch_size * _WINDOW_BATCHES
-    batches: list[list[int]] = []
-    for start in range(0, len(shuffled), window):
-        part = sorted((int(index) for index in shuffled[start : start + window]), key=lambda index: lengths[index])
-        batches.extend(part[at : at + batch_size] for at in range(0, len(part), batch_size))
-    return [batches[at] for at in np.argsort(raw.random_raw(len(batches)), kind="stable")]
+    for start in range(0, len(order), window):
+        part = order[start : start + window]
+        order[start : start + window] = part[np.argsort(lengths_I[part], kind="stable")]
+    num_batches = -(-len(order) // batch_size)
+    return EpochBatches(order, batch_size, np.argsort(raw.random_raw(num_batches), kind="stable"))
 
 
 def collate(examples: Sequence[TokenizedExample]) -> TokenBatch:

@@ -1,29 +1,31 @@
 """Stage 2: a ``Dataset`` becomes ``Prepared`` token examples that can be batched.
 
 What it does: tokenizes every example; refuses a set with rows that teach nothing, by line, or leaves them out when that was asked
-for. What it does not: decide numbers (``training/resolve.py``). Called by ``worker/pipelines.py``.
+for. What it does not: decide numbers (``training/resolve.py``), keep tokens for other jobs (``cache.py``). Called by
+``worker/token_cache.py``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from luthier.core.errors import InvalidRequest
+import numpy as np
+
 from luthier.core.examples import Dataset, SourceLine
 from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.preprocessing.batches import collate, epoch_order
 from luthier.preprocessing.learnable import FileRole, Unlearnable, nothing_left
-from luthier.preprocessing.tokenize import ExampleRenderer, tokenize_rows
+from luthier.preprocessing.table import TokenTable, table_in_memory
+from luthier.preprocessing.tokenize import ExampleRenderer, TokenizedRow, tokenize_all
 
 MAX_KEPT_LINES = 50
-# Rows that the tokenizer gets at once: enough for all cores, few enough that memory stays small.
-_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prepared:
     """Token examples in file order, ready to be batched. Satisfies ``training.tokens.TokenSource``."""
 
-    examples: tuple[TokenizedExample, ...]
+    examples: Sequence[TokenizedExample]
     num_tokens: int
     """Tokens of all examples after cutting, no padding."""
     num_trained: int
@@ -37,17 +39,86 @@ class Prepared:
     num_rows: int = 0
     """Rows that the examples come from: fewer than examples where the chat template rewrites earlier turns."""
 
-    def epoch_batches(self, *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 tokens of each example."""
+        if isinstance(self.examples, TokenTable):
+            return self.examples.lengths
+        return np.array([example.num_tokens for example in self.examples], dtype=np.int64)
+
+    def epoch_batches(self, *, batch_size: int, seed: int, epoch: int) -> Sequence[list[int]]:
         """The order of one epoch: lists of indices into ``examples``; see ``batches.epoch_order``."""
-        return epoch_order([example.num_tokens for example in self.examples], batch_size, seed=seed, epoch=epoch)
+        return epoch_order(self.lengths, batch_size, seed=seed, epoch=epoch)
 
     def batch(self, indices: Sequence[int]) -> TokenBatch:
         """The chosen examples side by side."""
         return collate([self.examples[index] for index in indices])
 
 
-def prepare(dataset: Dataset, renderer: ExampleRenderer, *, max_length: int, role: FileRole, skip_untrained: bool = False) -> Prepared:
-    """Tokenize a whole data set. Every example that it gives has at least one trained token.
+class KeptRows:
+    """What training keeps of tokenized rows, a chunk at a time. Iterate it once; the counts are those of the rows so far."""
+
+    def __init__(
+        self,
+        chunks: Iterable[list[TokenizedRow]],
+        *,
+        max_length: int,
+        role: FileRole,
+        skip_untrained: bool = False,
+        on_progress: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Chunks of all rows in the file's order, as ``tokenize_all`` gives them; the rest as in ``prepare``."""
+        self._chunks = chunks
+        self._max_length = max_length
+        self._role: FileRole = role
+        self._skip_untrained = skip_untrained
+        self._on_progress = on_progress
+        self._found = Unlearnable()
+        self.num_rows = 0
+        """Rows that gave an example."""
+        self.skipped: list[SourceLine] = []
+
+    def __iter__(self) -> Iterator[list[TokenizedExample]]:
+        """Yield the examples to keep.
+
+        Raises:
+            JobFailure: as in ``prepare``, when all rows have been looked at.
+        """
+        done = 0
+        for chunk in self._chunks:
+            yield [example for row in chunk for example in self._examples(row)]
+            done += len(chunk)
+            self._on_progress(done)
+        self._found.raise_any(self._role, max_length=self._max_length, skip_untrained=self._skip_untrained)
+        if not self.num_rows:
+            raise nothing_left(done, self._role, self._max_length)
+
+    def notes(self) -> dict[str, Any]:
+        """What is to be kept beside the tokens, as plain values; ``prepared_from`` reads them."""
+        lines = [source.line for source in self.skipped[:MAX_KEPT_LINES]]
+        return {"num_rows": self.num_rows, "num_skipped": len(self.skipped), "skipped": lines}
+
+    def _examples(self, row: TokenizedRow) -> tuple[TokenizedExample, ...]:
+        if row.refusal is not None:
+            self._found.refused.append((row.source.line, row.refusal))
+        elif not row.examples:
+            self._found.untrained.append(row.source.line)
+            self.skipped.append(row.source)
+        else:
+            self.num_rows += 1
+        return row.examples
+
+
+def prepare(
+    dataset: Dataset,
+    renderer: ExampleRenderer,
+    *,
+    max_length: int,
+    role: FileRole,
+    skip_untrained: bool = False,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Prepared:
+    """Tokenize a whole data set in memory. Every example that it gives has at least one trained token.
 
     Args:
         dataset: checked rows.
@@ -55,33 +126,26 @@ def prepare(dataset: Dataset, renderer: ExampleRenderer, *, max_length: int, rol
         max_length: longest example in tokens; what goes beyond is cut off at the end.
         role: which file it is, for the wording of a failure.
         skip_untrained: leave rows without a trained token out, and count them, instead of failing.
+        on_progress: is given the number of rows done, from time to time.
 
     Raises:
         JobFailure: rows that the base's chat template refuses, rows without a single trained token, or no row left; code
             ``invalid_training_file`` or ``invalid_validation_file``. The sentence names all lines (50 at most).
     """
-    kept: list[TokenizedExample] = []
-    skipped: list[SourceLine] = []
-    found = Unlearnable()
-    for start in range(0, len(dataset.examples), _ROWS):
-        rows = dataset.examples[start : start + _ROWS]
-        for example, tokenized in zip(rows, tokenize_rows(rows, renderer, dataset.row_format, max_length=max_length), strict=True):
-            if isinstance(tokenized, InvalidRequest):
-                found.refused.append((example.source.line, tokenized.message))
-                continue
-            kept += tokenized
-            if not tokenized:
-                found.untrained.append(example.source.line)
-                skipped.append(example.source)
-    found.raise_any(role, max_length=max_length, skip_untrained=skip_untrained)
-    if not kept:
-        raise nothing_left(len(dataset.examples), role, max_length)
+    chunks = tokenize_all(dataset.examples, renderer, dataset.row_format, max_length=max_length)
+    rows = KeptRows(chunks, max_length=max_length, role=role, skip_untrained=skip_untrained, on_progress=on_progress)
+    table = table_in_memory(dataset.file_id, rows)
+    return prepared_from(table, rows.notes(), dataset.file_id)
+
+
+def prepared_from(table: TokenTable, notes: dict[str, Any], file_id: str) -> Prepared:
+    """A table with the notes of the rows that it was made from."""
     return Prepared(
-        examples=tuple(kept),
-        num_tokens=sum(example.num_tokens for example in kept),
-        num_trained=sum(example.rendered.num_trained for example in kept),
-        num_truncated=sum(example.truncated > 0 for example in kept),
-        num_skipped=len(skipped),
-        skipped=tuple(skipped[:MAX_KEPT_LINES]),
-        num_rows=len(dataset.examples) - len(skipped),
+        examples=table,
+        num_tokens=table.num_tokens,
+        num_trained=table.num_trained,
+        num_truncated=table.num_truncated,
+        num_skipped=int(notes["num_skipped"]),
+        skipped=tuple(SourceLine(file_id, int(line)) for line in notes["skipped"]),
+        num_rows=int(notes["num_rows"]),
     )

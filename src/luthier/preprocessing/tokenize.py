@@ -2,17 +2,20 @@
 
 What it does: renders through the one renderer that serving uses too, cuts at the end. A row whose earlier answers the chat template
 rewrites becomes an example for each of them. What it does not: choose the length or judge the whole set (``stage.py``). Called by
-``stage.py`` and ``learnable.py``.
+``stage.py``, ``parallel.py`` and ``learnable.py``.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from luthier.core.conversation import Conversation
 from luthier.core.errors import InvalidRequest
-from luthier.core.examples import RowFormat, SftExample
+from luthier.core.examples import RowFormat, SftExample, SourceLine
 from luthier.core.tokens import Rendered, TokenizedExample, TokenSpan
+
+CHUNK_ROWS = 256
+"""Rows that the tokenizer gets at once: enough for all cores, few enough that memory stays small."""
 
 
 class ExampleRenderer(Protocol):
@@ -65,6 +68,34 @@ def tokenize_rows(
         examples = [_limited(row, part, max_length) for part in parts]
         done.append(tuple(example for example in examples if example.rendered.num_trained))
     return done
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedRow:
+    """What became of one row."""
+
+    source: SourceLine
+    examples: tuple[TokenizedExample, ...]
+    """Those with a trained token: usually one."""
+    refusal: str | None = None
+    """Why the base's chat template does not take the row."""
+
+
+def tokenize_chunk(rows: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> list[TokenizedRow]:
+    """As ``tokenize_rows``, each with its line."""
+    read = list(rows)
+    return [
+        TokenizedRow(row.source, (), done.message) if isinstance(done, InvalidRequest) else TokenizedRow(row.source, done)
+        for row, done in zip(read, tokenize_rows(read, renderer, row_format, max_length=max_length), strict=True)
+    ]
+
+
+def tokenize_all(
+    rows: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
+) -> Iterator[list[TokenizedRow]]:
+    """The same for a whole file, a chunk at a time."""
+    for start in range(0, len(rows), CHUNK_ROWS):
+        yield tokenize_chunk(rows[start : start + CHUNK_ROWS], renderer, row_format, max_length=max_length)
 
 
 def _limited(row: SftExample, rendered: Rendered, max_length: int) -> TokenizedExample:

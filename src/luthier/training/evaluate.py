@@ -7,6 +7,7 @@ generate text (``evaluation`` does). Called by ``loop.py``.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from luthier.models.language_model import LanguageModel
@@ -29,8 +30,9 @@ class Measured:
 
 def measure(model: LanguageModel, source: TokenSource, indices: Sequence[int] | None = None) -> Measured:
     """Measure the model, with the adapter that is in use, on some examples or on all of them."""
-    chosen = range(len(source.examples)) if indices is None else indices
-    by_length = sorted(chosen, key=lambda index: (source.examples[index].num_tokens, index))
+    lengths = source.lengths
+    chosen = np.arange(len(lengths)) if indices is None else np.asarray(indices, dtype=np.int64)
+    by_length = chosen[np.lexsort((chosen, lengths[chosen]))].tolist()
     loss_sum, num_tokens, num_correct = 0.0, 0, 0
     room = room_on(model)
     was_training = model.module.training

@@ -6,6 +6,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from luthier.core.tokens import TokenBatch, TokenizedExample
 
 
@@ -14,10 +16,15 @@ class TokenSource(Protocol):
 
     @property
     def examples(self) -> Sequence[TokenizedExample]:
-        """All examples, in file order."""
+        """All examples, in file order. Each may be made when it is asked for."""
         ...
 
-    def epoch_batches(self, *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 tokens of each example; without making one."""
+        ...
+
+    def epoch_batches(self, *, batch_size: int, seed: int, epoch: int) -> Sequence[list[int]]:
         """Indices into ``examples``, one list per step; the same for the same arguments, always."""
         ...
 

@@ -10,15 +10,18 @@ import os
 import signal
 import sys
 import threading
+import time
 from multiprocessing.forkserver import ensure_running
 
 from luthier.core.errors import LuthierError
 from luthier.core.ids import new_owner_id
 from luthier.core.settings import Settings, from_environment
 from luthier.jobs.queue import JobQueue
+from luthier.preprocessing.cache import TokenCache
 from luthier.storage.blobs import BlobStore
 from luthier.storage.collection import collect_unneeded
 from luthier.storage.database import Database
+from luthier.storage.files import referenced_blobs
 from luthier.storage.jobs import JobStore
 from luthier.storage.parts import PartFiles
 from luthier.storage.workers import WorkerStore
@@ -40,6 +43,8 @@ def _exit_with_parent() -> None:
 def _collect(settings: Settings, database: Database) -> None:
     try:
         collect_unneeded(database, BlobStore(settings.blobs_dir), PartFiles(settings.uploads_dir))
+        cache = TokenCache(settings.tokens_dir, max_bytes=settings.token_cache_bytes)
+        cache.trim(files=referenced_blobs(database, time.time()))
     except (LuthierError, OSError):  # jobs go on, and the next hour tries again
         _LOG.exception("removing unneeded files failed")
 

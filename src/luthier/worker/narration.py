@@ -11,6 +11,7 @@ from typing import Any
 from luthier.chat.renderer import Renderer
 from luthier.core.conversation import message_to_dict
 from luthier.core.examples import Dataset, RowFormat, SftExample
+from luthier.preprocessing.pack import Packing
 from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import EpochDone, StageFinished, TraceEvent
 
@@ -58,13 +59,23 @@ def collection(training: Dataset, validation: Dataset | None, seconds: float) ->
     )
 
 
-def preprocessing(training: Dataset, prepared: Prepared, validation: Prepared | None, renderer: Renderer, seconds: float) -> StageFinished:
-    """Stage 2."""
+def preprocessing(
+    training: Dataset,
+    prepared: Prepared,
+    validation: Prepared | None,
+    renderer: Renderer,
+    packing: Packing,
+    *,
+    reused: bool,
+    seconds: float,
+) -> StageFinished:
+    """Stage 2. ``reused``: the tokens of the training file come from an earlier job."""
     share = prepared.num_trained / prepared.num_tokens
-    longest = max(e.num_tokens for e in prepared.examples)
+    longest = int(prepared.lengths.max())
     shape_out = (
         f"{len(prepared.examples):,} tokenized examples, {prepared.num_tokens:,} tokens "
-        f"({prepared.num_trained:,} trained, {share:.0%}), longest {longest:,}"
+        f"({prepared.num_trained:,} trained, {share:.0%}), longest {longest:,}; "
+        f"packed best-fit they fill {packing.num_rows:,} sequences of {packing.capacity:,} to {packing.efficiency:.1%}"
     )
     if validation is not None:
         shape_out += f"; validation: {len(validation.examples):,} examples, {validation.num_tokens:,} tokens"
@@ -81,9 +92,10 @@ def preprocessing(training: Dataset, prepared: Prepared, validation: Prepared | 
     tokens = renderer.describe(first.rendered)[:_MAX_SAMPLE_TOKENS]
     shown = [{"text": t["text"], "kind": t["kind"], "role": t["role"]} for t in tokens]
     template = "the model's chat template" if renderer.has_template else "plain text (this base has no chat template)"
+    made = "taken from the token cache, where an earlier job had put them, rendered through" if reused else "rendered through"
     return StageFinished(
         shape_in=f"{len(training.examples):,} examples",
-        did=f"rendered through {template}; only assistant tokens count in the loss",
+        did=f"{made} {template}; only assistant tokens count in the loss",
         shape_out=shape_out,
         seconds=seconds,
         changes=tuple(changes),

@@ -24,7 +24,8 @@ from luthier.evaluation.stage import evaluate, held_out_questions
 from luthier.models.device import Placement, compiling_pays, placement_of, prepare_device, training_placement
 from luthier.models.load import load_model
 from luthier.preprocessing.learnable import FileRole, check_learnable
-from luthier.preprocessing.stage import Prepared, prepare
+from luthier.preprocessing.pack import pack
+from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import (
     Evaluated,
     ModelPublished,
@@ -45,6 +46,7 @@ from luthier.worker.question import open_question, show_prompt
 from luthier.worker.results import finish
 from luthier.worker.spec_file import read_spec, write_spec
 from luthier.worker.start import Start, find_reader, find_start, hyperparameters_of, options_of
+from luthier.worker.token_cache import tokens_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +148,13 @@ def preprocess(ctx: RunContext, data: Data, start: Start, max_length: int) -> To
     """Stage 2: examples become tokens."""
     ctx.tracer.emit(Stage.PREPROCESSING, StageStarted(shape_in=f"{len(data.training.examples):,} examples"))
     began = time.perf_counter()
-    skip = options_of(ctx.job).skip_untrained
-    training = prepare(data.training, start.renderer, max_length=max_length, role="training", skip_untrained=skip)
-    validation = None
+    made = tokens_of(ctx, data.training, start, max_length=max_length, role="training")
+    training, validation = made.prepared, None
     if data.validation is not None:
-        validation = prepare(data.validation, start.renderer, max_length=max_length, role="validation", skip_untrained=skip)
-    report = narration.preprocessing(data.training, training, validation, start.renderer, time.perf_counter() - began)
+        validation = tokens_of(ctx, data.validation, start, max_length=max_length, role="validation").prepared
+    packing = pack(training.lengths, max_length)
+    seconds = time.perf_counter() - began
+    report = narration.preprocessing(data.training, training, validation, start.renderer, packing, reused=made.reused, seconds=seconds)
     ctx.tracer.emit(Stage.PREPROCESSING, report)
     return Tokens(training=training, validation=validation)
 

@@ -49,7 +49,7 @@ SUPERVISED = [folder.name for folder in FOLDERS if _is_supervised(folder)]
 def _examples(name: str, part: str) -> tuple[SftExample, ...]:
     role = "training" if part == "train" else "validation"
     path = EXAMPLES / name / f"{part}.jsonl"
-    return collect(part, path, role=role, max_line_bytes=MAX_LINE_BYTES, sha256="").examples
+    return tuple(collect(part, path, role=role, max_line_bytes=MAX_LINE_BYTES, sha256="").examples)
 
 
 def _prompt(example: SftExample) -> str:
