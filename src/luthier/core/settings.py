@@ -92,6 +92,10 @@ class Settings:
     """Largest part of such an upload, bytes."""
     batch_concurrency: int = 4
     """Requests of batches that run at once, over all batches, at least 1; the engine's other places are for everybody else."""
+    dataset_task_days: int = 7
+    """Days for which dataset tasks and their findings are kept after their end; 0 keeps them. The files that they made stay."""
+    import_from_hub: bool = False
+    """True: dataset imports over the API may fetch `hf://` data sets from the Hugging Face hub."""
     max_context_tokens: int = 4096
     """Longest prompt plus answer that is served, tokens (a base model's own limit may be lower)."""
     aliases: dict[str, str] = field(default_factory=dict)
@@ -139,6 +143,11 @@ class Settings:
     def batches_dir(self) -> Path:
         """One folder per running batch: what is answered so far."""
         return self.data_dir / "batches"
+
+    @property
+    def datasets_dir(self) -> Path:
+        """One folder per dataset task: its findings and its process's log."""
+        return self.data_dir / "datasets"
 
     @property
     def models_dir(self) -> Path:
@@ -212,7 +221,14 @@ def _check_dates(dates: Mapping[str, str]) -> None:
             raise InvalidRequest(f"The shutdown date of {name!r} is {text!r}, which is not a date like 2027-01-14.") from error
 
 
-_NOT_NEGATIVE = ("requests_per_minute", "tokens_per_minute", "concurrent_generations", "jobs_per_day", "bad_keys_per_minute")
+_NOT_NEGATIVE = (
+    "requests_per_minute",
+    "tokens_per_minute",
+    "concurrent_generations",
+    "jobs_per_day",
+    "bad_keys_per_minute",
+    "dataset_task_days",
+)
 
 
 def _check_limits(settings: Settings) -> None:

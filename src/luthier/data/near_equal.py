@@ -104,9 +104,12 @@ class Groups:
         return list(found.values())
 
 
-def group(prompts: Sequence[Sequence[str]], library: Any | None) -> list[list[int]]:
-    """Groups of rows (their numbers), given what each row asks."""
+def group(prompts: Sequence[Sequence[str]], library: Any | None, keys: Sequence[str | None] = ()) -> list[list[int]]:
+    """Groups of rows (their numbers), given what each row asks, and where it is known to which conversation or customer it belongs."""
     groups = Groups(len(prompts))
+    for row, key in enumerate(keys):
+        if key is not None:
+            groups.same(hashlib.blake2b(key.encode(), digest_size=18).digest(), row)
     about_numbers = _about_numbers(prompts)
     for row, asked in enumerate(prompts):
         for prompt in asked:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from luthier.core.keys import DEFAULT_PROJECT
 
-HEAD = "0009"
+HEAD = "0010"
 """Revision that this code works with: the newest migration."""
 
 metadata = MetaData()
@@ -373,5 +373,33 @@ batches = Table(
     owner_column(),
     Index("ix_batches_project_id_seq", "project_id", "seq"),
     Index("ix_batches_status", "status"),
+    sqlite_autoincrement=True,
+)
+
+# Work on files of rows (storage/dataset_tasks.py). Findings stand in a file of the task's folder.
+
+dataset_tasks = Table(
+    "dataset_tasks",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("inputs", JSON, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("quick", Boolean, nullable=False),
+    Column("finished_at", Integer),
+    Column("progress", JSON(none_as_null=True)),
+    Column("result", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),
+    Column("num_findings", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("lease_owner", Text),
+    Column("lease_expires_at", Float),
+    Column("attempts", Integer, nullable=False),
+    owner_column(),
+    Index("ix_dataset_tasks_project_id_seq", "project_id", "seq"),
+    Index("ix_dataset_tasks_status_seq", "status", "seq"),
     sqlite_autoincrement=True,
 )

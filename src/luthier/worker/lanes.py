@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -49,6 +49,22 @@ def forkserver() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["luthier.worker.preload"])
     return context
+
+
+def watch(process: BaseProcess, stopping: threading.Event, beat: Callable[[], None]) -> None:
+    """Until a child is over: give signs of life; once the worker stops, end the child, by force where it does not obey."""
+    deadline: float | None = None
+    while process.is_alive():
+        process.join(timeout=BEAT_SECONDS / 4)
+        try:
+            beat()
+        except Unavailable as busy:
+            log.warning("database busy: %s", busy.message)
+        if stopping.is_set() and deadline is None:
+            process.terminate()  # SIGTERM: a job's child saves its state at the next step boundary
+            deadline = time.monotonic() + STOP_SECONDS
+        if deadline is not None and time.monotonic() > deadline:
+            process.kill()
 
 
 class LaneRunner:
@@ -106,24 +122,10 @@ class LaneRunner:
         process.start()
         alive_there.close()
         log.info("%s: job %s in process %s (fence %s)", self._lane.name, job.id, process.pid, job.fence)
-        self._watch(process)
+        watch(process, self._stopping, self._beat)
         alive_here.close()
         if process.exitcode != EXIT_OK and not self._stopping.is_set():
             self._note_crash(job, process.exitcode)
-
-    def _watch(self, process: BaseProcess) -> None:
-        deadline: float | None = None
-        while process.is_alive():
-            process.join(timeout=BEAT_SECONDS / 4)
-            try:
-                self._beat()
-            except Unavailable as busy:
-                log.warning("database busy: %s", busy.message)
-            if self._stopping.is_set() and deadline is None:
-                process.terminate()  # SIGTERM: the child saves its state at the next step boundary
-                deadline = time.monotonic() + STOP_SECONDS
-            if deadline is not None and time.monotonic() > deadline:
-                process.kill()
 
     def _note_crash(self, job: Job, exit_code: int | None) -> None:
         current = self._jobs.get(job.id)
