@@ -1,4 +1,4 @@
-"""All findings of a dataset task, streamed from its file as JSON or as CSV.
+"""All findings of a dataset task, streamed from its file as JSON, as JSON lines or as CSV.
 
 What it does: reads line by line, in flat memory, however many there are. What it does not: find any. Called by
 ``routes/datasets.py``.
@@ -24,7 +24,7 @@ def findings_reply(settings: Settings, task: DatasetTask, form: str) -> Streamin
     """The answer.
 
     Args:
-        form: ``json`` for a list object, ``csv`` for a table with a head.
+        form: ``json`` for a list object, ``jsonl`` for one object a line, ``csv`` for a table with a head.
 
     Raises:
         InvalidRequest: the task is not completed.
@@ -32,8 +32,11 @@ def findings_reply(settings: Settings, task: DatasetTask, form: str) -> Streamin
     if task.status is not DatasetTaskStatus.COMPLETED:
         raise InvalidRequest(f"The findings of a dataset task are there once it is completed; {task.id} is {task.status}.", param="id")
     path = settings.datasets_dir / task.id / FINDINGS_FILE
+    headers = {"content-disposition": f'attachment; filename="{task.id}-findings.{form}"'}
+    if form == "jsonl":
+        lines = (line + b"\n" for line in _lines(path))
+        return StreamingResponse(_in_pieces(lines), media_type="application/jsonl", headers=headers)
     if form == "csv":
-        headers = {"content-disposition": f'attachment; filename="{task.id}-findings.csv"'}
         return StreamingResponse(_in_pieces(_csv(path, task.kind)), media_type="text/csv; charset=utf-8", headers=headers)
     return StreamingResponse(_in_pieces(_json(path)), media_type="application/json")
 

@@ -111,7 +111,10 @@ ANSWERS: dict[str, type[BaseModel]] = {
 
 OTHER_ANSWERS: dict[str, Plain] = {
     "GET /v1/files/{file_id}/content": {"application/octet-stream": {"schema": _BYTES}, "text/csv": {"schema": _TEXT}},
-    "GET /v1/luthier/datasets/tasks/{task_id}/findings": {"text/csv": {"schema": _TEXT}},
+    "GET /v1/luthier/datasets/tasks/{task_id}/findings": {
+        "text/csv": {"schema": _TEXT},
+        "application/jsonl": {"schema": _TEXT},
+    },
     "GET /v1/luthier/openapi.json": {"application/json": {"schema": {"type": "object"}}},
 }
 """Successes that are no object of ours: media types."""

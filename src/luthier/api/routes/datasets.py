@@ -126,7 +126,7 @@ def cancel_task(task_id: str, services: Injected) -> Response:
 
 
 @router.get("/tasks/{task_id}/findings")
-def task_findings(task_id: str, services: Injected, format: Annotated[Literal["json", "csv"], Query()] = "json") -> Response:
+def task_findings(task_id: str, services: Injected, format: Annotated[Literal["json", "jsonl", "csv"], Query()] = "json") -> Response:
     """Every finding of a completed task; its result holds the first 50."""
     return findings_reply(services.settings, find_task(services, task_id), format)
 
