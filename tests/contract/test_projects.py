@@ -59,7 +59,7 @@ def furnish(server: ApiServer, owner: Tenant) -> None:
         time.sleep(0.02)
     task: Any = client.post("/luthier/datasets/check", body={"file_id": file.id}, cast_to=object)
     with DataWorker(services.settings):
-        while not services.dataset_tasks.get(task["id"]).status.is_final:
+        while (current := services.dataset_tasks.get(task["id"])) is None or not current.status.is_final:
             time.sleep(0.02)
     for extra in services.files.list(purpose="batch_output").items:
         services.files.delete(extra.id)
