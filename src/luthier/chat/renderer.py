@@ -1,26 +1,44 @@
 """Conversations to tokens: the one renderer for training, evaluation and serving.
 
 What it does: ids, loss weights and spans of a supervised example or of a generation prompt, such that the prompt is a true
-prefix of the example (``tokens_between_cuts`` says how). What it does not: truncate, pad, batch. No torch.
+prefix of the example (``ranges.py`` for the text, ``cuts.py`` for the tokens). What it does not: truncate, pad, batch. No torch.
 Called by ``preprocessing``, ``evaluation``, ``engine`` and ``deployment``.
 
 A ``developer`` message is shown to templates as ``system``, a ``function`` message as ``tool``: open models know no other names
-for them.
+for them (``habits.py``). A special mark in a message's text stays text (``guard.py``).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Encoding
 
-from luthier.chat.ranges import MessageRange, locate_messages
+from luthier.chat.cuts import Cutter
+from luthier.chat.guard import Guard
+from luthier.chat.habits import Habits
+from luthier.chat.ranges import AnswerForm, Located, Locator
 from luthier.chat.template import PLAIN_TEMPLATE, Template
 from luthier.chat.tokenizer import Tokenizer, read_json
-from luthier.core.conversation import Conversation, Message, Role, message_to_dict
+from luthier.core.conversation import Conversation, Message, Role
 from luthier.core.errors import InvalidRequest
 from luthier.core.examples import RowFormat
 from luthier.core.tokens import Rendered, TokenKind, TokenSpan
+
+# A segment of tokens: from, to, weight, message (-1 outside all), whether it is a message's own text.
+_Segment = tuple[int, int, float, int, bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Text:
+    """A rendered text, ready for its tokenizer."""
+
+    messages: tuple[Message, ...]
+    located: Located
+    cutter: Cutter
+    train: bool
 
 
 class Renderer:
@@ -42,10 +60,18 @@ class Renderer:
         self.template_source = template
         """Jinja text of the base's own template; None on a base without one."""
         self._template = Template(PLAIN_TEMPLATE if template is None else template, tokenizer.marks())
-        self._special_texts = tokenizer.added_texts()
+        self._habits = Habits(self._template)
+        self._locator = Locator(self._template, tokenizer.added_texts())
+        self._guard = Guard(tokenizer)
+        self._cutter, self._guarded_cutter = Cutter(tokenizer), None
         eos = {i for i in (*eos_ids, tokenizer.eos_id) if i is not None}
         self.stop_ids: frozenset[int] = frozenset(eos | self._turn_end_ids())
         """Ids that end an answer: end tokens of the configs and of the tokenizer, and the one that ends an assistant turn."""
+
+    @property
+    def answer_form(self) -> AnswerForm | None:
+        """What the template writes around an answer's content; None when it refuses the simplest talk."""
+        return self._locator.form
 
     @classmethod
     def load(cls, folder: Path) -> "Renderer":
@@ -64,7 +90,9 @@ class Renderer:
     def example(self, conversation: Conversation, row_format: str = RowFormat.CHAT.value) -> Rendered:
         """A supervised example: every token, loss on assistant tokens and on the token that ends each assistant turn.
 
-        A message's ``weight`` is the weight of its tokens (0: context only). Position 0 never has weight.
+        A message's ``weight`` is the weight of its tokens (0: context only). Position 0 never has weight. A template that rewrites
+        earlier turns gets the talk up to its last answer with weight, and only what the model would write so has weight:
+        ``Rendered.rewritten`` names the other answers, ``split`` makes an example of each.
 
         Args:
             conversation: at least one message.
@@ -76,8 +104,47 @@ class Renderer:
         """
         if not self.has_template and row_format == RowFormat.PROMPT_COMPLETION.value:
             return self._raw_example(conversation)
-        text, ranges = self._locate(conversation, add_generation_prompt=False)
-        return self._assemble(text, conversation.messages, ranges, train=True)
+        return self._assemble(self._text(conversation, train=True))
+
+    def examples(self, conversations: Sequence[Conversation], row_format: str = RowFormat.CHAT.value) -> list[Rendered | InvalidRequest]:
+        """Many examples at once, each as ``example`` gives it: the tokenizer then works on several cores.
+
+        A refusal stands in the place of its example, so that a caller can name every faulty row.
+        """
+        if not self.has_template and row_format == RowFormat.PROMPT_COMPLETION.value:
+            return [self._raw_example(c) for c in conversations]
+        texts: list[_Text | InvalidRequest] = []
+        for conversation in conversations:
+            try:
+                texts.append(self._text(conversation, train=True))
+            except InvalidRequest as refusal:
+                texts.append(refusal)
+        plain = [i for i, t in enumerate(texts) if isinstance(t, _Text) and t.cutter is self._cutter]
+        encodings = dict(zip(plain, self.tokenizer.encodings([texts[i].located.text for i in plain]), strict=True))  # type: ignore[union-attr]
+        return [self._assemble(t, encodings.get(i)) if isinstance(t, _Text) else t for i, t in enumerate(texts)]
+
+    def split(self, conversation: Conversation, row_format: str = RowFormat.CHAT.value) -> tuple[Conversation, ...]:
+        """The conversations whose examples together train every answer that has weight, each once.
+
+        One for most templates. Where a template rewrites earlier turns, the answers that it rewrites get conversations of their own
+        that end with them.
+
+        Raises:
+            InvalidRequest: the template refuses the messages.
+        """
+        if not self.has_template and row_format == RowFormat.PROMPT_COMPLETION.value:
+            return (conversation,)
+        if len(_learned(conversation.messages)) < 2:
+            return (conversation,)
+        parts: list[Conversation] = []
+        rest: Conversation | None = conversation
+        while rest is not None:
+            parts.append(rest)
+            rewritten = self._text(rest, train=True).located.rewritten
+            rest = _only(rest, rewritten) if rewritten else None
+        done = [_learned(part.messages) for part in parts[1:]]
+        # What a later part trains has no weight in an earlier one.
+        return tuple(_without(part, later) for part, later in zip(parts, [*done, set()], strict=True))[::-1]
 
     def prompt(self, conversation: Conversation, row_format: str = RowFormat.CHAT.value) -> Rendered:
         """What the model reads before it answers: the conversation and the opening of an assistant turn; weights 0.
@@ -86,8 +153,7 @@ class Renderer:
         """
         if not self.has_template and row_format == RowFormat.PROMPT_COMPLETION.value:
             return self.raw_prompt("".join(m.content for m in conversation.messages))
-        text, ranges = self._locate(conversation, add_generation_prompt=True)
-        return self._assemble(text, conversation.messages, ranges, train=False)
+        return self._assemble(self._text(conversation, train=False))
 
     def raw_prompt(self, text: str) -> Rendered:
         """A bare text: no template; the tokenizer's own opening mark, if it has one. Never empty: then the BOS or EOS mark."""
@@ -95,8 +161,7 @@ class Renderer:
         if not ids:
             start = self.tokenizer.bos_id if self.tokenizer.bos_id is not None else self.tokenizer.eos_id
             ids = [0 if start is None else start]
-        kinds = [TokenKind.SPECIAL if i in self.tokenizer.special_ids else TokenKind.CONTEXT for i in ids]
-        return _rendered(ids, [0.0] * len(ids), kinds, [0] * len(ids), [Role.USER.value] * len(ids))
+        return self._rendered(np.asarray(ids, dtype=np.int64), [(0, len(ids), 0.0, 0, True)], (Role.USER.value,))
 
     def completion_prompt(self, text: str, row_format: str) -> Rendered:
         """The prompt of ``/completions``.
@@ -121,114 +186,124 @@ class Renderer:
                 tokens.append(entry)
         return tuple(tokens)
 
-    def _locate(self, conversation: Conversation, *, add_generation_prompt: bool) -> tuple[str, list[MessageRange]]:
-        plain = [_for_template(m) for m in conversation.messages]
-        return locate_messages(
-            self._template, plain, tools=conversation.tools, add_generation_prompt=add_generation_prompt, end_marks=self._special_texts
-        )
+    def _text(self, conversation: Conversation, *, train: bool) -> _Text:
+        plain: list[dict[str, Any]] = [self._habits.plain(m) for m in conversation.messages]
+        tools: Sequence[dict[str, Any]] = conversation.tools
+        try:
+            hostile = self._guard.finds(plain) or self._guard.finds(tools)
+        except RecursionError as error:  # a tool's schema, hundreds of levels deep
+            raise InvalidRequest("The messages or tools are nested too deeply for a chat template.", param="messages") from error
+        if hostile:
+            plain, tools = self._guard.hide(plain), self._guard.hide(tools)
+        located = self._locator.example(plain, tools, _learned(conversation.messages)) if train else self._locator.prompt(plain, tools)
+        cutter = self._cutter
+        if hostile:
+            located, tokenizer = self._guard.reveal(located)
+            if self._guarded_cutter is None:
+                self._guarded_cutter = Cutter(tokenizer)
+            cutter = self._guarded_cutter
+        return _Text(messages=conversation.messages, located=located, cutter=cutter, train=train)
 
-    def _assemble(self, text: str, messages: Sequence[Message], ranges: list[MessageRange], *, train: bool) -> Rendered:
-        answers = [r for r in ranges if messages[r.message].role is Role.ASSISTANT]
-        cuts = sorted({0, len(text), *(r.start for r in answers), *(r.end for r in answers)})
-        ids, offsets, position = tokens_between_cuts(self.tokenizer, text, cuts)
-        opening = [] if self.has_template else list(self.tokenizer.opening_ids)
-        owner = _owner_of_tokens(offsets, ranges)
-        for r in answers:
-            owner[position[r.start] : position[r.end]] = [ranges.index(r)] * (position[r.end] - position[r.start])
-        weights = [0.0] * len(ids)
-        for r in answers if train else ():
-            for t in range(position[r.start], position[r.end]):
-                weights[t] = messages[r.message].weight
-        if weights and not opening:
-            weights[0] = 0.0
-        kinds, numbers, roles = [TokenKind.SPECIAL] * len(opening), [-1] * len(opening), [""] * len(opening)
-        for token, weight, index in zip(ids, weights, owner, strict=True):
-            found = ranges[index] if index >= 0 else None
-            inside = found is not None and (weight > 0 or token not in self.tokenizer.special_ids)
-            kinds.append(TokenKind.TRAINED if weight > 0 else TokenKind.CONTEXT if inside else TokenKind.SPECIAL)
-            numbers.append(found.message if found is not None else -1)
-            roles.append(messages[found.message].role.value if found is not None else "")
-        return _rendered([*opening, *ids], [0.0] * len(opening) + weights, kinds, numbers, roles)
+    def _assemble(self, text: _Text, encoding: Encoding | None = None) -> Rendered:
+        located, messages = text.located, text.messages
+        borders = {border for r in located.answers for border in (r.start, r.end)}
+        cut = text.cutter.cut(located.text, sorted({0, len(located.text), *borders}), encoding)
+        opening = () if self.has_template else self.tokenizer.opening_ids
+        segments: list[_Segment] = []
+        answers = {r.message for r in located.answers}
+        at = 0
+        for r in located.ranges:
+            if r.message in answers:
+                start, end = cut.positions[r.start], cut.positions[r.end]
+            else:
+                start, end = max(at, cut.first_token(r.start)), cut.token_after(r.end)
+            if end <= start:
+                continue
+            weight = messages[r.message].weight if text.train and r.message in answers else 0.0
+            segments += [(at, start, 0.0, -1, False), (start, end, weight, r.message, True)]
+            at = end
+        segments.append((at, len(cut.ids_T), 0.0, -1, False))
+        shift = len(opening)
+        if shift:
+            segments = [(0, shift, 0.0, -1, False), *((a + shift, b + shift, w, m, own) for a, b, w, m, own in segments)]
+        ids_T = np.concatenate([np.asarray(opening, dtype=np.int64), cut.ids_T]) if shift else cut.ids_T
+        return self._rendered(ids_T, segments, tuple(m.role.value for m in messages), rewritten=located.rewritten if text.train else ())
 
     def _raw_example(self, conversation: Conversation) -> Rendered:
         answer = conversation.messages[-1]
         before = "".join(m.content for m in conversation.messages[:-1])
-        ids, _, position = tokens_between_cuts(self.tokenizer, before + answer.content, [0, len(before), len(before) + len(answer.content)])
+        text = before + answer.content
+        cut = self._cutter.cut(text, sorted({0, len(before), len(text)}))
+        border = cut.positions[len(before)]
         opening = list(self.tokenizer.opening_ids)
-        if not opening and position[len(before)] == 0:
+        if not opening and border == 0:
             opening = self.raw_prompt("").ids_T.tolist()
         ending = [] if self.tokenizer.eos_id is None else [self.tokenizer.eos_id]
-        num_before = len(opening) + position[len(before)]
-        num_after = len(ids) - position[len(before)] + len(ending)
-        weight = answer.weight
-        learned = TokenKind.TRAINED if weight > 0 else TokenKind.CONTEXT
-        return _rendered(
-            [*opening, *ids, *ending],
-            [0.0] * num_before + [weight] * num_after,
-            [TokenKind.CONTEXT] * num_before + [learned] * num_after,
-            [0] * num_before + [len(conversation.messages) - 1] * num_after,
-            [Role.USER.value] * num_before + [answer.role.value] * num_after,
-        )
+        ids_T = np.concatenate([np.asarray(opening, dtype=np.int64), cut.ids_T, np.asarray(ending, dtype=np.int64)])
+        border += len(opening)
+        segments = [(0, border, 0.0, 0, True), (border, len(ids_T), answer.weight, len(conversation.messages) - 1, True)]
+        roles = (Role.USER.value, *(m.role.value for m in conversation.messages[1:]))
+        return self._rendered(ids_T, segments, roles)
+
+    def _rendered(self, ids_T: np.ndarray, segments: Sequence[_Segment], roles: Sequence[str], rewritten: tuple[int, ...] = ()) -> Rendered:
+        """Weights and spans of segments that cover all tokens in order."""
+        weights_T = np.zeros(len(ids_T), dtype=np.float32)
+        specials = self.tokenizer.special_positions(ids_T)
+        spans: list[TokenSpan] = []
+        number = 0
+        for start, end, weight, message, own in segments:
+            role = roles[message] if message >= 0 else ""
+            if weight > 0:
+                if start == 0 and end > 0:  # Nothing stands before the first token: nothing predicts it.
+                    _add_span(spans, 0, 1, TokenKind.SPECIAL if specials[:1] == [0] else TokenKind.CONTEXT, message, role)
+                    start = 1
+                weights_T[start:end] = weight
+                _add_span(spans, start, end, TokenKind.TRAINED, message, role)
+                continue
+            while number < len(specials) and specials[number] < start:
+                number += 1
+            at = start
+            while own and number < len(specials) and specials[number] < end:
+                _add_span(spans, at, specials[number], TokenKind.CONTEXT, message, role)
+                at = specials[number] + 1
+                _add_span(spans, at - 1, at, TokenKind.SPECIAL, message, role)
+                number += 1
+            _add_span(spans, at, end, TokenKind.CONTEXT if own else TokenKind.SPECIAL, message, role)
+        return Rendered(ids_T=ids_T, weights_T=weights_T, spans=tuple(spans), rewritten=rewritten)
 
     def _turn_end_ids(self) -> set[int]:
-        probe = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-        try:
-            text, ranges = locate_messages(self._template, probe, end_marks=self._special_texts)
-        except InvalidRequest:
-            return set()
-        answer = next((r for r in ranges if r.message == 1), None)
-        last = self.tokenizer.encode(text[answer.start : answer.end])[-1:] if answer is not None else []
-        return {i for i in last if i in self.tokenizer.special_ids}
+        form = self._locator.form
+        ids = self.tokenizer.encode(form.end_mark) if form is not None else []
+        return {i for i in ids[-1:] if i in self.tokenizer.special_ids}
 
 
-def tokens_between_cuts(tokenizer: Tokenizer, text: str, cuts: Sequence[int]) -> tuple[list[int], list[tuple[int, int]], dict[int, int]]:
-    """Encode a text so that a token border falls on every cut.
-
-    The whole text is encoded as one wherever that already has borders at the cuts; where a token would straddle one, the text
-    is encoded apart from there. The tokens before a cut depend only on the text before it and on earlier cuts: therefore a
-    generation prompt (which ends at a cut of its example) gives exactly the example's first tokens.
-
-    Args:
-        tokenizer: of the model.
-        text: the rendered text.
-        cuts: ascending character positions; the first is 0, the last ``len(text)``.
-
-    Returns:
-        ids, character ranges of each, and the token position of each cut.
-    """
-    ids: list[int] = []
-    offsets: list[tuple[int, int]] = []
-    position = {cuts[0]: 0}
-    anchor, anchor_position, previous = cuts[0], 0, cuts[0]
-    for cut in cuts[1:]:
-        new, ranges = tokenizer.encode_with_offsets(text[anchor:cut])
-        if new[: len(ids) - anchor_position] != ids[anchor_position:]:
-            anchor, anchor_position = previous, len(ids)
-            new, ranges = tokenizer.encode_with_offsets(text[anchor:cut])
-        known = len(ids) - anchor_position
-        ids += new[known:]
-        offsets += [(s + anchor, e + anchor) for s, e in ranges[known:]]
-        position[cut] = len(ids)
-        previous = cut
-    return ids, offsets, position
+def _add_span(spans: list[TokenSpan], start: int, end: int, kind: TokenKind, message: int, role: str) -> None:
+    """Adds a run; one that goes on with the run before is joined to it."""
+    if end <= start:
+        return
+    if spans and (spans[-1].kind, spans[-1].message, spans[-1].role) == (kind, message, role):
+        spans[-1] = replace(spans[-1], end=end)
+    else:
+        spans.append(TokenSpan(start=start, end=end, kind=kind, message=message, role=role))
 
 
-def _owner_of_tokens(offsets: Sequence[tuple[int, int]], ranges: Sequence[MessageRange]) -> list[int]:
-    """Index into ``ranges`` for each token that shares a character with it, -1 outside all."""
-    owners: list[int] = []
-    index = 0
-    for start, end in offsets:
-        while index < len(ranges) and start >= ranges[index].end:
-            index += 1
-        owners.append(index if index < len(ranges) and max(end, start + 1) > ranges[index].start else -1)
-    return owners
+def _learned(messages: Sequence[Message]) -> set[int]:
+    return {i for i, m in enumerate(messages) if m.role is Role.ASSISTANT and m.weight > 0}
 
 
-_KNOWN_AS = {Role.DEVELOPER: Role.SYSTEM, Role.FUNCTION: Role.TOOL}
+def _only(conversation: Conversation, learned: Sequence[int]) -> Conversation:
+    """The talk up to the last of these answers; all others are context."""
+    messages = tuple(
+        replace(m, weight=m.weight if i in learned else 0.0) if m.role is Role.ASSISTANT else m
+        for i, m in enumerate(conversation.messages[: max(learned) + 1])
+    )
+    return replace(conversation, messages=messages)
 
 
-def _for_template(message: Message) -> dict[str, Any]:
-    return {**message_to_dict(message), "role": _KNOWN_AS.get(message.role, message.role).value}
+def _without(conversation: Conversation, learned: set[int]) -> Conversation:
+    if not learned:
+        return conversation
+    return replace(conversation, messages=tuple(replace(m, weight=0.0) if i in learned else m for i, m in enumerate(conversation.messages)))
 
 
 def _template_source(folder: Path, config: dict[str, Any]) -> str | None:
@@ -240,13 +315,3 @@ def _template_source(folder: Path, config: dict[str, Any]) -> str | None:
         named = {entry.get("name"): entry.get("template") for entry in source if isinstance(entry, dict)}
         source = named.get("default")
     return source if isinstance(source, str) else None
-
-
-def _rendered(ids: list[int], weights: list[float], kinds: list[TokenKind], numbers: list[int], roles: list[str]) -> Rendered:
-    spans: list[TokenSpan] = []
-    start = 0
-    for t in range(1, len(ids) + 1):
-        if t == len(ids) or (kinds[t], numbers[t], roles[t]) != (kinds[start], numbers[start], roles[start]):
-            spans.append(TokenSpan(start=start, end=t, kind=kinds[start], message=numbers[start], role=roles[start]))
-            start = t
-    return Rendered(ids_T=np.asarray(ids, dtype=np.int64), weights_T=np.asarray(weights, dtype=np.float32), spans=tuple(spans))

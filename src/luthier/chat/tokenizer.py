@@ -4,9 +4,12 @@ Called by ``renderer.py``, ``stream.py`` and the engine (texts and bytes of toke
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from tokenizers import Encoding
 from tokenizers import Tokenizer as FastTokenizer
 
 from luthier.core.errors import InvalidRequest
@@ -22,9 +25,12 @@ class Tokenizer:
         self._added: dict[int, str] = {entry["id"]: entry["content"] for entry in plain["added_tokens"]}
         self._byte_level = _uses_byte_level(plain)
         self._byte_of = _byte_alphabet() if self._byte_level else {}
-        self.drops_first_space: bool = not self._byte_level and "▁" in json.dumps(plain.get("decoder"), ensure_ascii=False)
-        """SentencePiece style: the space that begins a text belongs to the encoding, not to the text."""
+        self._space_pieces = not self._byte_level and "▁" in json.dumps(plain.get("decoder"), ensure_ascii=False)
+        self.drops_first_space: bool = self._space_pieces and _strips_first_space(plain.get("decoder"))
+        """SentencePiece style: the space that begins a text belongs to the encoding, not to the text (Gemma's are without this)."""
         self.special_ids: frozenset[int] = frozenset(entry["id"] for entry in plain["added_tokens"] if entry["special"])
+        self._is_special = np.zeros(max((*self._added, 0)) + 2, dtype=bool)
+        self._is_special[list(self.special_ids)] = True
         self.vocab_size: int = fast.get_vocab_size(with_added_tokens=True)
         self.eos_id: int | None = self.id_of(self.mark("eos_token"))
         self.bos_id: int | None = self.id_of(self.mark("bos_token"))
@@ -59,6 +65,38 @@ class Tokenizer:
         encoding = self._fast.encode(text, add_special_tokens=False)
         return encoding.ids, encoding.offsets
 
+    def encodings(self, texts: Sequence[str]) -> list[Encoding]:
+        """The library's own objects, of many texts at once on all cores that it may use; ids as ``encode`` gives them."""
+        return self._fast.encode_batch(list(texts), add_special_tokens=False)
+
+    def special_positions(self, ids_T: np.ndarray) -> list[int]:
+        """Where special marks stand among ids."""
+        return np.flatnonzero(self._is_special[np.minimum(ids_T, len(self._is_special) - 1)]).tolist()
+
+    def with_marks_renamed(self, names: Mapping[str, str]) -> "Tokenizer":
+        """A tokenizer with the same ids that knows its special marks by other texts; the old texts are ordinary text to it.
+
+        Raises:
+            InvalidRequest: this kind of tokenizer cannot be changed so.
+        """
+        plain = json.loads(self._fast.to_str())
+        for entry in plain["added_tokens"]:
+            entry["content"] = names.get(entry["content"], entry["content"]) if entry["special"] else entry["content"]
+        model = plain["model"]
+        if isinstance(model.get("vocab"), dict):
+            model["vocab"] = {names.get(piece, piece): i for piece, i in model["vocab"].items()}
+        elif isinstance(model.get("vocab"), list):
+            model["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
+        if model.get("unk_token") in names:
+            model["unk_token"] = names[model["unk_token"]]
+        if "merges" in model:
+            model["merges"] = [m for m in model["merges"] if ("".join(m) if isinstance(m, list) else m.replace(" ", "", 1)) not in names]
+        try:
+            return Tokenizer(FastTokenizer.from_str(json.dumps(plain)), self._config)
+        except Exception as error:  # The library raises nothing narrower.
+            message = "A message holds one of the model's special marks, and its tokenizer cannot read them as text. Take the mark out."
+            raise InvalidRequest(message, param="messages") from error
+
     def decode(self, ids: list[int], skip_special: bool = True) -> str:
         """Text of ids; bytes that form no character become U+FFFD."""
         return self._fast.decode(ids, skip_special_tokens=skip_special)
@@ -78,7 +116,7 @@ class Tokenizer:
             return bytes(self._byte_of[c] for c in piece) if all(c in self._byte_of for c in piece) else piece.encode()
         if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
             return bytes([int(piece[3:5], 16)])
-        return piece.replace("▁", " ").encode() if self.drops_first_space else piece.encode()
+        return piece.replace("▁", " ").encode() if self._space_pieces else piece.encode()
 
     def added_texts(self) -> tuple[str, ...]:
         """Texts of all special marks."""
@@ -117,6 +155,15 @@ def read_json(path: Path) -> dict[str, Any]:
 def _uses_byte_level(plain: dict[str, Any]) -> bool:
     decoder = plain.get("decoder") or {}
     return decoder.get("type") == "ByteLevel" or any(d.get("type") == "ByteLevel" for d in decoder.get("decoders", ()))
+
+
+def _strips_first_space(decoder: dict[str, Any]) -> bool:
+    parts = decoder.get("decoders", [decoder])
+    return any(
+        (d.get("type") == "Strip" and d.get("content") == " " and d.get("start", 0) > 0)
+        or (d.get("type") == "Metaspace" and d.get("prepend_scheme", "always") != "never")
+        for d in parts
+    )
 
 
 def _byte_alphabet() -> dict[str, int]:

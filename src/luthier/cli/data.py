@@ -12,6 +12,8 @@ COMMANDS = {
     "import": ("luthier.cli.data_import", "import_", "Make a training file of tables, JSON, Parquet, folders or hub data sets."),
     "export": ("luthier.cli.data_export", "export", "Write a training file as CSV, Alpaca or ShareGPT."),
     "fix": ("luthier.cli.data_fix", "fix", "Write a repaired copy of a training file, and show what was changed."),
+    "show": ("luthier.cli.data_show", "show", "Show rows as the tokens that a model reads and learns."),
+    "losses": ("luthier.cli.data_losses", "losses", "Show the rows that a model predicts worst and best."),
     "split": ("luthier.cli.data_split", "split", "Split a file into training and validation rows."),
 }
 

@@ -1,9 +1,11 @@
 """Training examples and where each came from. Made by ``data``, read by ``preprocessing`` and ``evaluation``."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from luthier.core.conversation import Conversation
+from luthier.core.conversation import Conversation, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,29 @@ class SftExample:
 
     source: SourceLine
     conversation: Conversation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreferenceExample:
+    """Two answers to one prompt, of which the first is the better one."""
+
+    source: SourceLine
+    prompt: Conversation
+    preferred: Message
+    non_preferred: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RlExample:
+    """A prompt whose answers a grader will judge."""
+
+    source: SourceLine
+    prompt: Conversation
+    reference: Mapping[str, Any] = field(default_factory=dict)
+    """The row's other keys, as the file has them; graders read them as ``item``."""
+
+
+Example = SftExample | PreferenceExample | RlExample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

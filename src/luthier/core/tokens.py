@@ -43,6 +43,8 @@ class Rendered:
     weights_T: np.ndarray
     """float32; weight of predicting the token at the same position from those before it; position 0 is always 0."""
     spans: tuple[TokenSpan, ...] = ()
+    rewritten: tuple[int, ...] = ()
+    """Messages that have weight and are only context here, because the chat template rewrites them when the talk goes on."""
 
     @property
     def num_trained(self) -> int:

@@ -2,7 +2,8 @@
 
 What it does: what holds for lines in their order (formats, blank lines, marks, numbers of rows) around the rules for one row.
 A sound row costs one parse and one look; columns are searched only for rows with a finding. What it does not: make examples
-or decide a job's fate (``stage.py``), or print (``cli/``). Called by ``stage.py`` and ``worker/check_data.py``.
+or decide a job's fate (``stage.py``), or print (``cli/``). Called by ``stage.py``, ``chosen_lines.py`` and
+``worker/check_data.py``.
 """
 
 from collections.abc import Callable, Iterator
@@ -64,6 +65,10 @@ class LineChecker:
         if found or _may_repeat_keys(line.data, row):
             before += self._located(line.data, line.number, found)
         return row, before
+
+    def skip_to(self, number: int) -> None:
+        """Pass over the lines before ``number`` unseen; called after the first line was taken."""
+        self._last_line = number - 1
 
     def _first(self, line: RawLine) -> list[LineError]:
         """What only the first line can have: a mark before it, or a sign that the file is of another kind."""

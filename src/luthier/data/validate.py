@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from luthier.core.conversation import Conversation, Message, Role
 from luthier.core.data_faults import RULES, Severity
-from luthier.core.examples import LineError, RowFormat, SftExample, SourceLine
+from luthier.core.examples import Example, LineError, PreferenceExample, RlExample, RowFormat, SftExample, SourceLine
 from luthier.data.finding import Finding, quoted
 from luthier.data.messages import find_in_messages, find_in_tools, message_of
 from luthier.data.parse import parse_object
@@ -85,9 +85,23 @@ def example_of(row: Mapping[str, Any], row_format: RowFormat, source: SourceLine
     if row_format is RowFormat.PROMPT_COMPLETION:
         messages = (Message(role=Role.USER, content=row["prompt"]), Message(role=Role.ASSISTANT, content=row["completion"]))
         return SftExample(source=source, conversation=Conversation(messages=messages))
-    old = tuple({"type": "function", "function": function} for function in row.get("functions") or ())
-    tools = tuple(row.get("tools") or ()) + old
-    return SftExample(source=source, conversation=Conversation(messages=tuple(map(message_of, row["messages"])), tools=tools))
+    return SftExample(source=source, conversation=_conversation(row))
+
+
+def any_example_of(row: Mapping[str, Any], row_format: RowFormat, source: SourceLine) -> Example:
+    """The example that a sound row of any method says."""
+    if row_format is RowFormat.PREFERENCE:
+        better, worse = (message_of(row[name if name in row else earlier][0]) for name, earlier in _OUTPUTS)
+        return PreferenceExample(source=source, prompt=_conversation(row["input"]), preferred=better, non_preferred=worse)
+    if row_format is RowFormat.REINFORCEMENT:
+        reference = {key: value for key, value in row.items() if key not in ("messages", "tools")}
+        return RlExample(source=source, prompt=_conversation({**row, "functions": None}), reference=reference)
+    return example_of(row, row_format, source)
+
+
+def _conversation(plain: Mapping[str, Any]) -> Conversation:
+    old = tuple({"type": "function", "function": function} for function in plain.get("functions") or ())
+    return Conversation(messages=tuple(map(message_of, plain["messages"])), tools=tuple(plain.get("tools") or ()) + old)
 
 
 def check_row(row: Mapping[str, Any], row_format: RowFormat, source: SourceLine, *, message_code: str) -> SftExample | LineError:

@@ -65,7 +65,18 @@ def _text_stream(request: Generate, renderer: Renderer) -> TextStream:
     form = call_form(renderer) if request.parse_tool_calls else None
     if form is not None:
         return ToolCallStream(renderer, form, request.sampling.stop)
-    return StreamDecoder(renderer.tokenizer, stop=request.sampling.stop)
+    if not _has_turns(request, renderer):
+        return StreamDecoder(renderer.tokenizer, stop=request.sampling.stop)
+    around = renderer.answer_form
+    opening, closing = (around.opening, around.closing) if around is not None else ("", "")
+    return StreamDecoder(renderer.tokenizer, stop=request.sampling.stop, opening=opening, closing=closing)
+
+
+def _has_turns(request: Generate, renderer: Renderer) -> bool:
+    """Whether the answer is a turn of a talk that the template wrote; a bare text simply goes on."""
+    if request.prompt is not None:
+        return renderer.has_template and request.target.row_format == RowFormat.PROMPT_COMPLETION.value
+    return request.messages is not None
 
 
 def _prompt_text(request: Generate, renderer: Renderer) -> str:

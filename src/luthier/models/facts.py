@@ -74,19 +74,29 @@ def read_facts(folder: Path) -> ModelFacts:
     """
     check_folder(folder)
     config = read_config(folder)
+    text = _text_config(config)
     num_parameters, stored_dtype = _weigh(folder, tied=bool(config.get("tie_word_embeddings", False)))
-    text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
-    assert isinstance(text, dict)
     return ModelFacts(
         family=str(config["model_type"]),
         num_parameters=num_parameters,
         vocab_size=_number(text, "vocab_size", default=0),
         hidden_size=_number(text, "hidden_size", "n_embd", "d_model", default=0),
         num_layers=_number(text, "num_hidden_layers", "n_layer", "num_layers", default=0),
-        max_length=_number(text, "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", default=_DEFAULT_MAX_LENGTH),
+        max_length=max_length_of(config),
         dtype=stored_dtype,
         revision=revision(folder),
     )
+
+
+def max_length_of(config: dict[str, Any]) -> int:
+    """Longest sequence that the positions of a model with this config.json allow, tokens."""
+    names = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+    return _number(_text_config(config), *names, default=_DEFAULT_MAX_LENGTH)
+
+
+def _text_config(config: dict[str, Any]) -> dict[str, Any]:
+    text = config.get("text_config")
+    return text if isinstance(text, dict) else config
 
 
 def read_licence(folder: Path) -> str | None:

@@ -1,0 +1,98 @@
+"""``luthier data show``: rows of a training file as the tokens that a model reads and learns.
+
+What it does: starts the work as a process of the workshop and shows what it tells, for people or as JSON. What it does not:
+tokenize (``worker/row_preview.py``), or lay out the page (``render/row_tokens.py``).
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from luthier.cli.exit_codes import ExitCode, InvalidData
+from luthier.cli.printing import printable_output
+from luthier.cli.settings_file import read_settings
+from luthier.cli.upload import LOCAL_FILE
+
+
+@click.command(epilog="Example: luthier data show train.jsonl --line 17 --model luthier-mini")
+@click.argument("file", type=LOCAL_FILE)
+@click.option(
+    "--line", "lines", type=click.IntRange(min=1), multiple=True, default=(1,), show_default=True, help="A line; may be repeated."
+)
+@click.option("--model", default=None, help="The base: a name as in a job, or a model's folder (default: the server's default base).")
+@click.option("--max-length", type=click.IntRange(min=1), default=None, help="Tokens at which rows are cut (default: as a job cuts them).")
+@click.option(
+    "--method",
+    type=click.Choice(["supervised", "dpo", "reinforcement"]),
+    default=None,
+    help="What the rows are for (default: preferences if the first row is one, else supervised).",
+)
+@click.option("--ids", is_flag=True, help="One line for each token, with its id and weight.")
+@click.option("--all", "every", is_flag=True, help="All tokens of long messages.")
+@click.option("--json", "as_json", is_flag=True, help="Print every token with everything known of it as JSON.")
+@click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="Where added models are (default ./luthier-data).")
+def show(
+    file: Path,
+    lines: tuple[int, ...],
+    model: str | None,
+    max_length: int | None,
+    method: str | None,
+    ids: bool,
+    every: bool,
+    as_json: bool,
+    data_dir: Path | None,
+) -> int:
+    """Show lines of FILE as tokens: whose they are, which are trained, which are only read, which are cut off.
+
+    Needs no server and loads no weights. Ends with 5 when nothing can be learned from a line.
+    """
+    options = [f"--line={line}" for line in lines]
+    options += [
+        f"--{name}={value}" for name, value in (("model", model), ("max-length", max_length), ("method", method)) if value is not None
+    ]
+    told = _run([str(file.resolve()), *options], data_dir)
+    reader = next(one["model"] for one in told if "model" in one)
+    rows = [one["row"] for one in told if "row" in one]
+    printable_output()
+    if as_json:
+        click.echo(json.dumps({"object": "list", "model": reader, "data": rows}))
+    else:
+        _print(rows, reader, every=every, ids=ids)
+    bad = [row["line"] for row in rows if not row["ok"]]
+    if not bad:
+        return ExitCode.DONE
+    which = f"line {bad[0]:,}" if len(bad) == 1 else f"lines {', '.join(f'{line:,}' for line in bad)}"
+    raise InvalidData(f"Nothing can be learned from {which} of {file}. See all faults of the file: luthier data check {file}")
+
+
+def _run(arguments: list[str], data_dir: Path | None) -> list[dict[str, Any]]:
+    """What the process tells; where it fails, it has said why, and this one ends as it did."""
+    command = [sys.executable, "-m", "luthier.worker.show_row", *arguments]
+    environ = {**os.environ, **read_settings(data_dir=data_dir).environment()}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environ, check=False)
+    if done.returncode:
+        sys.exit(done.returncode if done.returncode > 0 else ExitCode.FAILED)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _print(rows: list[dict[str, Any]], model: dict[str, Any], *, every: bool, ids: bool) -> None:
+    from rich.console import Console
+
+    from luthier.cli.render.row_tokens import legend, page
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=120)
+    for number, row in enumerate(rows):
+        if number:
+            console.print()
+        for part in page(row, model, every=every, ids=ids):
+            console.print(part)
+    if any(row["sequences"] for row in rows):
+        console.print()
+        console.print(legend())
