@@ -9,6 +9,7 @@ from luthier.cli.lazy_group import LazyGroup
 
 COMMANDS = {
     "check": ("luthier.cli.data_check", "check", "Check a training file for everything a job would fail over."),
+    "doctor": ("luthier.cli.data_doctor", "doctor", "Examine what a training file would teach: copies, conflicts, overlap, leaks."),
     "import": ("luthier.cli.data_import", "import_", "Make a training file of tables, JSON, Parquet, folders or hub data sets."),
     "export": ("luthier.cli.data_export", "export", "Write a training file as CSV, Alpaca or ShareGPT."),
     "fix": ("luthier.cli.data_fix", "fix", "Write a repaired copy of a training file, and show what was changed."),

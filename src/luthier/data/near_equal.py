@@ -2,27 +2,26 @@
 
 What it does: prompts count as equal without regard to case, spaces, punctuation at their ends, and numbers where these are not
 what the rows are about; with rensa installed (``luthier[data]``), also when about nine of ten of their telling words are the
-same (MinHash). The groups do not depend on the order of the rows. What it does not: choose sides (``split.py``).
+same (``word_sets.py``). The groups do not depend on the order of the rows. Of the prompts only hashes are kept. What it does not:
+choose sides (``split.py``) or report (``doctor/``). Called by both.
 """
 
 import hashlib
-import importlib
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
+
+from luthier.data.word_sets import Groups, WordSets, minhash
+
+__all__ = ["PromptGroups", "group", "minhash", "normal", "prompts_of"]
 
 _DIGITS = re.compile(r"\d+")
-_WORD = re.compile(r"\w+")
-_BANDS, _ROWS = 8, 16
-"""Two sets of words whose overlap is 0.95 share one of the bands with a chance of 0.99, 0.85 with 0.46, 0.7 with 0.03."""
-_MIN_WORDS = 6
-"""With fewer telling words, one of them is a difference in meaning."""
-_COMMON_SHARE = 0.05
-"""A word in more than this share of the prompts belongs to the task's wording, and does not tell rows apart."""
-_MIN_COMMON = 5
 _MANY_NUMBERS, _MANY_NUMBERS_SHARE = 10, 0.01
 """Where more prompts than this (and than this share of all) differ in numbers only, as in sums, numbers are what they are about."""
 
@@ -64,97 +63,65 @@ def _text(content: object) -> str:
     return content if isinstance(content, str) else ""
 
 
-def minhash() -> Any | None:
-    """The library that finds near-equal prompts, or None when it is not installed."""
-    try:
-        return importlib.import_module("rensa")
-    except ImportError:
-        return None
+class PromptGroups:
+    """Takes what each row asks, row by row; then tells the groups."""
 
+    def __init__(self, library: Any | None) -> None:
+        """Begin without rows; ``library`` is what ``minhash`` gave."""
+        self._library = library
+        self._rows = array("Q")
+        self._exact = array("Q")
+        self._masked = array("Q")
+        self._owners, self._owned = array("Q"), array("Q")
+        self._words = WordSets()
+        self.num_rows = 0
 
-class Groups:
-    """Row numbers that belong together: the connected parts of "has an equal, or nearly equal, prompt"."""
+    def add(self, prompts: Sequence[str], owner: str | None = None) -> None:
+        """Take the prompts of the next row, as ``prompts_of`` gives them; rows of one owner are in one group."""
+        if owner is not None:
+            self._owners.append(_key(owner))
+            self._owned.append(self.num_rows)
+        for prompt in prompts:
+            masked = _DIGITS.sub("0", prompt)
+            exact = _key(prompt)
+            self._rows.append(self.num_rows)
+            self._exact.append(exact)
+            self._masked.append(exact if masked == prompt else _key(masked))
+        if self._library is not None:
+            self._words.add(prompts[-1])
+        self.num_rows += 1
 
-    def __init__(self, num_rows: int) -> None:
-        self._parent = list(range(num_rows))
-        self._seen: dict[bytes, int] = {}
+    def labels(self) -> NDArray[np.int64]:
+        """For each row the number of the first row of its group. Ends the object's life."""
+        groups = Groups(self.num_rows)
+        exact, masked = np.frombuffer(self._exact, dtype=np.uint64), np.frombuffer(self._masked, dtype=np.uint64)
+        keys = np.where(np.isin(masked, self._about_numbers(exact, masked)), exact, masked)
+        groups.join_equal(keys.tolist(), self._rows)
+        groups.join_equal(self._owners, self._owned)
+        if self._library is not None:
+            for one, other in self._words.links(self._library):
+                groups.join(one, other)
+        self._words.close()
+        return groups.labels()
 
-    def same(self, key: bytes, row: int) -> None:
-        """Rows with one key are in one group."""
-        first = self._seen.setdefault(key, row)
-        if first != row:
-            self._join(first, row)
-
-    def _root(self, row: int) -> int:
-        parent = self._parent
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    def _join(self, one: int, other: int) -> None:
-        first, second = sorted((self._root(one), self._root(other)))
-        self._parent[second] = first
-
-    def all(self) -> list[list[int]]:
-        """The groups."""
-        found: dict[int, list[int]] = {}
-        for row in range(len(self._parent)):
-            found.setdefault(self._root(row), []).append(row)
-        return list(found.values())
+    def _about_numbers(self, exact: NDArray[np.uint64], masked: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Keys of the wordings whose numbers must not be left out of account."""
+        with_numbers = masked != exact
+        variants = np.unique(np.stack([masked[with_numbers], exact[with_numbers]]), axis=1)[0]
+        wordings, counts = np.unique(variants, return_counts=True)
+        return wordings[counts > max(_MANY_NUMBERS, self.num_rows * _MANY_NUMBERS_SHARE)]
 
 
 def group(prompts: Sequence[Sequence[str]], library: Any | None, keys: Sequence[str | None] = ()) -> list[list[int]]:
     """Groups of rows (their numbers), given what each row asks, and where it is known to which conversation or customer it belongs."""
-    groups = Groups(len(prompts))
-    for row, key in enumerate(keys):
-        if key is not None:
-            groups.same(hashlib.blake2b(key.encode(), digest_size=18).digest(), row)
-    about_numbers = _about_numbers(prompts)
-    for row, asked in enumerate(prompts):
-        for prompt in asked:
-            masked = _key(_DIGITS.sub("0", prompt))
-            groups.same(_key(prompt) if masked in about_numbers else masked, row)
-    if library is not None:
-        whole = [asked[-1] for asked in prompts]
-        common = _common_words(whole)
-        for row, prompt in enumerate(whole):
-            words = set(_WORD.findall(prompt)) - common
-            if len(words) >= _MIN_WORDS:
-                for key in _bands(sorted(words), library):
-                    groups.same(key, row)
-    return groups.all()
+    groups = PromptGroups(library)
+    for asked, key in zip_longest(prompts, keys):
+        groups.add(asked, key)
+    found: dict[int, list[int]] = {}
+    for row, first in enumerate(groups.labels().tolist()):
+        found.setdefault(first, []).append(row)
+    return list(found.values())
 
 
-def _key(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
-
-
-def _about_numbers(prompts: Sequence[Sequence[str]]) -> set[bytes]:
-    """Keys of the wordings whose numbers must not be left out of account."""
-    variants: dict[bytes, set[bytes]] = {}
-    for asked in prompts:
-        for prompt in asked:
-            masked = _DIGITS.sub("0", prompt)
-            if masked != prompt:
-                variants.setdefault(_key(masked), set()).add(_key(prompt))
-    limit = max(_MANY_NUMBERS, len(prompts) * _MANY_NUMBERS_SHARE)
-    return {key for key, found in variants.items() if len(found) > limit}
-
-
-def _common_words(prompts: Iterable[str]) -> set[str]:
-    counts: Counter[str] = Counter()
-    num = 0
-    for prompt in prompts:
-        num += 1
-        counts.update(set(_WORD.findall(prompt)))
-    return {word for word, count in counts.items() if count > max(_MIN_COMMON, num * _COMMON_SHARE)}
-
-
-def _bands(words: list[str], library: Any) -> list[bytes]:
-    sketch = library.RMinHash(num_perm=_BANDS * _ROWS, seed=1)
-    sketch.update(words)
-    digest = sketch.digest()
-    return [
-        hashlib.blake2b(f"{band}:{digest[band * _ROWS : (band + 1) * _ROWS]}".encode(), digest_size=17).digest() for band in range(_BANDS)
-    ]
+def _key(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from luthier.core.errors import InvalidRequest
 from luthier.data.import_rows import BadRows
-from luthier.data.near_equal import Groups, group, minhash, normal, prompts_of
+from luthier.data.near_equal import group, minhash, normal, prompts_of
 from luthier.data.split import Split, split
+from luthier.data.word_sets import Groups
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
@@ -71,27 +73,29 @@ def test_prompts_of_every_kind_of_row():
 
 def test_groups_join_in_any_order():
     groups = Groups(5)
-    for key, row in ((b"a", 0), (b"b", 1), (b"c", 3), (b"b", 4), (b"c", 4), (b"a", 2)):
-        groups.same(key, row)
-    assert sorted(groups.all()) == [[0, 2], [1, 3, 4]]
+    groups.join_equal([7, 8, 9, 8, 9, 7], [0, 1, 3, 4, 4, 2])
+    assert groups.labels().tolist() == [0, 1, 0, 1, 1]
+
+
+class _Matrix:
+    def __init__(self, rows: list[list[int]]) -> None:
+        self._rows = rows
+
+    def to_rows(self) -> list[list[int]]:
+        return self._rows
 
 
 class _Sketches:
-    """A library whose sketch is the first words: rows with equal first words are nearly equal."""
+    """A library that proposes every pair: each sketch is the same."""
 
     class RMinHash:
-        def __init__(self, num_perm: int, seed: int) -> None:
-            self._size = num_perm
-
-        def update(self, words: list[str]) -> None:
-            self._first = words[:3]
-
-        def digest(self) -> list[str]:
-            return (self._first * self._size)[: self._size]
+        @staticmethod
+        def digest_matrix_from_flat_token_hashes(_tokens: object, offsets: np.ndarray, num_perm: int, _seed: int) -> _Matrix:
+            return _Matrix([[1] * num_perm] * (len(offsets) - 1))
 
 
 def test_near_equal_prompts_join_when_there_is_a_library():
-    long = "alpha beta gamma delta epsilon zeta"
+    long = "alpha beta gamma delta epsilon zeta one two three four"
     prompts = [[f"{long} eta"], [f"{long} theta"], ["one two three four five six seven"], ["short"]]
     assert len(group(prompts, None)) == 4
     assert sorted(map(sorted, group(prompts, _Sketches))) == [[0, 1], [2], [3]]

@@ -1,0 +1,54 @@
+"""Runs the detectors, which judge row by row, over a file.
+
+What it does: reads the file by itself, so that a process of its own can do it beside the checks of the whole. What it does not:
+detect (``data/detectors``). Called by ``examine.py`` and ``worker/examine_data.py``.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from luthier.core.doctor_report import DoctorFinding
+from luthier.data.doctor.row import DoctorRow
+from luthier.data.doctor.sound_rows import SoundRows
+from luthier.data.validate import Method
+
+
+class Detector(Protocol):
+    """Looks at one row after the other, in flat memory."""
+
+    codes: tuple[str, ...]
+    """Of the findings that it can make."""
+
+    def see(self, row: DoctorRow) -> None:
+        """Look at the next row."""
+        ...
+
+    def findings(self) -> Iterable[DoctorFinding]:
+        """What was found in all rows so far."""
+        ...
+
+
+def all_detectors() -> tuple[Sequence[Detector], Mapping[str, str]]:
+    """Every detector of this installation, and why the others are missing."""
+    if importlib.util.find_spec("luthier.data.detectors") is None:
+        return [], {}
+    return importlib.import_module("luthier.data.detectors").all_detectors()
+
+
+def detect(
+    path: Path,
+    detectors: Sequence[Detector],
+    *,
+    method: Method | None,
+    max_line_bytes: int,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> list[DoctorFinding]:
+    """What the detectors find in the sound rows of a training file. Raises OSError when it cannot be read."""
+    rows = SoundRows(path, role="training", method=method, max_line_bytes=max_line_bytes)
+    for sound in rows.read(on_progress):
+        for detector in detectors:
+            detector.see(sound.row)
+    return [finding for detector in detectors for finding in detector.findings()]
