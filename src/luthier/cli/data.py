@@ -15,10 +15,11 @@ COMMANDS = {
     "fix": ("luthier.cli.data_fix", "fix", "Write a repaired copy of a training file, and show what was changed."),
     "show": ("luthier.cli.data_show", "show", "Show rows as the tokens that a model reads and learns."),
     "losses": ("luthier.cli.data_losses", "losses", "Show the rows that a model predicts worst and best."),
+    "redact": ("luthier.cli.data_redact", "redact", "Write a copy without secrets and personal data."),
     "split": ("luthier.cli.data_split", "split", "Split a file into training and validation rows."),
 }
 
 
 @click.group(cls=LazyGroup, table=COMMANDS, epilog="Example: luthier data import reviews.csv -o reviews.jsonl")
 def data() -> None:
-    """Check, import, repair and split training files before any job reads them."""
+    """Check, import, repair, redact and split training files before any job reads them."""

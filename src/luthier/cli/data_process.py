@@ -1,8 +1,8 @@
 """Starts the workshop as a process, for the commands that work on local files without a server, and listens to it.
 
 What it does: notes to standard error, a bar while it takes longer than two seconds, the result to the command; an error becomes one
-of ours. What it does not: know what a command does. Called by ``data_import.py``, ``data_export.py``, ``data_fix.py`` and
-``data_split.py``; the bar by ``data_stored.py`` too.
+of ours. What it does not: know what a command does. Called by ``data_import.py``, ``data_export.py``, ``data_fix.py``,
+``data_redact.py`` and ``data_split.py``; the bar by ``data_stored.py`` too.
 """
 
 import contextlib

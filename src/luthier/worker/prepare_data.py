@@ -1,4 +1,4 @@
-"""Prepares training files: ``python -m luthier.worker.prepare_data import|export|fix|split ...``, started by the command line.
+"""Prepares training files: ``python -m luthier.worker.prepare_data import|export|fix|split|redact ...``, started by the command line.
 
 What it does: takes the commands' arguments, calls the library functions of ``data``, and writes JSON lines to standard output:
 ``{"note": text}`` and ``{"progress": {...}}`` on the way, one ``{"result": {...}}``, and ``{"error": {...}}`` with the command line's
@@ -18,11 +18,12 @@ from luthier.core.errors import InvalidRequest, LuthierError, Unavailable
 from luthier.core.settings import from_environment
 from luthier.data.export_rows import FORMS, export_rows
 from luthier.data.import_rows import BadRows, import_rows
+from luthier.data.redact import KINDS, CannotRedact, redact
 from luthier.data.repair import Lines, repair
 from luthier.data.split import split
 
 # Those of ``cli/exit_codes.py``, which stands a floor above.
-_EXIT_CODES: tuple[tuple[type[LuthierError], int], ...] = ((BadRows, 5), (InvalidRequest, 2), (Unavailable, 6))
+_EXIT_CODES: tuple[tuple[type[LuthierError], int], ...] = ((BadRows, 5), (CannotRedact, 5), (InvalidRequest, 2), (Unavailable, 6))
 
 
 def _tell(kind: str, value: object) -> None:
@@ -106,6 +107,12 @@ def _split(arguments: argparse.Namespace, max_line_bytes: int) -> None:
     _tell("result", {**done.to_dict(), "files": files})
 
 
+def _redact(arguments: argparse.Namespace, max_line_bytes: int) -> None:
+    kinds = [name.strip() for name in arguments.kinds.split(",") if name.strip()]
+    done = redact(arguments.file, arguments.output, kinds=kinds, max_line_bytes=max_line_bytes, on_progress=_bytes_read(arguments.file))
+    _tell("result", {**done.to_dict(), "file": str(arguments.output)})
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
@@ -135,6 +142,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--valid", type=float, required=True)
     command.add_argument("--seed", type=int, required=True)
     command.add_argument("--out-dir", type=Path)
+    command = add("redact", _redact)
+    command.add_argument("file", type=Path)
+    command.add_argument("--output", type=Path, required=True)
+    command.add_argument("--kinds", default=",".join(KINDS))
     return parser
 
 

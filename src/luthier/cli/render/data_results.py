@@ -16,6 +16,7 @@ from luthier.cli.render.text import literal
 
 _SIDES = ("training", "validation")
 _MAX_LABEL = 60
+_FIRST_LINES = 10
 
 Result = Mapping[str, Any]
 
@@ -66,8 +67,21 @@ def exported(result: Result, file: str) -> Iterator[RenderableType]:
     yield literal(f"{file}: {result['rows']:,} rows as {result['format']}")
 
 
+def redacted(result: Result, file: str) -> Iterator[RenderableType]:
+    """A redaction: what was replaced of each kind, and where."""
+    found = {kind: counts for kind, counts in result["kinds"].items() if counts["values"]}
+    if found:
+        table = _table("kind", "replaced", "different", "lines", Column("first lines", overflow="fold"))
+        for kind, counts in found.items():
+            lines = counts["lines"]
+            first = {**lines, "first": lines["first"][:_FIRST_LINES]}
+            table.add_row(kind, f"{counts['values']:,}", f"{counts['different']:,}", f"{lines['count']:,}", _first(first))
+        yield table
+    yield literal(f"{file}: {result['changed_lines']:,} of {result['lines']:,} lines changed")
+
+
 def _table(*columns: str | Column) -> Table:
-    numbers = ("lines", "rows", "share", *_SIDES)
+    numbers = ("lines", "rows", "share", "replaced", "different", *_SIDES)
     made = [Column(one, justify="right" if one in numbers else "left", no_wrap=True) if isinstance(one, str) else one for one in columns]
     return Table(*made, box=SIMPLE_HEAD, pad_edge=False)
 
