@@ -1,11 +1,13 @@
 """Where a forked process begins.
 
 What it does: imports the workshop only after the fork, where the fork server has it ready, so that the worker itself stays
-small. What it does not: anything else. Named as the target by ``lanes.py``.
+small. What it does not: anything else. Named as targets by ``lanes.py`` and
+``forecast_job.py``.
 """
 
 from multiprocessing.connection import Connection
 
+from luthier.worker.forecast_order import ForecastOrder
 from luthier.worker.orders import ChildOrder
 
 
@@ -14,3 +16,10 @@ def carry_out(order: ChildOrder, alive: Connection) -> None:
     from luthier.worker.child import run_child
 
     run_child(order, alive)
+
+
+def carry_out_forecast(order: ForecastOrder, answers: Connection) -> None:
+    """Measure for a forecast; never returns."""
+    from luthier.worker.forecast_child import forecast_child
+
+    forecast_child(order, answers)
