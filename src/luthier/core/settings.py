@@ -8,6 +8,7 @@ points and by the CLI.
 
 import datetime
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -78,6 +79,16 @@ class Settings:
     """CPU threads of a training process; 0 means one per core. Decides the bits of a run."""
     engine_threads: int = 0
     """CPU threads of the engine host; 0 means one for every two cores, at most 4: training has the rest."""
+    train_memory_bytes: int = 0
+    """Most memory of a training process, bytes; 0: 90 % of what is free at its start. A job forecast to need more is refused."""
+    price_per_hour: float = 0.0
+    """What an hour of this machine costs, in `LUTHIER_CURRENCY`, for the cost in forecasts; 0 means that no price is set."""
+    price_per_million_tokens: float = 0.0
+    """What a million training tokens cost, in `LUTHIER_CURRENCY`; added to the price of the hours. 0 means none."""
+    currency: str = "USD"
+    """Currency of these two prices, as it is shown."""
+    openai_prices: dict[str, str] = field(default_factory=dict)
+    """Dollars per million training tokens by OpenAI base name, over the documented ones (`[openai_prices]`)."""
     resume_seconds: float = 60.0
     """Longest time between two resume states of a running job, seconds."""
     resume_share: float = 0.05
@@ -255,4 +266,18 @@ def from_environment(environ: Mapping[str, str] | None = None, **overrides: obje
     check_alias_table(settings.aliases)
     _check_dates(settings.shutdown_dates)
     _check_limits(settings)
+    _check_prices(settings)
     return settings
+
+
+def _check_prices(settings: Settings) -> None:
+    for name, text in settings.openai_prices.items():
+        try:
+            sound = 0 <= float(text) < math.inf
+        except ValueError:
+            sound = False
+        if not sound:
+            raise InvalidRequest(f"LUTHIER_OPENAI_PRICES gives {name!r} the price {text!r}, which is not a number of dollars.")
+    for name in ("train_memory_bytes", "price_per_hour", "price_per_million_tokens"):
+        if not 0 <= getattr(settings, name) < math.inf:
+            raise InvalidRequest(f"{_variable(name)} must be 0 or more.")

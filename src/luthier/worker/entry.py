@@ -1,11 +1,12 @@
 """Where a forked process begins.
 
 What it does: imports the workshop only after the fork, where the fork server has it ready, so that the worker itself stays
-small. What it does not: anything else. Named as the targets by ``lanes.py`` and ``data_lane.py``.
+small. What it does not: anything else. Named as the targets by ``lanes.py``, ``data_lane.py`` and ``forecast_job.py``.
 """
 
 from multiprocessing.connection import Connection
 
+from luthier.worker.forecast_order import ForecastOrder
 from luthier.worker.orders import ChildOrder, DatasetOrder
 
 
@@ -21,3 +22,10 @@ def carry_out_task(order: DatasetOrder, alive: Connection) -> None:
     from luthier.worker.data_child import run_data_child
 
     run_data_child(order, alive)
+
+
+def carry_out_forecast(order: ForecastOrder, answers: Connection) -> None:
+    """Measure for a forecast; never returns."""
+    from luthier.worker.forecast_child import forecast_child
+
+    forecast_child(order, answers)
