@@ -202,6 +202,58 @@ def test_stored_completions_are_imported_and_split_by_what_they_belong_to(client
     assert completed(post(client, "split", **named, valid=0.2))["groups"] == 40
 
 
+def test_the_doctor_finds_what_is_sound_and_teaches_the_wrong_thing(client: openai.OpenAI) -> None:
+    rows = [*words(12), row("Who is it?", "bob@mail.org"), row("Who is it?", "eve@mail.org"), row("Who is it?", "bob@mail.org")]
+    file, validation = uploaded(client, jsonl(rows)), uploaded(client, jsonl(rows[:3]))
+    task = post(client, "doctor", file_id=file, validation_file_id=validation, wait_seconds=60)
+    result = completed(task)
+    codes = {finding["code"] for finding in result["findings"]}
+    assert {"exact_duplicate", "email_address"} <= codes, codes
+    whole = get(client, f"tasks/{task['id']}/findings")["data"]
+    assert whole == result["findings"]
+    table = client.get(f"/luthier/datasets/tasks/{task['id']}/findings", cast_to=str, options={"params": {"format": "csv"}})
+    assert [line["code"] for line in csv.DictReader(io.StringIO(table))] == [finding["code"] for finding in whole]
+
+
+def test_private_values_are_replaced(client: openai.OpenAI) -> None:
+    file = uploaded(client, jsonl([row("Who?", "bob@mail.org"), row("And?", "bob@mail.org or 81.2.69.142")]))
+    result = completed(post(client, "redact", file_id=file))
+    assert (result["changed_lines"], result["kinds"]["emails"]["values"], result["kinds"]["emails"]["different"]) == (2, 2, 1)
+    text = text_of(client, result["files"]["redacted"])
+    assert "[EMAIL_1]" in text
+    assert "bob" not in text
+    mails_only = completed(post(client, "redact", file_id=file, kinds=["emails"]))
+    assert "81.2.69.142" in text_of(client, mails_only["files"]["redacted"])
+
+
+def test_a_row_is_shown_as_its_tokens(client: openai.OpenAI) -> None:
+    file = uploaded(client, jsonl([row("one"), row("hello there", "general")]))
+    result = completed(post(client, "preview", file_id=file, model="gpt-4o-mini", line=2))
+    assert (result["line"], result["ok"], result["file"], result["model"]) == (2, True, file, "gpt-4o-mini-2024-07-18")
+    (sequence,) = result["sequences"]
+    trained = "".join(token["text"] for token in sequence["tokens"] if token["kind"] == "trained")
+    assert "general" in trained
+    assert "hello" not in trained
+    failed = post(client, "preview", file_id=file, model=BASE, line=3)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "invalid_request")
+
+
+def test_a_job_is_forecast(client: openai.OpenAI) -> None:
+    file = uploaded(client, jsonl(words(12)))
+    asked = {"training_file": file, "model": "gpt-4o-mini", "hyperparameters": {"n_epochs": 2}, "dry_run": False}
+    result = completed(post(client, "forecast", **asked, wait_seconds=60))
+    assert result["fits"]
+    assert result["base"] == BASE
+    assert {"batch_size", "learning_rate"} <= {decision["name"] for decision in result["decisions"]}
+    assert result["forecast"]["tokens"] > 0
+    with pytest.raises(openai.BadRequestError) as error:
+        post(client, "forecast", training_file=file, model="no-such-model")
+    assert error.value.code == "model_not_available"
+    with pytest.raises(openai.NotFoundError) as missing:
+        post(client, "preview", file_id=file, model="no-such-model")
+    assert missing.value.code == "model_not_found"
+
+
 def test_an_id_that_is_none_fails_the_task(client: openai.OpenAI) -> None:
     task = post(client, "import", stored_completions={"ids": ["chatcmpl-none"]})
     assert (task["status"], task["error"]["param"]) == ("failed", "stored_completions.ids")

@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from luthier.api.deps import Services
-from luthier.api.model_names import find_served
+from luthier.api.model_names import find_served, find_trainable
 from luthier.api.schemas.datasets import TaskRequest
 from luthier.core.dataset_tasks import LARGE_ANYWAY, QUICK_BYTES, DatasetKind, DatasetTask, TaskInput
 from luthier.core.errors import InvalidRequest, NotFound
@@ -23,7 +23,8 @@ from luthier.storage.dataset_tasks import unknown_task
 
 LANE = "data"
 """The worker's role that does tasks."""
-MAX_BEAT_AGE_SECONDS = 10.0
+MAX_BEAT_AGE_SECONDS = 60.0
+"""A lane that waits for the fork server to start says nothing for a while."""
 _FIRST_LOOK, _LAST_LOOK = 0.02, 0.5
 
 
@@ -61,10 +62,12 @@ def new_task(services: Services, caller: Caller, kind: DatasetKind, body: TaskRe
 
     Raises:
         NotFound: there is no such file or model.
+        InvalidRequest: the model cannot be trained, and a job is to be forecast.
     """
     model: str | None = getattr(body, "model", None)
     if model is not None:
-        find_served(services.models, services.settings, model)
+        find = find_trainable if kind is DatasetKind.FORECAST else find_served
+        find(services.models, services.settings, model)
     inputs = tuple(_inputs(services, files))
     task = DatasetTask(
         id=new_dataset_task_id(),

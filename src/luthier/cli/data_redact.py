@@ -16,9 +16,7 @@ _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 @click.command(epilog="Example: luthier data redact train.jsonl -o train.redacted.jsonl --kinds secrets,emails")
 @click.argument("file", type=FILE)
 @click.option("-o", "--output", type=_NEW_FILE, default=None, help="The redacted copy, of a local FILE.")
-@click.option(
-    "--kinds", default=None, metavar="NAMES", help="What to replace: secrets, emails, phones, cards, ibans, ips, ids; default: all."
-)
+@click.option("--kinds", default=None, metavar="NAMES", help="Of secrets, emails, phones, cards, ibans, ips, ids; default: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 @with_place
 def redact(file: Path | StoredFile, output: Path | None, kinds: str | None, as_json: bool, place: Place) -> None:

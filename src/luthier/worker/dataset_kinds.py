@@ -14,10 +14,13 @@ from luthier.core.dataset_tasks import DatasetKind
 from luthier.data.check import check_file
 from luthier.data.export_rows import export_rows
 from luthier.data.import_rows import import_rows
+from luthier.data.redact import KINDS as REDACTED
+from luthier.data.redact import redact
 from luthier.data.repair import repair
 from luthier.data.split import split
 from luthier.worker.completion_rows import RowKeys, keys_of_all, write_completions
 from luthier.worker.dataset_context import USER_DATA, DatasetContext, MadeFile, Outcome
+from luthier.worker.dataset_examinations import doctor, forecast, preview
 
 _MAX_NOTES, _MAX_NOTE = 200, 500
 _ENDINGS = {"csv": ".csv", "alpaca": ".json", "sharegpt": ".json"}
@@ -74,6 +77,20 @@ def fix(ctx: DatasetContext) -> Outcome:
     if diff is not None:
         files["diff"] = MadeFile(path=diff, filename=f"{ctx.stem()}.diff", purpose=USER_DATA)
     return Outcome(result=done.to_dict(), files=files)
+
+
+def redact_rows(ctx: DatasetContext) -> Outcome:
+    """A copy without secrets and personal data."""
+    path, output = ctx.source(), ctx.folder / "redacted.jsonl"
+    done = redact(
+        path,
+        output,
+        kinds=ctx.options.get("kinds") or REDACTED,
+        max_line_bytes=ctx.settings.max_line_bytes,
+        on_progress=_bytes_read(ctx, path),
+    )
+    name = ctx.options.get("filename") or f"{ctx.stem()}.redacted.jsonl"
+    return Outcome(result=done.to_dict(), files={"redacted": MadeFile(path=output, filename=name)})
 
 
 def split_rows(ctx: DatasetContext) -> Outcome:
@@ -147,9 +164,13 @@ def export(ctx: DatasetContext) -> Outcome:
 
 KINDS: Mapping[DatasetKind, Callable[[DatasetContext], Outcome]] = {
     DatasetKind.CHECK: check,
+    DatasetKind.DOCTOR: doctor,
     DatasetKind.FIX: fix,
+    DatasetKind.REDACT: redact_rows,
     DatasetKind.SPLIT: split_rows,
     DatasetKind.IMPORT: import_file,
     DatasetKind.EXPORT: export,
+    DatasetKind.PREVIEW: preview,
+    DatasetKind.FORECAST: forecast,
 }
 """The work of each kind."""

@@ -19,6 +19,7 @@ from luthier.core.jobs import FileRecord
 from luthier.core.jsonl import JsonlCheck
 from luthier.core.settings import Settings
 from luthier.data.import_rows import BadRows
+from luthier.data.redact import CannotRedact
 from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database
 from luthier.storage.dataset_tasks import DatasetTaskStore
@@ -34,6 +35,7 @@ _FINISH_TRIES = 5
 _PIECE = 1 << 20
 _CODES: tuple[tuple[type[LuthierError], str], ...] = (
     (BadRows, "invalid_rows"),
+    (CannotRedact, "invalid_rows"),
     (NotFound, "not_found"),
     (InvalidRequest, "invalid_request"),
     (StorageFull, "storage_full"),

@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from luthier.api.schemas.fields import MAX_SEED, Metadata, ModelName, WireModel, refusal
+from luthier.api.schemas.fine_tuning import Hyperparameters, LuthierOptions
 
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Filename = Annotated[str, Field(min_length=1, max_length=255)]
 Method = Literal["supervised", "dpo", "reinforcement"]
+Seed32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
 FIELDS = ("messages", "prompt", "completion", "system", "input", "tools")
 """What a column can become."""
 
@@ -63,8 +65,12 @@ class DoctorRequest(TaskRequest):
 
     file_id: Id
     validation_file_id: Id | None = None
-    model: ModelName | None = None
     method: Method | None = None
+    model: ModelName | None = None
+    """For whose length rows are counted; the default base when none is named."""
+    losses: bool = False
+    """Whether the model measures how well it predicts a sample of the rows already: up to half a minute."""
+    seed: Seed32 = 0
 
 
 class FixRequest(TaskRequest):
@@ -80,6 +86,9 @@ class RedactRequest(TaskRequest):
     """Make a copy without secrets and personal data."""
 
     file_id: Id
+    kinds: (
+        Annotated[list[Literal["secrets", "emails", "phones", "cards", "ibans", "ips", "ids"]], Field(min_length=1, max_length=7)] | None
+    ) = None
     filename: Filename | None = None
 
 
@@ -89,7 +98,7 @@ class SplitRequest(TaskRequest):
     file_id: Id | None = None
     stored_completions: CompletionFilterRequest | None = None
     valid: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    seed: Seed32 = 0
     group_by: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(min_length=1, max_length=16)] | None = None
     """Names of metadata of stored completions: rows that have the same values of all of them stay on one side."""
 
@@ -126,8 +135,13 @@ class PreviewRequest(TaskRequest):
 
 
 class ForecastRequest(TaskRequest):
-    """Say what a job would take."""
+    """Say what a job would take; the fields are those of the job's request."""
 
     training_file: Id
     validation_file: Id | None = None
     model: ModelName
+    hyperparameters: Hyperparameters | None = None
+    luthier: LuthierOptions | None = None
+    seed: Seed32 = 0
+    dry_run: bool = True
+    """False: from formulas alone, without training for some seconds."""
