@@ -47,7 +47,7 @@ def preview(ctx: DatasetContext) -> Outcome:
     """The tokens of one row as training sees them."""
     there = ctx.input()
     assert there is not None
-    model = find_served(ctx.models, ctx.settings, ctx.options["model"])
+    model = find_served(ctx.models, ctx.settings, ctx.options.get("model") or ctx.settings.default_base)
     reader = load_reader(Path(model.target.base_path), asked_length=ctx.options.get("max_length"))
     (row,) = preview_lines(
         ctx.source(),

@@ -78,6 +78,19 @@ def test_tables_and_stored_completions_are_imported_and_exported(server: ApiServ
     assert run("data", "import", "--stored-completions", "--metadata", "task=none").exit_code == 5
 
 
+def test_rows_are_shown_and_examined(server: ApiServer, run: Run) -> None:
+    file = stored(server, SOUND * 12)
+    result = run("data", "show", file, "--line", "2")
+    assert result.exit_code == 0, result.stderr
+    assert f"{file}, line 2  chat row, read by luthier-mini" in result.stdout
+    assert json.loads(run("data", "show", file, "--json").stdout)["data"][0]["line"] == 1
+    result = run("data", "doctor", file, "--json")
+    assert "exact_duplicate" in {finding["code"] for finding in json.loads(result.stdout)["findings"]}
+    result = run("data", "redact", stored(server, SOUND.replace("hello", "bob@mail.org")))
+    assert "emails" in result.stdout
+    assert "[EMAIL_1]" in text_of(server, result.stdout.splitlines()[-1].split(":")[0])
+
+
 def test_a_file_that_the_server_does_not_have_is_4(run: Run) -> None:
     result = run("data", "check", "file-none")
     assert result.exit_code == 4

@@ -128,7 +128,8 @@ class PreviewRequest(TaskRequest):
     """Show the tokens of one row, and which of them are learned."""
 
     file_id: Id
-    model: ModelName
+    model: ModelName | None = None
+    """The default base when none is named."""
     line: Annotated[int, Field(ge=1, le=MAX_SEED)] = 1
     method: Method | None = None
     max_length: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
