@@ -275,10 +275,11 @@ def test_an_id_that_is_none_fails_the_task(client: openai.OpenAI) -> None:
         ("import", {"source": "/etc/passwd"}, "source", "invalid_value"),
         ("import", {"source": "hf://a/b"}, "source", "unsupported_value"),
         ("import", {"file_id": "FILE", "map": {"question": "q"}}, "map", "invalid_value"),
+        ("import", {"file_id": "FILE", "filename": "rows.csv"}, "filename", None),
         ("export", {"file_id": "FILE", "format": "xml"}, "format", "invalid_value"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_400_and_named(client: openai.OpenAI, path: str, body: Any, param: str, code: str) -> None:
+def test_what_is_wrong_with_a_request_is_400_and_named(client: openai.OpenAI, path: str, body: Any, param: str, code: str | None) -> None:
     if body.get("file_id") == "FILE":
         body = {**body, "file_id": uploaded(client, jsonl(words(1)))}
     with pytest.raises(openai.BadRequestError) as error:

@@ -13,6 +13,7 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from luthier.api.deps import Services
+from luthier.api.file_rules import CHECKED_PURPOSE, check_filename
 from luthier.api.model_names import find_served, find_trainable
 from luthier.api.schemas.datasets import TaskRequest
 from luthier.core.dataset_tasks import LARGE_ANYWAY, QUICK_BYTES, DatasetKind, DatasetTask, TaskInput
@@ -62,8 +63,11 @@ def new_task(services: Services, caller: Caller, kind: DatasetKind, body: TaskRe
 
     Raises:
         NotFound: there is no such file or model.
-        InvalidRequest: the model cannot be trained, and a job is to be forecast.
+        InvalidRequest: the model cannot be trained, and a job is to be forecast; a training file is to have another ending.
     """
+    filename: str | None = getattr(body, "filename", None)
+    if filename is not None and kind is not DatasetKind.EXPORT:
+        check_filename(filename, CHECKED_PURPOSE, "filename")
     model: str | None = getattr(body, "model", None)
     if model is not None:
         find = find_trainable if kind is DatasetKind.FORECAST else find_served

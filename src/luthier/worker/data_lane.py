@@ -10,12 +10,12 @@ import time
 from multiprocessing.context import ForkServerContext
 
 from luthier.core.dataset_tasks import DatasetTask
-from luthier.core.errors import StaleLease, Unavailable
+from luthier.core.errors import StaleLease
 from luthier.core.settings import Settings
 from luthier.storage.dataset_tasks import DatasetTaskStore
 from luthier.storage.workers import WorkerStore
 from luthier.worker.entry import carry_out_task
-from luthier.worker.lanes import BEAT_SECONDS, watch
+from luthier.worker.lanes import BEAT_SECONDS, LATER, watch
 from luthier.worker.orders import EXIT_LEASE_LOST, EXIT_OK, DatasetOrder
 from luthier.worker.task_folder import clear_work
 
@@ -54,8 +54,8 @@ class DataLane:
             try:
                 self._beat()
                 task = self._tasks.lease(self._owner, quick=self._quick)
-            except Unavailable as busy:
-                log.warning("database busy: %s", busy.message)
+            except LATER as busy:
+                log.warning("no task can be taken: %s", busy.message)
                 task = None
             if task is None:
                 self._stopping.wait(IDLE_SECONDS)
@@ -86,5 +86,5 @@ class DataLane:
             self._tasks.record_death(task.id, task.fence)
         except StaleLease:
             log.info("task %s had already passed on", task.id)
-        except Unavailable as busy:  # its lease runs out, and it is taken again
-            log.warning("database busy: %s", busy.message)
+        except LATER as busy:  # its lease runs out, and it is taken again
+            log.warning("the end of the process of %s is not counted: %s", task.id, busy.message)

@@ -4,12 +4,14 @@ What it does: the task's files under their own names, a place for new ones, find
 work (``dataset_kinds.py``), or the task's row (``dataset_work.py``).
 """
 
+import contextlib
 import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import Any
 
 import orjson
 
@@ -22,14 +24,16 @@ from luthier.storage.stored_completions import StoredCompletionStore
 
 FINE_TUNE, USER_DATA = "fine-tune", "user_data"
 _UNSAFE = re.compile(r"[^\w.+= -]")
-_MAX_NAME = 100
+_MAX_NAME = 60
+"""Characters: with four bytes each they still fit into a name of the file system."""
 
 
 class FindingsFile:
-    """All findings of a task as JSON lines, and the first of them at hand."""
+    """All findings of a task as JSON lines, and the first of them at hand; a context manager."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, path: Path) -> None:
+        """Begin an empty file."""
+        self._file = path.open("wb")
         self.count = 0
         self.first: list[Mapping[str, Any]] = []
 
@@ -39,6 +43,22 @@ class FindingsFile:
         if len(self.first) < SHOWN_FINDINGS:
             self.first.append(finding)
         self._file.write(orjson.dumps(finding, option=orjson.OPT_APPEND_NEWLINE))
+
+    def flush(self) -> None:
+        """Hand everything to the system.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        self._file.flush()
+
+    def __enter__(self) -> "FindingsFile":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # What a full disk did not take was told by ``flush``, and closing would only tell it again.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 class TaskProgress:

@@ -70,8 +70,8 @@ class Pulse:
                     current = self._store.get(self._task.id)
                     if current is None or current.fence != self._task.fence:
                         raise StaleLease(f"The lease of {self._task.id} has passed on.")
-            except Unavailable:
-                continue  # a locked database: many looks fit into one lease
+            except (Unavailable, StorageFull):
+                continue  # a locked database, a full disk: many looks fit into one lease
             except StaleLease:
                 self._on_lost()
                 return
@@ -85,7 +85,7 @@ def perform(task: DatasetTask, settings: Settings, database: Database, *, on_los
     progress = TaskProgress()
     pulse = Pulse(store, task, progress, on_lost)
     try:
-        with (folder / FINDINGS_FILE).open("wb") as file:
+        with FindingsFile(folder / FINDINGS_FILE) as findings:
             context = DatasetContext(
                 settings=settings,
                 task=task,
@@ -93,7 +93,7 @@ def perform(task: DatasetTask, settings: Settings, database: Database, *, on_los
                 blobs=blobs,
                 models=ModelStore(database).in_project(task.project_id),
                 completions=StoredCompletionStore(database).in_project(task.project_id),
-                findings=FindingsFile(file),
+                findings=findings,
                 progress=progress,
             )
             end, files = _attempt(context)
@@ -108,6 +108,7 @@ def perform(task: DatasetTask, settings: Settings, database: Database, *, on_los
 def _attempt(context: DatasetContext) -> tuple[TaskEnd, list[FileRecord]]:
     try:
         outcome = KINDS[context.task.kind](context)
+        context.findings.flush()
         files = {name: store_file(context, made) for name, made in outcome.files.items()}
         result = _result(context, outcome, files)
         return TaskEnd(status=DatasetTaskStatus.COMPLETED, result=result, num_findings=context.findings.count), list(files.values())
@@ -179,7 +180,7 @@ def _write_end(store: DatasetTaskStore, task: DatasetTask, end: TaskEnd, files: 
         try:
             store.finish(task.id, task.fence, end, files)
             return
-        except Unavailable:
+        except (Unavailable, StorageFull):
             if not left:
                 raise
             time.sleep(1.0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
-from luthier.core.errors import StaleLease, Unavailable
+from luthier.core.errors import StaleLease, StorageFull, Unavailable
 from luthier.core.jobs import Job, JobStatus
 from luthier.core.settings import Settings
 from luthier.jobs.queue import JobQueue
@@ -25,6 +25,8 @@ from luthier.worker.orders import EXIT_OK, ChildOrder
 
 log = logging.getLogger("luthier.worker")
 
+LATER = (Unavailable, StorageFull)
+"""What a lane lives through: the database is busy, or the disk is full; both may pass."""
 IDLE_SECONDS = 0.2
 BEAT_SECONDS = 2.0
 STOP_SECONDS = 15.0
@@ -58,8 +60,8 @@ def watch(process: BaseProcess, stopping: threading.Event, beat: Callable[[], No
         process.join(timeout=BEAT_SECONDS / 4)
         try:
             beat()
-        except Unavailable as busy:
-            log.warning("database busy: %s", busy.message)
+        except LATER as busy:
+            log.warning("no sign of life: %s", busy.message)
         if stopping.is_set() and deadline is None:
             process.terminate()  # SIGTERM: a job's child saves its state at the next step boundary
             deadline = time.monotonic() + STOP_SECONDS
@@ -96,8 +98,8 @@ class LaneRunner:
             try:
                 self._beat()
                 job = self._queue.lease(self._owner, self._lane.statuses)
-            except Unavailable as busy:
-                log.warning("database busy: %s", busy.message)
+            except LATER as busy:
+                log.warning("no job can be taken: %s", busy.message)
                 job = None
             if job is None:
                 self._stopping.wait(IDLE_SECONDS)
@@ -135,3 +137,5 @@ class LaneRunner:
             self._queue.record_crash(job.id, job.fence, progressed=progressed)
         except StaleLease:
             log.info("job %s had already passed on", job.id)
+        except LATER as busy:  # its lease runs out, and it is taken again
+            log.warning("the crash of %s is not counted: %s", job.id, busy.message)

@@ -18,7 +18,7 @@ from luthier.storage.database import Database
 from luthier.storage.dataset_tasks import DatasetTaskStore
 from luthier.storage.files import FileStore
 from luthier.worker import dataset_work
-from luthier.worker.dataset_context import DatasetContext, MadeFile, Outcome, safe_name
+from luthier.worker.dataset_context import DatasetContext, FindingsFile, MadeFile, Outcome, safe_name
 from tests.support.data_worker import run_one
 from tests.support.office import START
 
@@ -67,11 +67,11 @@ def test_findings_stand_in_the_tasks_folder(do: Callable[..., DatasetTask], sett
     assert [json.loads(line) for line in lines[:50]] == task.result["findings"]
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "a/b\\c.csv", "\x00\x1b[31m.jsonl", "", "é" * 500 + ".jsonl", "CON.jsonl "])
+@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "a/b\\c.csv", "\x00\x1b[31m.jsonl", "", "漢" * 500 + ".jsonl", "CON.jsonl "])
 def test_a_files_name_is_no_path(name: str, do: Callable[..., DatasetTask]) -> None:
     safe = safe_name(name)
     assert safe
-    assert len(safe) <= 100
+    assert len(safe.encode()) <= 255
     assert not {"/", "\\", "\x00", "\x1b"} & set(safe)
     assert safe not in (".", "..")
     assert do(name=name).status is DatasetTaskStatus.COMPLETED
@@ -100,6 +100,16 @@ def test_an_expected_error_fails_the_task_with_a_sentence(
     assert task.error is not None
     assert task.error["code"] == code
     assert words in task.error["message"]
+
+
+def test_findings_that_the_disk_does_not_take_fail_the_task(do: Callable[..., DatasetTask], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: FindingsFile) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(FindingsFile, "flush", full)
+    task = do(data=b"{nope\n")
+    assert task.error is not None
+    assert (task.status, task.error["code"], task.num_findings) == (DatasetTaskStatus.FAILED, "storage_full", 0)
 
 
 def test_what_nobody_foresaw_is_raised_to_the_process_edge(do: Callable[..., DatasetTask], monkeypatch: pytest.MonkeyPatch) -> None:
