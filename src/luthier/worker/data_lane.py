@@ -12,6 +12,7 @@ from multiprocessing.context import ForkServerContext
 from luthier.core.dataset_tasks import DatasetTask
 from luthier.core.errors import StaleLease
 from luthier.core.settings import Settings
+from luthier.storage.database import ChangeWatch
 from luthier.storage.dataset_tasks import DatasetTaskStore
 from luthier.storage.workers import WorkerStore
 from luthier.worker.entry import carry_out_task
@@ -21,8 +22,10 @@ from luthier.worker.task_folder import clear_work
 
 log = logging.getLogger("luthier.worker")
 
-IDLE_SECONDS = 0.05
+IDLE_SECONDS = 0.03
 """A request waits for its answer: a preview must feel instant."""
+LOOK_SECONDS = 1.0
+"""Without a change in the database it is looked at this often all the same: a lease may have run out."""
 
 
 class DataLane:
@@ -42,7 +45,8 @@ class DataLane:
         self._tasks, self._workers = tasks, workers
         self._name = "data-quick" if quick else "data"
         self._stopping = threading.Event()
-        self._next_beat = 0.0
+        self._changes = ChangeWatch(settings.state_database)
+        self._next_beat = self._next_look = 0.0
         self.thread = threading.Thread(target=self._loop, name=f"lane-{self._name}", daemon=True)
 
     def stop(self) -> None:
@@ -53,7 +57,7 @@ class DataLane:
         while not self._stopping.is_set():
             try:
                 self._beat()
-                task = self._tasks.lease(self._owner, quick=self._quick)
+                task = self._next_task()
             except LATER as busy:
                 log.warning("no task can be taken: %s", busy.message)
                 task = None
@@ -61,6 +65,15 @@ class DataLane:
                 self._stopping.wait(IDLE_SECONDS)
             else:
                 self._run(task)
+        self._changes.close()
+
+    def _next_task(self) -> DatasetTask | None:
+        if not self._changes.changed() and time.monotonic() < self._next_look:
+            return None
+        task = self._tasks.lease(self._owner, quick=self._quick)
+        # A task may be followed by another at once.
+        self._next_look = 0.0 if task is not None else time.monotonic() + LOOK_SECONDS
+        return task
 
     def _beat(self) -> None:
         if time.monotonic() >= self._next_beat:
