@@ -11,6 +11,7 @@ import pytest
 
 from luthier.core.jobs import JobStatus
 from tests.support.api_server import TUNED, ApiServer
+from tests.support.data_worker import DataWorker
 from tests.support.fake_engine import BASE
 from tests.support.office import new_checkpoint, new_model, note
 from tests.support.routes import all_routes
@@ -56,11 +57,16 @@ def furnish(server: ApiServer, owner: Tenant) -> None:
     batch = client.batches.create(input_file_id=requests.id, endpoint="/v1/chat/completions", completion_window="24h")
     while services.batches.active():
         time.sleep(0.02)
+    task: Any = client.post("/luthier/datasets/check", body={"file_id": file.id}, cast_to=object)
+    with DataWorker(services.settings):
+        while (current := services.dataset_tasks.get(task["id"])) is None or not current.status.is_final:
+            time.sleep(0.02)
     for extra in services.files.list(purpose="batch_output").items:
         services.files.delete(extra.id)
     services.files.delete(requests.id)
     owner.ids = {
         "batch_id": batch.id,
+        "task_id": task["id"],
         "file_id": file.id,
         "upload_id": upload.id,
         "part_id": part.id,
@@ -144,7 +150,7 @@ def test_an_id_of_another_project_is_answered_like_one_that_nobody_has(server: A
 
 
 def test_lists_hold_the_own_project_alone(owner: Tenant, stranger: Tenant) -> None:
-    for path in ("/v1/files", "/v1/fine_tuning/jobs", "/v1/chat/completions", "/v1/batches"):
+    for path in ("/v1/files", "/v1/fine_tuning/jobs", "/v1/chat/completions", "/v1/batches", "/v1/luthier/datasets/tasks"):
         assert len(owner.http.get(path).json()["data"]) == 1
         assert stranger.http.get(path).json()["data"] == []
     names = [model["id"] for model in stranger.http.get("/v1/models").json()["data"]]
@@ -176,6 +182,9 @@ def requests_with(ids: dict[str, str], own_file: str) -> list[tuple[str, dict[st
         ("/v1/responses", {"model": BASE, "input": reference}, "item_id"),
         ("/v1/responses/input_tokens", {"model": ids["name"], "input": "hi"}, "name"),
         ("/v1/luthier/render", {"model": ids["name"], "messages": SAID}, "name"),
+        ("/v1/luthier/datasets/check", {"file_id": ids["file_id"]}, "file_id"),
+        ("/v1/luthier/datasets/doctor", {"file_id": own_file, "validation_file_id": ids["file_id"]}, "file_id"),
+        ("/v1/luthier/datasets/preview", {"file_id": own_file, "model": ids["name"]}, "name"),
         ("/v1/luthier/files/from_completions", {"after": ids["completion_id"]}, "completion_id"),
     ]
 

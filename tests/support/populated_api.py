@@ -5,6 +5,7 @@
 
 import base64
 import dataclasses
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from luthier.api.webhooks.sender import Attempt, WebhookSender
 from luthier.core import ids
 from luthier.core.batches import BatchRecord, BatchStatus
+from luthier.core.dataset_tasks import FINDINGS_FILE, DatasetKind, DatasetTask, DatasetTaskStatus
 from luthier.core.jobs import CheckpointPermission, FileRecord, Job, JobStatus
 from luthier.core.keys import DEFAULT_PROJECT, ApiKey, Role, key_sha256, masked
 from luthier.core.stored_completions import StoredCompletion
@@ -29,6 +31,17 @@ REQUESTS = b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions",
 RESULTS = b"step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n1,1.5,0.1,,\n"
 CHECKPOINT = f"{TUNED}:ckpt-step-10"
 ALIAS = "support@prod"
+FINDING = {
+    "file": "rows.jsonl",
+    "line": 1,
+    "column": 1,
+    "path": "messages[0].role",
+    "code": "unknown_role",
+    "severity": "error",
+    "message": "Example 1 has an unknown role.",
+    "cure": "Use another role.",
+    "api_code": "invalid_file_format",
+}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 
 
@@ -68,6 +81,7 @@ class Stock:
         self._endpoint = self.endpoint()
         self._requests = self.file("batch", self._services.blobs.put(REQUESTS))
         self._batches = [self.batch(BatchStatus.COMPLETED), self.batch(BatchStatus.FAILED), self.batch()]
+        self._tasks = [self.task(status) for status in (DatasetTaskStatus.COMPLETED, DatasetTaskStatus.FAILED, DatasetTaskStatus.QUEUED)]
         self._key = self.key()
         self._services.aliases.create(ALIAS, TUNED, by="test")
         self._services.aliases.move(ALIAS, CHECKPOINT, by="test")
@@ -205,6 +219,28 @@ class Stock:
         self._services.batches.add(record)
         return record.id
 
+    def task(self, status: DatasetTaskStatus = DatasetTaskStatus.QUEUED) -> str:
+        """A new dataset task that came to ``status``, with a finding when it is completed."""
+        done, failed = status is DatasetTaskStatus.COMPLETED, status is DatasetTaskStatus.FAILED
+        task = DatasetTask(
+            id=ids.new_dataset_task_id(),
+            project_id=DEFAULT_PROJECT,
+            kind=DatasetKind.CHECK,
+            options={"file_id": self.training_file, "role": "training"},
+            created_at=1,
+            status=status,
+            finished_at=2 if status.is_final else None,
+            result={"ok": False, "findings": [FINDING]} if done else None,
+            error={"code": "invalid_rows", "message": "x", "param": None} if failed else None,
+            num_findings=int(done),
+        )
+        self._services.dataset_tasks.add(task)
+        if done:
+            path = self._services.settings.datasets_dir / task.id / FINDINGS_FILE
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps(FINDING) + "\n", encoding="utf-8")
+        return task.id
+
     def key(self) -> str:
         """A new API key, which nobody has."""
         value = ids.new_api_key()
@@ -251,6 +287,7 @@ class Stock:
             "response_id": self.response if fresh else lambda: self._response,
             "webhook_endpoint_id": self.endpoint if fresh else lambda: self._endpoint,
             "batch_id": self.batch if fresh else lambda: self._one_of(self._batches),
+            "task_id": self.task if fresh else lambda: self._tasks[0] if path.endswith("/findings") else self._one_of(self._tasks),
             "key_id": self.key if fresh else lambda: self._key,
             "project_id": lambda: DEFAULT_PROJECT,
             "alias": self.alias if fresh or method == "POST" else lambda: ALIAS,
@@ -265,7 +302,7 @@ class Stock:
         """Name things that exist where a generated body names some that do not."""
         if isinstance(body.get("model"), str):
             body["model"] = self._one_of([BASE, TUNED, "gpt-4o-mini-2024-07-18"])
-        for name in ("training_file", "validation_file"):
+        for name in ("training_file", "validation_file", "file_id", "validation_file_id"):
             if isinstance(body.get(name), str):
                 body[name] = self.training_file
         if isinstance(body.get("input_file_id"), str):

@@ -21,6 +21,7 @@ from luthier.api.routes import (
     chat,
     checkpoint_permissions,
     completions,
+    datasets,
     files,
     fine_tuning,
     health,
@@ -79,6 +80,7 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
         webhooks,
         keys,
         batches,
+        datasets,
     ):
         guarded.include_router(room.router)
     app.include_router(guarded)

@@ -25,6 +25,7 @@ from luthier.storage.aliases import AliasStore
 from luthier.storage.batches import BatchStore
 from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database
+from luthier.storage.dataset_tasks import DatasetTaskStore
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.keys import KeyStore
@@ -59,6 +60,7 @@ class Services:
     workers: WorkerStore
     stored_completions: StoredCompletionStore
     batches: BatchStore
+    dataset_tasks: DatasetTaskStore
     webhooks: WebhookStore
     webhook_sender: WebhookSender
     engine: EngineClient
@@ -108,6 +110,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         workers=WorkerStore(database),
         stored_completions=StoredCompletionStore(database),
         batches=BatchStore(database),
+        dataset_tasks=DatasetTaskStore(database),
         webhooks=WebhookStore(database),
         webhook_sender=WebhookSender(settings),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),

@@ -19,7 +19,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from luthier import __version__
 from luthier.api.bodies import JsonBody
 from luthier.api.file_rules import PURPOSES
-from luthier.api.schemas import account_objects, answer_objects, batch_objects, objects
+from luthier.api.schemas import account_objects, answer_objects, batch_objects, dataset_objects, objects
 
 Plain = dict[str, Any]
 
@@ -83,6 +83,19 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "GET /v1/batches": objects.PageOf[batch_objects.Batch],
     "GET /v1/batches/{batch_id}": batch_objects.Batch,
     "POST /v1/batches/{batch_id}/cancel": batch_objects.Batch,
+    "POST /v1/luthier/datasets/check": dataset_objects.DatasetTask,
+    "POST /v1/luthier/datasets/doctor": dataset_objects.DatasetTask,
+    "POST /v1/luthier/datasets/fix": dataset_objects.DatasetTask,
+    "POST /v1/luthier/datasets/redact": dataset_objects.DatasetTask,
+    "POST /v1/luthier/datasets/split": dataset_objects.DatasetTask,
+    "POST /v1/luthier/datasets/import": dataset_objects.DatasetTask,
+    "POST /v1/luthier/datasets/export": dataset_objects.DatasetTask,
+    "POST /v1/luthier/datasets/preview": dataset_objects.DatasetTask,
+    "POST /v1/luthier/datasets/forecast": dataset_objects.DatasetTask,
+    "GET /v1/luthier/datasets/tasks": objects.PageOf[dataset_objects.DatasetTask],
+    "GET /v1/luthier/datasets/tasks/{task_id}": dataset_objects.DatasetTask,
+    "POST /v1/luthier/datasets/tasks/{task_id}/cancel": dataset_objects.DatasetTask,
+    "GET /v1/luthier/datasets/tasks/{task_id}/findings": dataset_objects.FindingList,
     "POST /v1/luthier/keys": account_objects.NewKey,
     "GET /v1/luthier/keys": objects.ListOf[account_objects.Key],
     "GET /v1/luthier/keys/{key_id}": account_objects.Key,
@@ -98,6 +111,10 @@ ANSWERS: dict[str, type[BaseModel]] = {
 
 OTHER_ANSWERS: dict[str, Plain] = {
     "GET /v1/files/{file_id}/content": {"application/octet-stream": {"schema": _BYTES}, "text/csv": {"schema": _TEXT}},
+    "GET /v1/luthier/datasets/tasks/{task_id}/findings": {
+        "text/csv": {"schema": _TEXT},
+        "application/jsonl": {"schema": _TEXT},
+    },
     "GET /v1/luthier/openapi.json": {"application/json": {"schema": {"type": "object"}}},
 }
 """Successes that are no object of ours: media types."""

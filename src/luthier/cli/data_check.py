@@ -1,7 +1,8 @@
 """``luthier data check``: every fault of a training file, before anything is uploaded.
 
-What it does: starts the check as a process of the workshop, shows its report for people or as JSON, and writes every finding
-as CSV. What it does not: check (``data/check.py``), or lay out the page (``render/data_report.py``).
+What it does: starts the check as a process of the workshop, or as a task of the server for a stored file; shows its report for
+people or as JSON, and writes every finding as CSV. What it does not: check (``data/check.py``), or lay out the page
+(``render/data_report.py``).
 """
 
 import csv
@@ -17,10 +18,12 @@ from typing import IO, Any
 
 import click
 
+from luthier.cli.data_stored import FILE, StoredFile, all_findings, run_task
 from luthier.cli.exit_codes import ExitCode, InvalidData
+from luthier.cli.options import Place, with_place
 from luthier.cli.printing import printable_output
 from luthier.cli.settings_file import read_settings
-from luthier.cli.upload import LOCAL_FILE, progress_bar
+from luthier.cli.upload import progress_bar
 from luthier.core.data_report import CSV_COLUMNS, csv_cells
 from luthier.core.errors import LuthierError
 
@@ -53,34 +56,49 @@ class Findings:
 
 
 @click.command(epilog="Example: luthier data check train.jsonl --validation valid.jsonl --csv faults.csv")
-@click.argument("file", type=LOCAL_FILE)
+@click.argument("file", type=FILE)
 @click.option(
     "--method",
     type=click.Choice(["supervised", "dpo", "reinforcement"]),
     default=None,
     help="What the rows are for (default: preferences if the first row is one, else supervised).",
 )
-@click.option("--validation", type=LOCAL_FILE, default=None, help="A validation file, checked by its own rules (one row is enough).")
+@click.option("--validation", type=FILE, default=None, help="A validation file, checked by its own rules (one row is enough).")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports with every finding as JSON.")
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write every finding as CSV here.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing; the exit code tells.")
-def check(file: Path, method: str | None, validation: Path | None, as_json: bool, csv_path: Path | None, quiet: bool) -> int:
-    """Check FILE for everything a job would fail over, all at once. Needs no server; ends with 5 when there are faults."""
+@with_place
+def check(
+    file: Path | StoredFile,
+    method: str | None,
+    validation: Path | StoredFile | None,
+    as_json: bool,
+    csv_path: Path | None,
+    quiet: bool,
+    place: Place,
+) -> int:
+    """Check FILE for everything a job would fail over, all at once; ends with 5 when there are faults.
+
+    FILE is a path, for which no server is needed, or the id of a stored file, which the server checks.
+    """
     if as_json and quiet:
         raise click.UsageError("--json and --quiet exclude each other.")
-    files = [(file, "training"), *([] if validation is None else [(validation, "validation")])]
+    files: list[tuple[Path | StoredFile, str]] = [(file, "training"), *([] if validation is None else [(validation, "validation")])]
     reports: list[dict[str, Any]] = []
     with ExitStack() as stack:
         table = None if csv_path is None else csv.writer(stack.enter_context(_csv_file(csv_path)))
         if table is not None:
             table.writerow(CSV_COLUMNS)
         all_findings: list[Findings] = []
-        for path, role in files:
+        for one, role in files:
             spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) if as_json else None
             findings = Findings(table, spool)
             # Where nobody said it, the training file's first row says what both files are for.
             asked = method or (reports[0]["method"] if reports else None)
-            reports.append(_run(path, role, asked, findings, quiet=quiet))
+            if isinstance(one, StoredFile):
+                reports.append(_ask(place, one.id, role, asked, findings, every=table is not None or spool is not None))
+            else:
+                reports.append(_run(one, role, asked, findings, quiet=quiet))
             all_findings.append(findings)
         printable_output()
         if as_json:
@@ -90,15 +108,26 @@ def check(file: Path, method: str | None, validation: Path | None, as_json: bool
     return _end(files, reports, quiet=quiet)
 
 
-def _end(files: list[tuple[Path, str]], reports: list[dict[str, Any]], *, quiet: bool) -> int:
+def _ask(place: Place, file_id: str, role: str, method: str | None, findings: Findings, *, every: bool) -> dict[str, Any]:
+    """Have the server check a stored file; returns the report."""
+    task = run_task(place, "check", file_id=file_id, role=role, method=method)
+    report: dict[str, Any] = task["result"]
+    first = report.pop("findings")
+    for finding in all_findings(place, task["id"]) if every else first:
+        findings.add(finding)
+    return report
+
+
+def _end(files: list[tuple[Path | StoredFile, str]], reports: list[dict[str, Any]], *, quiet: bool) -> int:
     """The exit code, or the sentence that ends the command with it."""
-    faulty = [(path, report["num_faults"]) for (path, _), report in zip(files, reports, strict=True) if report["num_faults"]]
+    names = [one.id if isinstance(one, StoredFile) else str(one) for one, _ in files]
+    faulty = [(name, report["num_faults"]) for name, report in zip(names, reports, strict=True) if report["num_faults"]]
     if not faulty:
         return ExitCode.DONE
     if quiet:
         return ExitCode.DATA_INVALID
-    counts = " and ".join(f"{path} has {number:,} fault{'s'[: number > 1]}" for path, number in faulty)
-    raise InvalidData(f"{counts}. Correct the file and try again: luthier data check {files[0][0]}")
+    counts = " and ".join(f"{name} has {number:,} fault{'s'[: number > 1]}" for name, number in faulty)
+    raise InvalidData(f"{counts}. Correct the file and try again: luthier data check {names[0]}")
 
 
 def _run(path: Path, role: str, method: str | None, findings: Findings, *, quiet: bool) -> dict[str, Any]:

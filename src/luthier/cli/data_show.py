@@ -1,7 +1,7 @@
 """``luthier data show``: rows of a training file as the tokens that a model reads and learns.
 
-What it does: starts the work as a process of the workshop and shows what it tells, for people or as JSON. What it does not:
-tokenize (``worker/row_preview.py``), or lay out the page (``render/row_tokens.py``).
+What it does: starts the work as a process of the workshop, or as tasks of the server for a stored file, and shows what it tells, for
+people or as JSON. What it does not: tokenize (``worker/row_preview.py``), or lay out the page (``render/row_tokens.py``).
 """
 
 import json
@@ -13,14 +13,15 @@ from typing import Any
 
 import click
 
+from luthier.cli.data_stored import FILE, StoredFile, run_task
 from luthier.cli.exit_codes import ExitCode, InvalidData
+from luthier.cli.options import Place, with_place
 from luthier.cli.printing import printable_output
 from luthier.cli.settings_file import read_settings
-from luthier.cli.upload import LOCAL_FILE
 
 
 @click.command(epilog="Example: luthier data show train.jsonl --line 17 --model luthier-mini")
-@click.argument("file", type=LOCAL_FILE)
+@click.argument("file", type=FILE)
 @click.option(
     "--line", "lines", type=click.IntRange(min=1), multiple=True, default=(1,), show_default=True, help="A line; may be repeated."
 )
@@ -35,9 +36,9 @@ from luthier.cli.upload import LOCAL_FILE
 @click.option("--ids", is_flag=True, help="One line for each token, with its id and weight.")
 @click.option("--all", "every", is_flag=True, help="All tokens of long messages.")
 @click.option("--json", "as_json", is_flag=True, help="Print every token with everything known of it as JSON.")
-@click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="Where added models are (default ./luthier-data).")
+@with_place
 def show(
-    file: Path,
+    file: Path | StoredFile,
     lines: tuple[int, ...],
     model: str | None,
     max_length: int | None,
@@ -45,19 +46,21 @@ def show(
     ids: bool,
     every: bool,
     as_json: bool,
-    data_dir: Path | None,
+    place: Place,
 ) -> int:
     """Show lines of FILE as tokens: whose they are, which are trained, which are only read, which are cut off.
 
-    Needs no server and loads no weights. Ends with 5 when nothing can be learned from a line.
+    FILE is a path, for which no server is needed, or the id of a stored file. No weights are loaded. Ends with 5 when nothing can be
+    learned from a line.
     """
-    options = [f"--line={line}" for line in lines]
-    options += [
-        f"--{name}={value}" for name, value in (("model", model), ("max-length", max_length), ("method", method)) if value is not None
-    ]
-    told = _run([str(file.resolve()), *options], data_dir)
-    reader = next(one["model"] for one in told if "model" in one)
-    rows = [one["row"] for one in told if "row" in one]
+    if isinstance(file, StoredFile):
+        rows = [
+            run_task(place, "preview", file_id=file.id, line=line, model=model, max_length=max_length, method=method)["result"]
+            for line in lines
+        ]
+        reader = {"name": rows[0]["model"], **{key: rows[0][key] for key in ("max_length", "max_length_reason")}}
+    else:
+        reader, rows = _local(file, lines, model, max_length, method, place.data_dir)
     printable_output()
     if as_json:
         click.echo(json.dumps({"object": "list", "model": reader, "data": rows}))
@@ -67,7 +70,20 @@ def show(
     if not bad:
         return ExitCode.DONE
     which = f"line {bad[0]:,}" if len(bad) == 1 else f"lines {', '.join(f'{line:,}' for line in bad)}"
-    raise InvalidData(f"Nothing can be learned from {which} of {file}. See all faults of the file: luthier data check {file}")
+    name = file.id if isinstance(file, StoredFile) else file
+    raise InvalidData(f"Nothing can be learned from {which} of {name}. See all faults of the file: luthier data check {name}")
+
+
+def _local(
+    file: Path, lines: tuple[int, ...], model: str | None, max_length: int | None, method: str | None, data_dir: Path | None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The base as rows are read for it, and the rows."""
+    options = [f"--line={line}" for line in lines]
+    options += [
+        f"--{name}={value}" for name, value in (("model", model), ("max-length", max_length), ("method", method)) if value is not None
+    ]
+    told = _run([str(file.resolve()), *options], data_dir)
+    return next(one["model"] for one in told if "model" in one), [one["row"] for one in told if "row" in one]
 
 
 def _run(arguments: list[str], data_dir: Path | None) -> list[dict[str, Any]]:

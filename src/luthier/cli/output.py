@@ -6,13 +6,13 @@ the commands and by ``cli/waiting.py``.
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Column, Table
 
 from luthier.cli.options import Form
@@ -77,6 +77,15 @@ def show_rows(items: Sequence[Item], fields: Sequence[Field], form: Form) -> Non
     """Rows that belong to an object and stand below it, for people; its JSON holds them."""
     if items and not form.as_json and not form.quiet:
         _table(items, fields)
+
+
+def show_parts(parts: Iterable[RenderableType]) -> None:
+    """The parts of a page, from top to bottom; lines end where their text does."""
+    console = _console()
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _table(items: Sequence[Item], fields: Sequence[Field]) -> None:

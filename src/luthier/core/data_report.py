@@ -5,7 +5,7 @@ any (``data/check.py``), or lay out a page (``cli/render/``). Called by ``data/c
 command line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,13 +33,15 @@ def finding_to_dict(finding: LineError) -> dict[str, Any]:
     }
 
 
-def csv_cells(finding: Mapping[str, Any]) -> list[str]:
-    """The cells of one finding, in the order of ``CSV_COLUMNS``; none of them is a formula to a spreadsheet."""
-    return [_safe(finding[name]) for name in CSV_COLUMNS]
+def csv_cells(finding: Mapping[str, Any], columns: Sequence[str] = CSV_COLUMNS) -> list[str]:
+    """The cells of one finding, in the order of the columns; none of them is a formula to a spreadsheet."""
+    return [_safe(finding[name]) for name in columns]
 
 
 def _safe(value: object) -> str:
-    text = str(value)
+    if value is None:
+        return ""
+    text = " ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
     # The apostrophe is what spreadsheets themselves write before text that looks like a formula.
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 

@@ -119,6 +119,11 @@ def new_batch_request_id() -> str:
     return "batch_req_" + secrets.token_hex(16)
 
 
+def new_dataset_task_id() -> str:
+    """``dstask-`` and 24 base-62 characters."""
+    return "dstask-" + _random_base62(24)
+
+
 def new_webhook_id() -> str:
     """``wh_`` and 32 hexadecimal characters: a webhook endpoint, or one delivery (the ``webhook-id`` header)."""
     return "wh_" + secrets.token_hex(16)

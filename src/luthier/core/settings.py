@@ -8,6 +8,7 @@ points and by the CLI.
 
 import datetime
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -83,6 +84,16 @@ class Settings:
     """CPU threads of a training process; 0 means one per core. Decides the bits of a run."""
     engine_threads: int = 0
     """CPU threads of the engine host; 0 means one for every two cores, at most 4: training has the rest."""
+    train_memory_bytes: int = 0
+    """Most memory of a training process, bytes; 0: 90 % of what is free at its start. A job forecast to need more is refused."""
+    price_per_hour: float = 0.0
+    """What an hour of this machine costs, in `LUTHIER_CURRENCY`, for the cost in forecasts; 0 means that no price is set."""
+    price_per_million_tokens: float = 0.0
+    """What a million training tokens cost, in `LUTHIER_CURRENCY`; added to the price of the hours. 0 means none."""
+    currency: str = "USD"
+    """Currency of these two prices, as it is shown."""
+    openai_prices: dict[str, str] = field(default_factory=dict)
+    """Dollars per million training tokens by OpenAI base name, over the documented ones (`[openai_prices]`)."""
     resume_seconds: float = 60.0
     """Longest time between two resume states of a running job, seconds."""
     resume_share: float = 0.05
@@ -99,6 +110,10 @@ class Settings:
     """What tokens kept for later jobs may take on the disk, bytes: the least recently used go first; 0 means none is kept."""
     batch_concurrency: int = 4
     """Requests of batches that run at once, over all batches, at least 1; the engine's other places are for everybody else."""
+    dataset_task_days: int = 7
+    """Days for which dataset tasks and their findings are kept after their end; 0 keeps them. The files that they made stay."""
+    import_from_hub: bool = False
+    """True: dataset imports over the API may fetch `hf://` data sets from the Hugging Face hub."""
     max_context_tokens: int = 4096
     """Longest prompt plus answer that is served, tokens (a base model's own limit may be lower)."""
     aliases: dict[str, str] = field(default_factory=dict)
@@ -151,6 +166,11 @@ class Settings:
     def tokens_dir(self) -> Path:
         """Tokens of training files, kept for later jobs. May be removed while the server is stopped."""
         return self.data_dir / "cache" / "tokens"
+
+    @property
+    def datasets_dir(self) -> Path:
+        """One folder per dataset task: its findings and its process's log."""
+        return self.data_dir / "datasets"
 
     @property
     def models_dir(self) -> Path:
@@ -231,6 +251,7 @@ _NOT_NEGATIVE = (
     "jobs_per_day",
     "bad_keys_per_minute",
     "token_cache_bytes",
+    "dataset_task_days",
 )
 
 
@@ -266,4 +287,18 @@ def from_environment(environ: Mapping[str, str] | None = None, **overrides: obje
     _check_dates(settings.shutdown_dates)
     _check_limits(settings)
     _check_device(settings)
+    _check_prices(settings)
     return settings
+
+
+def _check_prices(settings: Settings) -> None:
+    for name, text in settings.openai_prices.items():
+        try:
+            sound = 0 <= float(text) < math.inf
+        except ValueError:
+            sound = False
+        if not sound:
+            raise InvalidRequest(f"LUTHIER_OPENAI_PRICES gives {name!r} the price {text!r}, which is not a number of dollars.")
+    for name in ("train_memory_bytes", "price_per_hour", "price_per_million_tokens"):
+        if not 0 <= getattr(settings, name) < math.inf:
+            raise InvalidRequest(f"{_variable(name)} must be 0 or more.")

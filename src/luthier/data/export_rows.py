@@ -2,7 +2,7 @@
 
 What it does: CSV (``system,prompt,completion``), Alpaca rows and ShareGPT conversations, such that importing them gives the same
 rows again. A row that the format cannot hold is named with its line. What it does not: print. Called by
-``worker/prepare_data.py``.
+``worker/prepare_data.py`` and ``worker/dataset_kinds.py``.
 """
 
 import csv
@@ -16,7 +16,7 @@ import orjson
 from luthier.core.examples import LineError, SourceLine
 from luthier.data.import_rows import BadRows
 from luthier.data.new_file import new_file
-from luthier.data.read import read_lines
+from luthier.data.read import Progress, read_lines
 from luthier.data.validate import check_row, format_of, parse_row
 
 SHOWN_FAULTS = 50
@@ -28,7 +28,16 @@ class CannotHold(ValueError):
     """The format has no place for something of this row; the message follows "line N "."""
 
 
-def export_rows(path: Path, output: Path, *, form: str, skip_bad: bool, max_line_bytes: int, note: Callable[[str], None]) -> int:
+def export_rows(
+    path: Path,
+    output: Path,
+    *,
+    form: str,
+    skip_bad: bool,
+    max_line_bytes: int,
+    note: Callable[[str], None],
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> int:
     """Write the rows of ``path`` to ``output`` and return how many there are.
 
     Args:
@@ -38,6 +47,7 @@ def export_rows(path: Path, output: Path, *, form: str, skip_bad: bool, max_line
         skip_bad: write the other rows although some cannot be held.
         max_line_bytes: the longest line.
         note: is told each of the first 50 rows that cannot be held.
+        on_progress: is given the number of bytes read so far.
 
     Raises:
         BadRows: rows cannot be read or held and ``skip_bad`` is not set, or no row is left; nothing was written.
@@ -47,7 +57,7 @@ def export_rows(path: Path, output: Path, *, form: str, skip_bad: bool, max_line
     good = bad = 0
     with new_file(output) as file:
         file.write(before)
-        for line in read_lines(path, max_line_bytes=max_line_bytes):
+        for line in read_lines(path, max_line_bytes=max_line_bytes, watch=Progress(on_progress).read):
             try:
                 row = _row(line.data, line.number, max_line_bytes)
                 made = write(row)

@@ -1,8 +1,8 @@
 """Makes an ordinary training file of rows from elsewhere.
 
-What it does: reads a source, settles its columns from the first rows that have some, maps and checks every row, and writes chat
-rows; a row that cannot be mapped is named with its place. What it does not: print, or change what a text says. Called by
-``worker/prepare_data.py``.
+What it does: reads a source, settles its columns from its first rows, maps and checks every row, and writes chat rows; a row
+that cannot be mapped is named with its place. What it does not: print, or change what a text says. Called by
+``worker/prepare_data.py`` and ``worker/dataset_kinds.py``.
 """
 
 from collections import Counter
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -23,6 +24,7 @@ from luthier.data.validate import check_row
 
 SHOWN_FAULTS = 50
 _LOOKED_AT = 100
+_PROGRESS_ROWS = 1000
 
 
 class BadRows(LuthierError):
@@ -46,6 +48,10 @@ class Imported:
         if len(self.faults) < SHOWN_FAULTS:
             self.faults.append(f"{row.place}: {reason}")
 
+    def to_dict(self) -> dict[str, Any]:
+        """The import as JSON; column names are the source's own words."""
+        return {"rows": self.num_rows, "left_out": self.num_bad, "faults": self.faults, "unused_columns": dict(self.unused)}
+
 
 def import_rows(
     sources: list[str],
@@ -56,6 +62,7 @@ def import_rows(
     max_line_bytes: int,
     note: Callable[[str], None],
     fetch: Fetch | None = None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> Imported:
     """Write the chat rows of all sources to ``output``, in their order.
 
@@ -67,6 +74,7 @@ def import_rows(
         max_line_bytes: the longest line.
         note: is told the mapping of each source, bad rows and unused columns, line by line.
         fetch: see ``rows_of``.
+        on_progress: is given the number of rows written so far.
 
     Raises:
         BadRows: rows cannot be mapped and ``skip_bad`` is not set, or there is no good row; nothing was written.
@@ -79,6 +87,8 @@ def import_rows(
             rows = rows_of(source, max_line_bytes=max_line_bytes, note=note, fetch=fetch)
             for line in _mapped(rows, said, total, lead, note):
                 file.write(line)
+                if total.num_rows % _PROGRESS_ROWS == 0:
+                    on_progress(total.num_rows)
         _tell(total, note)
         if total.num_bad and not skip_bad:
             raise BadRows(

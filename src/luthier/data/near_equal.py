@@ -10,6 +10,7 @@ import hashlib
 import re
 from array import array
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -71,11 +72,15 @@ class PromptGroups:
         self._rows = array("Q")
         self._exact = array("Q")
         self._masked = array("Q")
+        self._owners, self._owned = array("Q"), array("Q")
         self._words = WordSets()
         self.num_rows = 0
 
-    def add(self, prompts: Sequence[str]) -> None:
-        """Take the prompts of the next row, as ``prompts_of`` gives them."""
+    def add(self, prompts: Sequence[str], owner: str | None = None) -> None:
+        """Take the prompts of the next row, as ``prompts_of`` gives them; rows of one owner are in one group."""
+        if owner is not None:
+            self._owners.append(_key(owner))
+            self._owned.append(self.num_rows)
         for prompt in prompts:
             masked = _DIGITS.sub("0", prompt)
             exact = _key(prompt)
@@ -92,6 +97,7 @@ class PromptGroups:
         exact, masked = np.frombuffer(self._exact, dtype=np.uint64), np.frombuffer(self._masked, dtype=np.uint64)
         keys = np.where(np.isin(masked, self._about_numbers(exact, masked)), exact, masked)
         groups.join_equal(keys.tolist(), self._rows)
+        groups.join_equal(self._owners, self._owned)
         if self._library is not None:
             for one, other in self._words.links(self._library):
                 groups.join(one, other)
@@ -106,11 +112,11 @@ class PromptGroups:
         return wordings[counts > max(_MANY_NUMBERS, self.num_rows * _MANY_NUMBERS_SHARE)]
 
 
-def group(prompts: Sequence[Sequence[str]], library: Any | None) -> list[list[int]]:
-    """Groups of rows (their numbers), given what each row asks."""
+def group(prompts: Sequence[Sequence[str]], library: Any | None, keys: Sequence[str | None] = ()) -> list[list[int]]:
+    """Groups of rows (their numbers), given what each row asks, and where it is known to which conversation or customer it belongs."""
     groups = PromptGroups(library)
-    for asked in prompts:
-        groups.add(asked)
+    for asked, key in zip_longest(prompts, keys):
+        groups.add(asked, key)
     found: dict[int, list[int]] = {}
     for row, first in enumerate(groups.labels().tolist()):
         found.setdefault(first, []).append(row)

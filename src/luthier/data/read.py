@@ -11,6 +11,22 @@ from pathlib import Path
 
 UTF8_BOM = b"\xef\xbb\xbf"
 _DRAIN_BYTES = 1 << 16
+_PROGRESS_BYTES = 1 << 20
+
+
+class Progress:
+    """Counts bytes as they are read, and tells their number about once a megabyte."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell = tell
+        self._seen = self._told = 0
+
+    def read(self, data: bytes) -> None:
+        """Count these; a ``watch`` of ``read_lines``."""
+        self._seen += len(data)
+        if self._seen - self._told >= _PROGRESS_BYTES:
+            self._told = self._seen
+            self._tell(self._seen)
 
 
 @dataclass(frozen=True, slots=True)

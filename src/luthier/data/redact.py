@@ -3,7 +3,7 @@
 What it does: replaces what ``detectors`` finds, wherever it stands in a row (arguments of tool calls, keys and numbers too); the same
 value gets the same placeholder everywhere in the file, and rows stay valid JSON, other bytes as they were. Values are known by
 keyed hashes only, whose key is forgotten at the end. What it does not: change the file itself, or copy a line that it could not
-read. Called by ``worker/prepare_data.py``.
+read. Called by ``worker/prepare_data.py`` and ``worker/dataset_kinds.py``.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from luthier.core.errors import InvalidRequest, LuthierError
 from luthier.data.detectors.personal_data import find_personal, phone_finder
@@ -21,7 +22,7 @@ from luthier.data.finding import Finding
 from luthier.data.json_texts import rewrite_texts, texts_in
 from luthier.data.new_file import new_file, refuse_existing
 from luthier.data.parse import parse_object
-from luthier.data.read import UTF8_BOM
+from luthier.data.read import UTF8_BOM, Progress
 
 KINDS = tuple(kind.value for kind in PrivateKind)
 SHOWN_LINES = 50
@@ -56,6 +57,10 @@ class KindCount:
     lines: list[int] = field(default_factory=list)
     """The first of the lines."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """The counts as JSON."""
+        return {"values": self.num_values, "different": self.num_different, "lines": {"count": self.num_lines, "first": self.lines}}
+
 
 @dataclass(slots=True)
 class Redaction:
@@ -64,6 +69,11 @@ class Redaction:
     num_lines: int = 0
     num_changed: int = 0
     kinds: dict[str, KindCount] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The redaction as JSON: of each kind that was looked for, what was replaced; never a value."""
+        kinds = {kind: count.to_dict() for kind, count in self.kinds.items()}
+        return {"lines": self.num_lines, "changed_lines": self.num_changed, "kinds": kinds}
 
 
 class Redactor:
@@ -130,7 +140,12 @@ class Redactor:
 
 
 def redact(
-    path: Path, output: Path, *, kinds: Sequence[str] = KINDS, max_line_bytes: int, on_progress: Callable[[int], None] = lambda _: None
+    path: Path,
+    output: Path,
+    *,
+    kinds: Sequence[str] = KINDS,
+    max_line_bytes: int,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> Redaction:
     """Write the redacted copy of ``path`` to ``output``.
 
@@ -139,7 +154,7 @@ def redact(
         output: the copy.
         kinds: what is replaced: ``secrets``, ``emails``, ``phones``, ``cards``, ``ibans``, ``ips``, ``ids``.
         max_line_bytes: the longest line.
-        on_progress: is given the number of lines so far, every thousand.
+        on_progress: is given the number of bytes redacted so far.
 
     Raises:
         InvalidRequest: a kind is unknown, its library is missing, or ``output`` exists already.
@@ -147,10 +162,11 @@ def redact(
     """
     refuse_existing(output)
     redactor = Redactor(kinds, taken=_taken(path, max_line_bytes))
-    done = Redaction(kinds=redactor.counts)
+    done, progress = Redaction(kinds=redactor.counts), Progress(on_progress)
     with new_file(output) as copy, path.open("rb") as file:
         while line := file.readline(max_line_bytes + 2):
             done.num_lines += 1
+            progress.read(line)
             redactor.replaced.clear()
             new = _line(line, done.num_lines, redactor, max_line_bytes)
             done.num_changed += new is not line

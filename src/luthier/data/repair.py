@@ -3,11 +3,12 @@
 What it does: byte order mark, CRLF, blank lines, trailing commas, typographic quotes around strings, names of roles, arguments
 of tool calls, ``text``/``label`` columns, and prompt/completion rows among chat rows. A line that is sound stays as it is, byte
 for byte; one that no cure helps stays too, and is named. What it does not: change the file itself, judge rows
-(``validate.py``), or read other formats (``import_rows.py``). Called by ``worker/prepare_data.py``.
+(``validate.py``), or read other formats (``import_rows.py``). Called by ``worker/prepare_data.py`` and
+``worker/dataset_kinds.py``.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ import orjson
 
 from luthier.core.errors import InvalidRequest
 from luthier.data.new_file import new_file, refuse_existing
-from luthier.data.read import UTF8_BOM
+from luthier.data.read import UTF8_BOM, Progress
 from luthier.data.row_cures import cure_messages, to_chat
 from luthier.data.text_cures import with_straight_quotes, without_trailing_commas
 
@@ -47,6 +48,10 @@ class Lines:
         if len(self.first) < SHOWN_LINES:
             self.first.append(number)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The lines as JSON."""
+        return {"count": self.count, "first": self.first}
+
 
 @dataclass(slots=True)
 class Repair:
@@ -62,6 +67,15 @@ class Repair:
         self.num_changed += bool(kinds)
         for kind in kinds:
             self.changes.setdefault(kind, Lines()).add(number)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The repair as JSON."""
+        return {
+            "lines": self.num_lines,
+            "changed_lines": self.num_changed,
+            "changes": {kind: lines.to_dict() for kind, lines in self.changes.items()},
+            "still_broken": self.still_broken.to_dict(),
+        }
 
 
 class _RepeatedKey(ValueError):
@@ -105,7 +119,15 @@ def cure_row(data: bytes, *, completions: bool) -> tuple[bytes, tuple[str, ...]]
     return (json.dumps(row, ensure_ascii=False).encode(), tuple(kinds)) if kinds else (data, ())
 
 
-def repair(path: Path, output: Path, *, diff: Path | None, max_line_bytes: int, completions: bool = False) -> Repair:
+def repair(
+    path: Path,
+    output: Path,
+    *,
+    diff: Path | None,
+    max_line_bytes: int,
+    completions: bool = False,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Repair:
     """Write the repaired copy of ``path`` to ``output``, and where asked a unified diff without context lines.
 
     Args:
@@ -114,6 +136,7 @@ def repair(path: Path, output: Path, *, diff: Path | None, max_line_bytes: int, 
         diff: where the diff goes, or None.
         max_line_bytes: a longer line is copied as it is.
         completions: make chat rows of all prompt/completion rows, not only where the file mixes both.
+        on_progress: is given the number of bytes repaired so far.
 
     Raises:
         InvalidRequest: ``output`` or ``diff`` exists already, or both are one.
@@ -123,13 +146,15 @@ def repair(path: Path, output: Path, *, diff: Path | None, max_line_bytes: int, 
         if diff.resolve() == output.resolve():
             raise InvalidRequest("The repaired copy and the diff need two different names.")
     completions = completions or _is_mixed(path, max_line_bytes)
-    report = Repair()
+    report, progress = Repair(), Progress(on_progress)
     with ExitStack() as stack:
         copy = stack.enter_context(new_file(output))
         differences = _Diff(stack.enter_context(new_file(diff)), path.name, output.name) if diff is not None else None
         for pieces in _lines(path, max_line_bytes):
             report.num_lines += 1
             number = report.num_lines
+            for piece in pieces:
+                progress.read(piece)
             if len(pieces) > 1:
                 report.still_broken.add(number)
                 copy.writelines(pieces)

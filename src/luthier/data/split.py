@@ -1,12 +1,14 @@
 """Splits a file's rows into training and validation: by their content, not by their order.
 
-What it does: rows with equal or nearly equal prompts stay on one side (``near_equal.py``); where answers are labels, each label
-gets its share. The same rows and seed give the same sides in whatever order the rows stand. What it does not: change rows, or
-print. Called by ``worker/prepare_data.py``.
+What it does: rows with equal or nearly equal prompts stay on one side (``near_equal.py``), and rows of one conversation or
+customer where the caller knows it; where answers are labels, each label gets its share. The same rows and seed give the same
+sides in whatever order the rows stand. What it does not: change rows, or print. Called by ``worker/prepare_data.py`` and
+``worker/dataset_kinds.py``.
 """
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from luthier.core.examples import LineError, SourceLine
 from luthier.data.import_rows import BadRows
 from luthier.data.near_equal import group, minhash, prompts_of
 from luthier.data.new_file import new_file
-from luthier.data.read import read_lines
+from luthier.data.read import Progress, read_lines
 from luthier.data.validate import parse_row
 
 _LABEL_CHARACTERS = 40
@@ -40,6 +42,22 @@ class Split:
     """How near-equal prompts were found."""
     labels: dict[str, tuple[int, int]] | None
     """Label -> rows for training and validation; None where answers are no labels."""
+    num_keyed: int = 0
+    """Rows of which the caller knew what they belong to."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The split as JSON."""
+        labels = self.labels
+        return {
+            "training_rows": self.num_train,
+            "validation_rows": self.num_valid,
+            "groups": self.num_groups,
+            "rows_that_share_a_group": self.num_grouped,
+            "largest_group": self.largest_group,
+            "rows_with_a_key": self.num_keyed,
+            "grouped_by": self.method,
+            "labels": None if labels is None else {label: {"training": a, "validation": b} for label, (a, b) in labels.items()},
+        }
 
 
 class _Rows:
@@ -49,6 +67,7 @@ class _Rows:
         self.prompts: list[list[str]] = []
         self.answers: list[str | None] = []
         self.hashes: list[bytes] = []
+        self.keys: list[str | None] = []
 
     def add(self, row: dict[str, Any], data: bytes, seed: int) -> None:
         answer = _answer(row)
@@ -57,7 +76,17 @@ class _Rows:
         self.hashes.append(hashlib.blake2b(data.strip(), digest_size=16, salt=seed.to_bytes(16, "big", signed=True)).digest())
 
 
-def split(path: Path, train: Path, valid: Path, *, share: float, seed: int, max_line_bytes: int) -> Split:
+def split(
+    path: Path,
+    train: Path,
+    valid: Path,
+    *,
+    share: float,
+    seed: int,
+    max_line_bytes: int,
+    key_of: Callable[[bytes], str | None] | None = None,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Split:
     """Write the rows of ``path`` to ``train`` and ``valid``, each line as it is, in the file's order.
 
     Args:
@@ -67,6 +96,8 @@ def split(path: Path, train: Path, valid: Path, *, share: float, seed: int, max_
         share: how much of the rows is for validation, between 0 and 1.
         seed: another one gives another split.
         max_line_bytes: the longest line.
+        key_of: gives a line's key, or None; rows with one key stay on one side.
+        on_progress: is given the number of bytes read so far; the file is read twice.
 
     Raises:
         BadRows: a line is no JSON object, or no split leaves a row on both sides; nothing was written.
@@ -76,9 +107,10 @@ def split(path: Path, train: Path, valid: Path, *, share: float, seed: int, max_
         raise InvalidRequest(f"The share for validation is a number between 0 and 1, not {share}.")
     if train.resolve() == valid.resolve():
         raise InvalidRequest("The two new files need two different names.")
-    rows = _read(path, seed, max_line_bytes)
+    progress = Progress(on_progress)
+    rows = _read(path, seed, max_line_bytes, key_of, progress)
     library = minhash()
-    groups = group(rows.prompts, library)
+    groups = group(rows.prompts, library, rows.keys)
     labels = _labels(rows)
     chosen = _choose(rows, groups, labels, share)
     if not chosen or len(chosen) == len(rows.hashes):
@@ -88,7 +120,7 @@ def split(path: Path, train: Path, valid: Path, *, share: float, seed: int, max_
         )
     with ExitStack() as stack:
         files = (stack.enter_context(new_file(train)), stack.enter_context(new_file(valid)))
-        for number, line in enumerate(read_lines(path, max_line_bytes=max_line_bytes)):
+        for number, line in enumerate(read_lines(path, max_line_bytes=max_line_bytes, watch=progress.read)):
             assert line.data is not None
             files[number in chosen].write(line.data + b"\n")
     sizes = [len(members) for members in groups]
@@ -98,18 +130,25 @@ def split(path: Path, train: Path, valid: Path, *, share: float, seed: int, max_
         num_groups=len(groups),
         num_grouped=sum(size for size in sizes if size > 1),
         largest_group=max(sizes),
-        method="equal prompts (case, spaces and numbers aside)" + (", and MinHash of their words (rensa)" if library is not None else ""),
+        method=_method(library, keyed=key_of is not None),
         labels=_table(labels, chosen) if labels is not None else None,
+        num_keyed=sum(key is not None for key in rows.keys),
     )
 
 
-def _read(path: Path, seed: int, max_line_bytes: int) -> _Rows:
+def _method(library: Any | None, *, keyed: bool) -> str:
+    words = ", and MinHash of their words (rensa)" if library is not None else ""
+    return ("what rows belong to, " if keyed else "") + "equal prompts (case, spaces and numbers aside)" + words
+
+
+def _read(path: Path, seed: int, max_line_bytes: int, key_of: Callable[[bytes], str | None] | None, progress: Progress) -> _Rows:
     rows = _Rows()
-    for line in read_lines(path, max_line_bytes=max_line_bytes):
+    for line in read_lines(path, max_line_bytes=max_line_bytes, watch=progress.read):
         row = None if line.data is None else parse_row(line.data, SourceLine("", line.number))
         if line.data is None or row is None or isinstance(row, LineError):
             raise BadRows(f"Line {line.number} is not a JSON object; nothing was written. See: luthier data fix")
         rows.add(row, line.data, seed)
+        rows.keys.append(None if key_of is None else key_of(line.data))
     if not rows.hashes:
         raise BadRows("The file has no rows; nothing was written.")
     return rows

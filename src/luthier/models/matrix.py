@@ -13,7 +13,7 @@ from torch import Tensor, nn
 # The blocked layout is chosen for a row count; measured on 1 to 512 rows, the layout for 64 is close to the best for all.
 _ROWS_HINT = 64
 # Larger matrices are not copied: they are bound by memory bandwidth, and the copies would take the memory of the model again.
-_MAX_COPIED = 1 << 24
+MAX_COPIED = 1 << 24
 
 
 class Matrix:
@@ -56,7 +56,7 @@ class Matrix:
 
     def _may_copy(self, x: Tensor) -> bool:
         weight = self.weight
-        if weight.requires_grad or x.dtype != torch.float32 or x.device.type != "cpu" or weight.numel() > _MAX_COPIED or not _ONEDNN:
+        if weight.requires_grad or x.dtype != torch.float32 or x.device.type != "cpu" or weight.numel() > MAX_COPIED or not _ONEDNN:
             return False
         if weight._version != self._version:
             self.forget()

@@ -94,6 +94,32 @@ class Database:
             raise
 
 
+class ChangeWatch:
+    """Tells whether anybody has committed since it was last asked; a hundred times cheaper than a query that finds nothing.
+
+    Args:
+        path: the SQLite file; ``migrate`` has made it. Use it in one thread at a time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # A connection of its own: the number counts what other connections commit.
+        self._connection = sqlite3.connect(_address(path), uri=True, isolation_level=None, check_same_thread=False)
+        self._version: int | None = None
+
+    def changed(self) -> bool:
+        """True the first time, and after each commit of another connection, of any process. True where it cannot be told."""
+        try:
+            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error:
+            return True
+        changed, self._version = version != self._version, version
+        return changed
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
 def migrate(path: Path) -> None:
     """Create the database or bring its schema up to date; old or new, never between.
 
@@ -161,9 +187,13 @@ def _checked_revision(path: Path) -> str | None:
         connection.close()
 
 
-def _engine(path: Path) -> Engine:
+def _address(path: Path) -> str:
     # mode=rw: a missing file is an error, not a new empty database that would hide the loss of the old one.
-    address = path.absolute().as_uri() + "?mode=rw"
+    return path.absolute().as_uri() + "?mode=rw"
+
+
+def _engine(path: Path) -> Engine:
+    address = _address(path)
 
     def connect() -> sqlite3.Connection:
         # isolation_level None: transactions begin where we say and not where the driver guesses.

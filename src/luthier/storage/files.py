@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, union, update
 
 from luthier.core.batches import ACTIVE
+from luthier.core.dataset_tasks import DatasetTaskStatus
 from luthier.core.errors import NotFound
 from luthier.core.jobs import FileRecord, JobStatus
 from luthier.storage import schema
@@ -95,9 +96,10 @@ def insert_file(connection: Connection, record: FileRecord, project_id: str) -> 
 def referenced_blobs(database: Database, now: float) -> frozenset[str]:
     """Hashes that ``BlobStore.collect`` must keep at ``now`` (Unix seconds).
 
-    Those of files, of files deleted or expired less than a day ago, and of the snapshots of jobs and batches that are not finished.
+    Those of files, of files deleted or expired less than a day ago, and of the snapshots of jobs, batches and dataset tasks that are
+    not finished.
     """
-    files, jobs, batches = schema.files, schema.jobs, schema.batches
+    files, jobs, batches, tasks = schema.files, schema.jobs, schema.batches, schema.dataset_tasks
     active = jobs.c.status.in_([status.value for status in JobStatus if not status.is_final])
     query = union(
         select(files.c.sha256).where(_live(now - ORPHAN_SECONDS) | (files.c.deleted_at > now - ORPHAN_SECONDS)),
@@ -105,8 +107,10 @@ def referenced_blobs(database: Database, now: float) -> frozenset[str]:
         select(jobs.c.validation_sha256).where(active, jobs.c.validation_sha256.is_not(None)),
         select(batches.c.input_sha256).where(batches.c.status.in_([status.value for status in ACTIVE])),
     )
+    unfinished = select(tasks.c.inputs).where(tasks.c.status.in_([status.value for status in DatasetTaskStatus if not status.is_final]))
     with database.read() as connection:
-        return frozenset(connection.execute(query).scalars())
+        inputs = [one["sha256"] for some in connection.execute(unfinished).scalars() for one in some]
+        return frozenset(connection.execute(query).scalars()) | frozenset(inputs)
 
 
 def _record(row: Row[Any]) -> FileRecord:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from luthier.core.keys import DEFAULT_PROJECT
 
-HEAD = "0009"
+HEAD = "0010"
 """Revision that this code works with: the newest migration."""
 
 metadata = MetaData()
@@ -355,23 +355,43 @@ batches = Table(
     Column("model", Text),
     Column("metadata", JSON(none_as_null=True)),
     Column("file_seconds", Integer, nullable=False),
-    Column("in_progress_at", Integer),
-    Column("finalizing_at", Integer),
-    Column("completed_at", Integer),
-    Column("failed_at", Integer),
-    Column("expired_at", Integer),
-    Column("cancelling_at", Integer),
-    Column("cancelled_at", Integer),
-    Column("num_total", Integer, nullable=False),
-    Column("num_completed", Integer, nullable=False),
-    Column("num_failed", Integer, nullable=False),
-    Column("input_tokens", Integer, nullable=False),
-    Column("output_tokens", Integer, nullable=False),
+    *(Column(f"{status}_at", Integer) for status in ("in_progress", "finalizing", "completed", "failed", "expired")),
+    *(Column(f"{status}_at", Integer) for status in ("cancelling", "cancelled")),
+    *(Column(f"num_{which}", Integer, nullable=False) for which in ("total", "completed", "failed")),
+    *(Column(f"{which}_tokens", Integer, nullable=False) for which in ("input", "output")),
     Column("output_file_id", Text),
     Column("error_file_id", Text),
     Column("errors", JSON, nullable=False),
     owner_column(),
     Index("ix_batches_project_id_seq", "project_id", "seq"),
     Index("ix_batches_status", "status"),
+    sqlite_autoincrement=True,
+)
+
+# Work on files of rows (storage/dataset_tasks.py). Findings stand in a file of the task's folder.
+
+dataset_tasks = Table(
+    "dataset_tasks",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("inputs", JSON, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("quick", Boolean, nullable=False),
+    Column("finished_at", Integer),
+    Column("progress", JSON(none_as_null=True)),
+    Column("result", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),
+    Column("num_findings", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("lease_owner", Text),
+    Column("lease_expires_at", Float),
+    Column("attempts", Integer, nullable=False),
+    owner_column(),
+    Index("ix_dataset_tasks_project_id_seq", "project_id", "seq"),
+    Index("ix_dataset_tasks_status_seq", "status", "seq"),
     sqlite_autoincrement=True,
 )

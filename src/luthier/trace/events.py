@@ -150,6 +150,35 @@ class ModelPublished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forecasted:
+    """What the job will take; made before the first step, and once more when the first steps are measured."""
+
+    forecast: dict[str, Any]
+    """See ``core/forecast.py``."""
+    finish_at: float
+    """When the job will likely be done, Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastChecked:
+    """At a job's end: the latest forecast beside what came of it. Not told of a run that was resumed."""
+
+    basis: str
+    """What the forecast rested on: ``formula`` or ``first_steps``."""
+    forecast_seconds: tuple[float, float, float]
+    """Low, likely, high."""
+    seconds: float
+    """From the trainer's start to the answering model."""
+    forecast_bytes: tuple[float, float, float]
+    """Low, likely, high."""
+    peak_bytes: int
+    """Largest resident memory of the training process."""
+    forecast_tokens: int
+    tokens: int
+    """Of all rows over all epochs, as trained."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """A plain sentence for the reader of the log."""
 
@@ -179,6 +208,8 @@ Payload = (
     | Evaluated
     | PredictionTraced
     | ModelPublished
+    | Forecasted
+    | ForecastChecked
     | Notice
     | RunFinished
 )
@@ -198,6 +229,8 @@ PAYLOADS: dict[str, type] = {
         Evaluated,
         PredictionTraced,
         ModelPublished,
+        Forecasted,
+        ForecastChecked,
         Notice,
         RunFinished,
     )

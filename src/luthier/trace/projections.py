@@ -13,6 +13,8 @@ from luthier.core.jobs import NewEvent
 from luthier.trace.events import (
     CheckpointSaved,
     EpochDone,
+    ForecastChecked,
+    Forecasted,
     ModelPublished,
     Notice,
     RunFinished,
@@ -125,9 +127,34 @@ def _simple(now: int, event: TraceEvent) -> tuple[NewEvent, ...]:
         return (_info(now, f"New fine-tuned model created: {payload.model_name}"),)
     if isinstance(payload, RunFinished) and payload.status == "succeeded":
         return (_info(now, "The job has successfully completed"),)
+    if isinstance(payload, Forecasted):
+        return (_info(now, _forecast_text(payload)),)
+    if isinstance(payload, ForecastChecked):
+        return (_info(now, _checked_text(payload)),)
     if isinstance(payload, Notice):
         return (NewEvent(created_at=now, level=payload.level, message=payload.message),)
     return ()
+
+
+_BASES = {"formula": "by formula", "first_steps": "by the first steps"}
+
+
+def _forecast_text(payload: Forecasted) -> str:
+    made = payload.forecast
+    seconds, peak = made["seconds"], made["peak_bytes"]
+    return (
+        f"Forecast {_BASES.get(made['basis'], made['basis'])}: {made['total_steps']:,} steps, {made['tokens']:,} tokens, about "
+        f"{seconds['likely']:,.0f} s ({seconds['low']:,.0f} to {seconds['high']:,.0f}), {peak['likely'] / 1e9:.2f} GB of memory"
+    )
+
+
+def _checked_text(payload: ForecastChecked) -> str:
+    basis = _BASES.get(payload.basis, payload.basis)
+    return (
+        f"Forecast {basis} and actual: {payload.forecast_seconds[1]:,.0f} s and {payload.seconds:,.0f} s, "
+        f"{payload.forecast_bytes[1] / 1e9:.2f} GB and {payload.peak_bytes / 1e9:.2f} GB, "
+        f"{payload.forecast_tokens:,} and {payload.tokens:,} tokens"
+    )
 
 
 def metrics_csv(steps: Iterable[StepDone]) -> str:

@@ -64,6 +64,9 @@ class TraceView:
     evaluation: dict[str, Any] | None = None
     prediction: dict[str, Any] | None = None
     published: e.ModelPublished | None = None
+    forecast: dict[str, Any] | None = None
+    """The latest one, as ``core/forecast.py`` has it."""
+    forecast_checked: e.ForecastChecked | None = None
     notices: list[e.Notice] = field(default_factory=list)
     finished: e.RunFinished | None = None
 
@@ -112,6 +115,8 @@ class TraceView:
             "evaluation": self.evaluation,
             "prediction": self.prediction,
             "published": _plain(self.published),
+            "forecast": self.forecast,
+            "forecast_checked": _plain(self.forecast_checked),
             "notices": [_plain(n) for n in self.notices],
             "finished": _plain(self.finished),
         }
@@ -186,6 +191,14 @@ def _published(view: TraceView, event: e.TraceEvent, payload: e.ModelPublished) 
     view.published = payload
 
 
+def _forecasted(view: TraceView, event: e.TraceEvent, payload: e.Forecasted) -> None:
+    view.forecast = payload.forecast
+
+
+def _forecast_checked(view: TraceView, event: e.TraceEvent, payload: e.ForecastChecked) -> None:
+    view.forecast_checked = payload
+
+
 def _notice(view: TraceView, event: e.TraceEvent, payload: e.Notice) -> None:
     view.notices.append(payload)
 
@@ -207,6 +220,8 @@ _FOLDS: dict[type, Callable[[TraceView, e.TraceEvent, Any], None]] = {
     e.Evaluated: _evaluated,
     e.PredictionTraced: _predicted,
     e.ModelPublished: _published,
+    e.Forecasted: _forecasted,
+    e.ForecastChecked: _forecast_checked,
     e.Notice: _notice,
     e.RunFinished: _finished,
 }

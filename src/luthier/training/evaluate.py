@@ -1,7 +1,7 @@
 """Mean loss and token accuracy of a model over a prepared set, without gradients.
 
 What it does: the numbers of validation, of the base before the first step and of the sample example. What it does not:
-generate text (``evaluation`` does). Called by ``loop.py``.
+generate text (``evaluation`` does). Called by ``loop.py``, and by ``plan.py`` for which rows are measured when.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from luthier.core.specs import TrainingSpec
+from luthier.models.facts import ModelFacts
 from luthier.models.language_model import LanguageModel
-from luthier.training.sft import micro_batches, room_on, sft_sums
+from luthier.training.sft import Room, micro_batches, room_on, sft_sums
 from luthier.training.tokens import TokenSource
 
 _ROWS_PER_FORWARD = 32
+_BASE_SAMPLE = 256
+_VALIDATION_ROWS = 4
+"""A small validation batch has at least so many examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +35,43 @@ class Measured:
 
 def measure(model: LanguageModel, source: TokenSource, indices: Sequence[int] | None = None) -> Measured:
     """Measure the model, with the adapter that is in use, on some examples or on all of them."""
-    lengths = source.lengths
-    chosen = np.arange(len(lengths)) if indices is None else np.asarray(indices, dtype=np.int64)
-    by_length = chosen[np.lexsort((chosen, lengths[chosen]))].tolist()
     loss_sum, num_tokens, num_correct = 0.0, 0, 0
     room = room_on(model)
     was_training = model.module.training
     model.module.eval()
     try:
         with torch.no_grad():
-            for at in range(0, len(by_length), _ROWS_PER_FORWARD):
-                for group in micro_batches(by_length[at : at + _ROWS_PER_FORWARD], source.examples, model.facts, room):
-                    sums = sft_sums(model, source.batch(group))
-                    loss_sum += float(sums.loss)
-                    num_tokens += sums.num_tokens
-                    num_correct += int(sums.num_correct)
+            for group in forward_groups(source, indices, model.facts, room):
+                sums = sft_sums(model, source.batch(group))
+                loss_sum += float(sums.loss)
+                num_tokens += sums.num_tokens
+                num_correct += int(sums.num_correct)
     finally:
         model.module.train(was_training)
     return Measured(loss=loss_sum / num_tokens, accuracy=num_correct / num_tokens, num_tokens=num_tokens)
+
+
+def forward_groups(source: TokenSource, indices: Sequence[int] | None, facts: ModelFacts, room: Room | None = None) -> list[list[int]]:
+    """The forwards in which ``measure`` reads some examples, or all: sorted by length, cut as a step is."""
+    lengths = source.lengths
+    chosen = np.arange(len(lengths)) if indices is None else np.asarray(indices, dtype=np.int64)
+    by_length = chosen[np.lexsort((chosen, lengths[chosen]))].tolist()
+    cuts = range(0, len(by_length), _ROWS_PER_FORWARD)
+    return [group for at in cuts for group in micro_batches(by_length[at : at + _ROWS_PER_FORWARD], source.examples, facts, room)]
+
+
+def base_rows(train: TokenSource, valid: TokenSource | None) -> list[int]:
+    """The rows on which the base is measured: all held-out ones, or without them at most 256 training rows, evenly spaced."""
+    return list(range(len(valid.examples))) if valid is not None else spread(len(train.examples), _BASE_SAMPLE)
+
+
+def check_rows(step: int, spec: TrainingSpec, total: int) -> list[int] | None:
+    """The held-out rows of the small validation after a step, None where none is due; they walk through the whole set in turn."""
+    if step % spec.validation_every:
+        return None
+    rows = min(total, max(_VALIDATION_ROWS, spec.batch_size))
+    start = (step // spec.validation_every - 1) * rows
+    return [(start + at) % total for at in range(rows)]
 
 
 def spread(count: int, most: int) -> list[int]:

@@ -17,7 +17,7 @@ from luthier.core.errors import JobFailure
 from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.models.language_model import LanguageModel
 from luthier.trace.events import BaseMeasured, EpochDone, StepDone
-from luthier.training.evaluate import Measured, measure, spread
+from luthier.training.evaluate import Measured, base_rows, check_rows, measure
 from luthier.training.hooks import TrainerHooks
 from luthier.training.memory import keep_freed_memory
 from luthier.training.optimizer import build_optimizer, export_state, import_state, take_step
@@ -28,10 +28,6 @@ from luthier.training.sft import LossSums, micro_batches, room_on, sft_sums
 from luthier.training.tokens import TokenSource
 
 ADAPTER_NAME = "tuned"
-_BASE_SAMPLE = 256
-"""Without held-out data the base is measured on at most so many training examples, evenly spaced."""
-_VALIDATION_ROWS = 4
-"""A small validation batch has at least so many examples."""
 _NAMED_LINES = 10
 _REPORTED_LINES = 32
 
@@ -88,7 +84,7 @@ class Trainer:
         self._hooks = hooks
         self._store = ResumeStore(state_dir, spec.identity())
         self._resume_seconds = resume_seconds
-        self._resume_steps = max(1, int(spec.total_steps * resume_share))
+        self._resume_steps = resume_interval(spec.total_steps, resume_share)
         self._adapter = ADAPTER_NAME if spec.method is TuningMethod.LORA else None
         self._parent_adapter = parent_adapter
         self._saved_at = (0, time.monotonic())
@@ -104,7 +100,7 @@ class Trainer:
         # The number of threads decides the order of sums, hence the bits: it is part of the spec.
         torch.set_num_threads(self._spec.num_threads)
         keep_freed_memory()
-        parameters = self._trainable()
+        parameters = attach(self._model, self._spec, self._parent_adapter)
         optimizer = build_optimizer(parameters, self._spec)
         progress = self._restore(parameters, optimizer)
         self._model.module.train()
@@ -143,20 +139,6 @@ class Trainer:
             self._save_resume(progress, parameters, optimizer)
         return progress, False
 
-    def _trainable(self) -> list[nn.Parameter]:
-        model, spec = self._model, self._spec
-        if self._adapter is None:
-            parameters = model.all_parameters()
-        else:
-            if self._parent_adapter is not None:
-                model.load_adapter(self._adapter, self._parent_adapter)
-            else:
-                model.add_adapter(self._adapter, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed)
-            parameters = model.adapter_parameters(self._adapter)
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        return parameters
-
     def _restore(self, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:
         torch.manual_seed(self._spec.seed)
         self._saved_at = (0, time.monotonic())
@@ -172,9 +154,8 @@ class Trainer:
 
     def _measure_base(self, progress: Progress) -> Progress:
         source = self._valid or self._train
-        indices = None if self._valid is not None else spread(len(source.examples), _BASE_SAMPLE)
         with self._model.use_adapter(None):
-            measured = measure(self._model, source, indices)
+            measured = measure(self._model, source, base_rows(self._train, self._valid))
         self._hooks.base_measured(BaseMeasured(loss=measured.loss, accuracy=measured.accuracy, held_out=self._valid is not None))
         return replace(progress, base_measured=True)
 
@@ -262,12 +243,8 @@ class Trainer:
 
     def _check(self, step: int) -> Measured | None:
         """A small validation batch, when one is due; the batches walk through the whole set in turn."""
-        if self._valid is None or step % self._spec.validation_every:
-            return None
-        total = len(self._valid.examples)
-        rows = min(total, max(_VALIDATION_ROWS, self._spec.batch_size))
-        start = (step // self._spec.validation_every - 1) * rows
-        return measure(self._model, self._valid, [(start + at) % total for at in range(rows)])
+        rows = check_rows(step, self._spec, len(self._valid.examples)) if self._valid is not None else None
+        return measure(self._model, self._valid, rows) if self._valid is not None and rows is not None else None
 
     def _finish_epoch(self, progress: Progress) -> Progress:
         began = time.perf_counter()
@@ -314,6 +291,26 @@ class Trainer:
     def _report_saves(self) -> None:
         for report in self._store.finished():
             self._hooks.resume_saved(report)
+
+
+def attach(model: LanguageModel, spec: TrainingSpec, parent_adapter: Path | None) -> list[nn.Parameter]:
+    """The parameters that learn, ready for it: all weights, or those of a new adapter (or of ``parent_adapter``, to go on from)."""
+    if spec.method is TuningMethod.FULL:
+        parameters = model.all_parameters()
+    else:
+        if parent_adapter is not None:
+            model.load_adapter(ADAPTER_NAME, parent_adapter)
+        else:
+            model.add_adapter(ADAPTER_NAME, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed)
+        parameters = model.adapter_parameters(ADAPTER_NAME)
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    return parameters
+
+
+def resume_interval(total_steps: int, share: float) -> int:
+    """Steps between two resume states that come by number of steps."""
+    return max(1, int(total_steps * share))
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

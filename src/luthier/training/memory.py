@@ -1,11 +1,15 @@
-"""Keeps freed memory with the process, so that the next step need not ask the kernel for it page by page.
+"""The memory of the training process: kept for the next step when it is freed, and how much it was at most.
 
-Full tuning of the embedded base at batch size 1 spends a seventh of its time on that otherwise (experiments/LOG.md). Called by
-``loop.py``, in a process that only trains, and by ``pretraining/train.py``.
+Full tuning of the embedded base at batch size 1 spends a seventh of its time on asking the kernel for memory page by page otherwise
+(experiments/LOG.md). Called by ``loop.py`` and ``dry_run.py``, in processes that only train, by ``pretraining/train.py`` and by
+``worker/forecasting.py``.
 """
 
 import ctypes
 import ctypes.util
+import resource
+import sys
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Names of glibc's malloc.h."""
@@ -19,3 +23,18 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+def peak_resident_bytes() -> int:
+    """Largest resident memory of this process since it began or was forked."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process now; elsewhere than on Linux its peak."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return peak_resident_bytes()
+    return pages * resource.getpagesize()

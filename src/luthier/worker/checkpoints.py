@@ -26,6 +26,7 @@ from luthier.trace.reader import read_events
 from luthier.training.loop import ADAPTER_NAME
 from luthier.worker import narration
 from luthier.worker.context import RunContext
+from luthier.worker.forecasting import JobForecaster
 
 
 class Checkpoints:
@@ -40,10 +41,12 @@ class Checkpoints:
         row_format: str,
         chat_template: str | None,
         announce: Callable[[], None],
+        forecaster: JobForecaster,
     ) -> None:
         self._ctx, self._spec, self._model = ctx, spec, model
         self._row_format, self._chat_template = row_format, chat_template
         self._announce: Callable[[], None] | None = announce
+        self._forecaster = forecaster
         self._known = _known_steps(ctx)
         self._paused = False
         self._final: tuple[PublishedFolder, dict[str, float]] | None = None
@@ -53,11 +56,13 @@ class Checkpoints:
         """See ``TrainerHooks``."""
         self._announce_once()
         self._ctx.tracer.emit(Stage.TRAINING, report)
+        self._forecaster.base_measured(report)
 
     def step_done(self, report: StepDone) -> None:
         """See ``TrainerHooks``."""
         self._announce_once()
         self._ctx.tracer.emit(Stage.TRAINING, report)
+        self._forecaster.step_done(report)
 
     def epoch_done(self, report: EpochDone) -> None:
         """See ``TrainerHooks``."""

@@ -9,12 +9,12 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
-from luthier.core.errors import StaleLease, Unavailable
+from luthier.core.errors import StaleLease, StorageFull, Unavailable
 from luthier.core.jobs import Job, JobStatus
 from luthier.core.settings import Settings
 from luthier.jobs.queue import JobQueue
@@ -25,6 +25,8 @@ from luthier.worker.orders import EXIT_OK, ChildOrder
 
 log = logging.getLogger("luthier.worker")
 
+LATER = (Unavailable, StorageFull)
+"""What a lane lives through: the database is busy, or the disk is full; both may pass."""
 IDLE_SECONDS = 0.2
 BEAT_SECONDS = 2.0
 STOP_SECONDS = 15.0
@@ -49,6 +51,22 @@ def forkserver() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["luthier.worker.preload"])
     return context
+
+
+def watch(process: BaseProcess, stopping: threading.Event, beat: Callable[[], None]) -> None:
+    """Until a child is over: give signs of life; once the worker stops, end the child, by force where it does not obey."""
+    deadline: float | None = None
+    while process.is_alive():
+        process.join(timeout=BEAT_SECONDS / 4)
+        try:
+            beat()
+        except LATER as busy:
+            log.warning("no sign of life: %s", busy.message)
+        if stopping.is_set() and deadline is None:
+            process.terminate()  # SIGTERM: a job's child saves its state at the next step boundary
+            deadline = time.monotonic() + STOP_SECONDS
+        if deadline is not None and time.monotonic() > deadline:
+            process.kill()
 
 
 class LaneRunner:
@@ -80,8 +98,8 @@ class LaneRunner:
             try:
                 self._beat()
                 job = self._queue.lease(self._owner, self._lane.statuses)
-            except Unavailable as busy:
-                log.warning("database busy: %s", busy.message)
+            except LATER as busy:
+                log.warning("no job can be taken: %s", busy.message)
                 job = None
             if job is None:
                 self._stopping.wait(IDLE_SECONDS)
@@ -106,24 +124,10 @@ class LaneRunner:
         process.start()
         alive_there.close()
         log.info("%s: job %s in process %s (fence %s)", self._lane.name, job.id, process.pid, job.fence)
-        self._watch(process)
+        watch(process, self._stopping, self._beat)
         alive_here.close()
         if process.exitcode != EXIT_OK and not self._stopping.is_set():
             self._note_crash(job, process.exitcode)
-
-    def _watch(self, process: BaseProcess) -> None:
-        deadline: float | None = None
-        while process.is_alive():
-            process.join(timeout=BEAT_SECONDS / 4)
-            try:
-                self._beat()
-            except Unavailable as busy:
-                log.warning("database busy: %s", busy.message)
-            if self._stopping.is_set() and deadline is None:
-                process.terminate()  # SIGTERM: the child saves its state at the next step boundary
-                deadline = time.monotonic() + STOP_SECONDS
-            if deadline is not None and time.monotonic() > deadline:
-                process.kill()
 
     def _note_crash(self, job: Job, exit_code: int | None) -> None:
         current = self._jobs.get(job.id)
@@ -133,3 +137,5 @@ class LaneRunner:
             self._queue.record_crash(job.id, job.fence, progressed=progressed)
         except StaleLease:
             log.info("job %s had already passed on", job.id)
+        except LATER as busy:  # its lease runs out, and it is taken again
+            log.warning("the crash of %s is not counted: %s", job.id, busy.message)

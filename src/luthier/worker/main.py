@@ -19,12 +19,14 @@ from luthier.core.settings import Settings, from_environment
 from luthier.jobs.queue import JobQueue
 from luthier.preprocessing.cache import TokenCache
 from luthier.storage.blobs import BlobStore
-from luthier.storage.collection import collect_unneeded
+from luthier.storage.collection import collect_dataset_tasks, collect_unneeded
 from luthier.storage.database import Database
+from luthier.storage.dataset_tasks import DatasetTaskStore
 from luthier.storage.files import referenced_blobs
 from luthier.storage.jobs import JobStore
 from luthier.storage.parts import PartFiles
 from luthier.storage.workers import WorkerStore
+from luthier.worker.data_lane import DataLane
 from luthier.worker.lanes import LANES, LaneRunner, forkserver
 from luthier.worker.orders import EXIT_ORPHAN
 
@@ -45,6 +47,7 @@ def _collect(settings: Settings, database: Database) -> None:
         collect_unneeded(database, BlobStore(settings.blobs_dir), PartFiles(settings.uploads_dir))
         cache = TokenCache(settings.tokens_dir, max_bytes=settings.token_cache_bytes)
         cache.trim(files=referenced_blobs(database, time.time()))
+        collect_dataset_tasks(database, settings.datasets_dir, settings.dataset_task_days)
     except (LuthierError, OSError):  # jobs go on, and the next hour tries again
         _LOG.exception("removing unneeded files failed")
 
@@ -60,13 +63,19 @@ def main() -> None:
 
     database = Database(settings.state_database)
     queue, jobs, workers = JobQueue(database), JobStore(database), WorkerStore(database)
+    tasks = DatasetTaskStore(database)
     # The data directory's lock is held by our server alone: leases of earlier processes are void.
     queue.abandon_leases()
+    tasks.requeue_all()
     _collect(settings, database)
     context, owner = forkserver(), new_owner_id()
     # Start it now: the workshop's imports are done before the first job comes.
     ensure_running()
-    lanes = [LaneRunner(lane, settings=settings, owner=owner, context=context, queue=queue, jobs=jobs, workers=workers) for lane in LANES]
+    lanes: list[LaneRunner | DataLane] = [
+        LaneRunner(lane, settings=settings, owner=owner, context=context, queue=queue, jobs=jobs, workers=workers) for lane in LANES
+    ]
+    for quick in (True, False):
+        lanes.append(DataLane(quick=quick, settings=settings, owner=owner, context=context, tasks=tasks, workers=workers))
     for lane in lanes:
         lane.thread.start()
     while not stopping.wait(COLLECT_SECONDS):

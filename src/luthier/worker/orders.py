@@ -1,11 +1,12 @@
 """What the worker tells the process of one attempt, and what that process answers with its exit code.
 
-What it does: plain records that cross the fork server. What it does not: run anything. Made by ``lanes.py``, carried out by
-``child.py``.
+What it does: plain records that cross the fork server. What it does not: run anything. Made by ``lanes.py`` and ``data_lane.py``,
+carried out by ``child.py`` and ``data_child.py``.
 """
 
 from dataclasses import dataclass
 
+from luthier.core.dataset_tasks import DatasetTask
 from luthier.core.jobs import Job
 from luthier.core.settings import Settings
 
@@ -29,3 +30,11 @@ class ChildOrder:
     """``validate`` or ``train``."""
     engine_socket: str
     engine_secret: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetOrder:
+    """What the worker tells the process of a dataset task."""
+
+    settings: Settings
+    task: DatasetTask

@@ -6,7 +6,6 @@ function may raise ``JobFailure`` (the job fails with its wording) and ``StaleLe
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,13 +14,13 @@ from luthier.core.errors import InvalidRequest, JobFailure, StaleLease, Unavaila
 from luthier.core.examples import Dataset
 from luthier.core.generation import ModelTarget
 from luthier.core.jobs import JobStatus, NewEvent
-from luthier.core.specs import Decision, TrainingSpec, TuningMethod
+from luthier.core.specs import Decision, TrainingSpec
 from luthier.core.stage import Stage
 from luthier.core.targets import model_target
 from luthier.data.stage import DataFailure, collect
 from luthier.deployment.warm import trace_answer, warm
 from luthier.evaluation.stage import evaluate, held_out_questions
-from luthier.models.device import Placement, compiling_pays, placement_of, prepare_device, training_placement
+from luthier.models.device import compiling_pays, placement_of, prepare_device
 from luthier.models.load import load_model
 from luthier.preprocessing.learnable import FileRole, check_learnable
 from luthier.preprocessing.pack import pack
@@ -37,15 +36,16 @@ from luthier.trace.events import (
     StageStarted,
 )
 from luthier.training.loop import Trainer, TrainResult
-from luthier.training.resolve import RunFacts, auto_threads, resolve, resolve_max_length
+from luthier.training.resolve import resolve_max_length
 from luthier.training.resume import newest_step
 from luthier.worker import narration
 from luthier.worker.checkpoints import Checkpoints
 from luthier.worker.context import RunContext
+from luthier.worker.forecasting import JobForecaster
 from luthier.worker.question import open_question, show_prompt
 from luthier.worker.results import finish
 from luthier.worker.spec_file import read_spec, write_spec
-from luthier.worker.start import Start, find_reader, find_start, hyperparameters_of, options_of
+from luthier.worker.start import Start, decide, find_reader, find_start, hyperparameters_of, options_of
 from luthier.worker.token_cache import tokens_of
 
 
@@ -85,6 +85,7 @@ def fine_tune(ctx: RunContext) -> None:
     """Lane 2: the other four stages. Returns early, with a resume state on disk, when the server stops or the job is paused; what a
     paused job has learned stays callable as a checkpoint."""
     # The folder, not ``job.progress_step``: the state of a paused run was saved after its lease was over.
+    began = ctx.now()
     resumed_from = newest_step(ctx.run_dir / "resume")
     started = RunStarted(model=ctx.job.model, base=ctx.job.base, attempt=ctx.attempt, resumed_from_step=resumed_from)
     with ctx.recorder.exclusively():
@@ -99,7 +100,11 @@ def fine_tune(ctx: RunContext) -> None:
     spec, decisions = resolve_spec(ctx, data, start, tokens, max_length)
     numbers = {"n_epochs": spec.n_epochs, "batch_size": spec.batch_size, "learning_rate_multiplier": spec.learning_rate_multiplier}
     ctx.recorder.note({"hyperparameters": numbers})
-    result, checkpoints = train(ctx, start, spec, decisions, tokens, data.training.row_format.value)
+    forecaster = JobForecaster(ctx, start, spec, tokens.training, tokens.validation, began)
+    forecaster.check_memory()
+    if not resumed_from:
+        forecaster.announce()
+    result, checkpoints = train(ctx, start, spec, decisions, tokens, data.training.row_format.value, forecaster)
     if result.stopped:
         checkpoints.save_paused(result.epoch, result.steps, result.metrics)
         return
@@ -107,6 +112,7 @@ def fine_tune(ctx: RunContext) -> None:
     try:
         evaluate_stage(ctx, data, base=base, tuned=tuned, spec=spec)
         published = deploy_stage(ctx, data, base=base, tuned=tuned, num_bytes=checkpoints.final_bytes)
+        forecaster.finish(tokens=result.tokens_seen)
         finish(ctx, checkpoints, published, trained_tokens=result.tokens_seen, metrics=result.metrics)
     except (StaleLease, Unavailable):
         checkpoints.save_paused(spec.n_epochs, result.steps, result.metrics)
@@ -166,44 +172,29 @@ def resolve_spec(
     known = read_spec(ctx.run_dir)
     if known is not None:
         return known
-    placement = _placement(ctx, options_of(ctx.job).adapter)
-    threads = auto_threads(ctx.settings.train_threads, os.cpu_count() or 1, start.facts.num_parameters)
-    facts = RunFacts(
-        num_examples=len(tokens.training.examples),
-        num_parameters=start.facts.num_parameters,
+    spec, decisions = decide(
+        ctx.settings,
+        start,
+        hyperparameters_of(ctx.job),
+        options_of(ctx.job),
         base=ctx.job.base,
-        base_revision=start.revision,
-        dataset_fingerprint=data.training.fingerprint,
-        validation_fingerprint=data.validation.fingerprint if data.validation else None,
         seed=ctx.job.seed,
-        num_threads=int(threads.value),
-        device=placement.device,
-        precision=placement.precision,
-        parent_rank=start.adapter.rank if start.adapter else None,
-        parent_alpha=start.adapter.alpha if start.adapter else None,
+        num_examples=len(tokens.training.examples),
+        fingerprints=(data.training.fingerprint, data.validation.fingerprint if data.validation else None),
+        max_length=max_length,
     )
-    spec, decisions = resolve(hyperparameters_of(ctx.job), options_of(ctx.job), facts, max_length=int(max_length.value))
-    decisions = (max_length, *decisions, threads, *_decisions_of(placement))
     write_spec(ctx.run_dir, spec, decisions)
     return spec, decisions
 
 
-def _placement(ctx: RunContext, method: TuningMethod) -> Placement:
-    try:
-        return training_placement(ctx.settings.device, ctx.settings.precision, method)
-    except InvalidRequest as refusal:
-        raise JobFailure(refusal.message, code="device_unavailable") from refusal
-
-
-def _decisions_of(placement: Placement) -> tuple[Decision, ...]:
-    device = Decision(name="device", value=placement.device, reason=placement.device_reason)
-    if placement.device == "cpu":
-        return (device,)
-    return device, Decision(name="precision", value=placement.precision, reason=placement.precision_reason)
-
-
 def train(
-    ctx: RunContext, start: Start, spec: TrainingSpec, decisions: tuple[Decision, ...], tokens: Tokens, row_format: str
+    ctx: RunContext,
+    start: Start,
+    spec: TrainingSpec,
+    decisions: tuple[Decision, ...],
+    tokens: Tokens,
+    row_format: str,
+    forecaster: JobForecaster,
 ) -> tuple[TrainResult, Checkpoints]:
     """Stage 3: tokens become checkpoints."""
     shape_in = f"{len(tokens.training.examples):,} tokenized examples x {spec.n_epochs} epochs"
@@ -226,7 +217,15 @@ def train(
         )
         ctx.tracer.emit(Stage.TRAINING, resolved)
 
-    checkpoints = Checkpoints(ctx, spec, model, row_format=row_format, chat_template=start.renderer.template_source, announce=announce)
+    checkpoints = Checkpoints(
+        ctx,
+        spec,
+        model,
+        row_format=row_format,
+        chat_template=start.renderer.template_source,
+        announce=announce,
+        forecaster=forecaster,
+    )
     trainer = Trainer(
         model,
         spec,
@@ -238,6 +237,7 @@ def train(
         resume_share=ctx.settings.resume_share,
         parent_adapter=start.adapter.folder if start.adapter else None,
     )
+    forecaster.training_starts()
     result = trainer.run()
     if not result.stopped:
         checkpoints.adopt_final()

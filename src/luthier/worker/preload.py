@@ -18,4 +18,5 @@ if sys.platform == "linux":
 
 import torch._dynamo  # noqa: E402, F401 - torch imports it when the first optimiser is made: almost two seconds of every job
 
-import luthier.worker.child  # noqa: E402, F401 - after the request above, on purpose
+import luthier.worker.child  # noqa: E402 - after the request above, on purpose
+import luthier.worker.data_child  # noqa: E402, F401

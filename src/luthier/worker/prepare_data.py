@@ -1,62 +1,88 @@
 """Prepares training files: ``python -m luthier.worker.prepare_data import|export|fix|split|redact ...``, started by the command line.
 
-What it does: takes the commands' arguments, calls the library functions of ``data``, prints figures to standard output and notes
-to standard error, and ends with the command line's exit codes. What it does not: need a server, or load torch.
+What it does: takes the commands' arguments, calls the library functions of ``data``, and writes JSON lines to standard output:
+``{"note": text}`` and ``{"progress": {...}}`` on the way, one ``{"result": {...}}``, and ``{"error": {...}}`` with the command line's
+exit code where it did not go well. What it does not: print for people, need a server, or load torch.
 """
 
 import argparse
-import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from luthier.core.errors import InvalidRequest, LuthierError, Unavailable
 from luthier.core.settings import from_environment
 from luthier.data.export_rows import FORMS, export_rows
 from luthier.data.import_rows import BadRows, import_rows
-from luthier.data.redact import KINDS, CannotRedact, KindCount, redact
-from luthier.data.repair import SHOWN_LINES, Lines, repair
+from luthier.data.redact import KINDS, CannotRedact, redact
+from luthier.data.repair import Lines, repair
 from luthier.data.split import split
 
 # Those of ``cli/exit_codes.py``, which stands a floor above.
 _EXIT_CODES: tuple[tuple[type[LuthierError], int], ...] = ((BadRows, 5), (CannotRedact, 5), (InvalidRequest, 2), (Unavailable, 6))
 
 
+def _tell(kind: str, value: object) -> None:
+    sys.stdout.buffer.write(orjson.dumps({kind: value}, option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
 def _note(text: str) -> None:
-    print(_plain(text), file=sys.stderr)
+    _tell("note", text)
 
 
-def _plain(text: str) -> str:
-    """A file's words as text on one line: no control characters reach a terminal."""
-    return "".join(mark if mark.isprintable() else "?" for mark in text)
+def _bytes_read(path: Path, times: int = 1) -> Callable[[int], None]:
+    total = times * path.stat().st_size
+    return lambda done: _tell("progress", {"done": min(done, total), "total": total, "unit": "bytes"})
 
 
-def _import(arguments: argparse.Namespace, max_line_bytes: int) -> int:
-    said = dict(pair.split("=", 1) for pair in arguments.map)
+def _rows_made(done: int) -> None:
+    _tell("progress", {"done": done, "total": None, "unit": "rows"})
+
+
+def _import(arguments: argparse.Namespace, max_line_bytes: int) -> None:
     done = import_rows(
-        arguments.source, arguments.output, said=said, skip_bad=arguments.skip_bad, max_line_bytes=max_line_bytes, note=_note
+        arguments.source,
+        arguments.output,
+        said=dict(pair.split("=", 1) for pair in arguments.map),
+        skip_bad=arguments.skip_bad,
+        max_line_bytes=max_line_bytes,
+        note=_note,
+        on_progress=_rows_made,
     )
-    left = f", {done.num_bad:,} left out" if done.num_bad else ""
-    print(f"{arguments.output}: {done.num_rows:,} rows{left}")
-    return 0
+    _tell("result", {**done.to_dict(), "file": str(arguments.output)})
 
 
-def _export(arguments: argparse.Namespace, max_line_bytes: int) -> int:
+def _export(arguments: argparse.Namespace, max_line_bytes: int) -> None:
     num_rows = export_rows(
-        arguments.file, arguments.output, form=arguments.to, skip_bad=arguments.skip_bad, max_line_bytes=max_line_bytes, note=_note
+        arguments.file,
+        arguments.output,
+        form=arguments.to,
+        skip_bad=arguments.skip_bad,
+        max_line_bytes=max_line_bytes,
+        note=_note,
+        on_progress=_bytes_read(arguments.file),
     )
-    print(f"{arguments.output}: {num_rows:,} rows as {arguments.to}")
-    return 0
+    _tell("result", {"rows": num_rows, "format": arguments.to, "file": str(arguments.output)})
 
 
-def _fix(arguments: argparse.Namespace, max_line_bytes: int) -> int:
-    report = repair(arguments.file, arguments.output, diff=arguments.diff, max_line_bytes=max_line_bytes, completions=arguments.to_chat)
-    for kind, lines in report.changes.items():
-        print(f"{kind}: {_where(lines)}")
-    print(f"{arguments.output}: {report.num_changed:,} of {report.num_lines:,} lines changed")
-    if report.still_broken.count:
-        raise BadRows(f"No cure makes JSON objects of {_where(report.still_broken)}; they stand in the copy as they were.")
-    return 0
+def _fix(arguments: argparse.Namespace, max_line_bytes: int) -> None:
+    done = repair(
+        arguments.file,
+        arguments.output,
+        diff=arguments.diff,
+        max_line_bytes=max_line_bytes,
+        completions=arguments.to_chat,
+        on_progress=_bytes_read(arguments.file),
+    )
+    diff = None if arguments.diff is None else str(arguments.diff)
+    _tell("result", {**done.to_dict(), "file": str(arguments.output), "diff": diff})
+    if done.still_broken.count:
+        raise BadRows(f"No cure makes JSON objects of {_where(done.still_broken)}; they stand in the copy as they were.")
 
 
 def _where(lines: Lines) -> str:
@@ -65,50 +91,33 @@ def _where(lines: Lines) -> str:
     return f"{lines.count:,} {'line' if lines.count == 1 else 'lines'} ({first}{more})"
 
 
-def _split(arguments: argparse.Namespace, max_line_bytes: int) -> int:
+def _split(arguments: argparse.Namespace, max_line_bytes: int) -> None:
     folder: Path = arguments.out_dir or arguments.file.parent
     train, valid = (folder / f"{arguments.file.stem}.{side}.jsonl" for side in ("train", "valid"))
-    done = split(arguments.file, train, valid, share=arguments.valid, seed=arguments.seed, max_line_bytes=max_line_bytes)
-    total = done.num_train + done.num_valid
-    print(f"{train}: {done.num_train:,} rows")
-    print(f"{valid}: {done.num_valid:,} rows ({done.num_valid / total:.1%} of {total:,}; asked for {arguments.valid:.1%})")
-    print(f"groups: {done.num_groups:,}, kept together by {done.method}")
-    print(f"rows that share their group: {done.num_grouped:,}; the largest group has {done.largest_group:,}")
-    if done.labels is None:
-        print("answers: no labels, so rows are taken as they come")
-    else:
-        for label, (num_train, num_valid) in done.labels.items():
-            print(f"label {_plain(label)}: {num_train:,} for training, {num_valid:,} for validation")
-    return 0
+    done = split(
+        arguments.file,
+        train,
+        valid,
+        share=arguments.valid,
+        seed=arguments.seed,
+        max_line_bytes=max_line_bytes,
+        on_progress=_bytes_read(arguments.file, times=2),
+    )
+    files: dict[str, Any] = {"training": str(train), "validation": str(valid)}
+    _tell("result", {**done.to_dict(), "files": files})
 
 
-def _lines_so_far(count: int) -> None:
-    """On a terminal, a line that is written over; nothing where notes go to a file."""
-    if sys.stderr.isatty():
-        print(f"\r{count:,} lines\r", end="", file=sys.stderr, flush=True)
-
-
-def _redact(arguments: argparse.Namespace, max_line_bytes: int) -> int:
+def _redact(arguments: argparse.Namespace, max_line_bytes: int) -> None:
     kinds = [name.strip() for name in arguments.kinds.split(",") if name.strip()]
-    done = redact(arguments.file, arguments.output, kinds=kinds, max_line_bytes=max_line_bytes, on_progress=_lines_so_far)
-    if arguments.json:
-        counts = {kind: {name: getattr(count, name) for name in KindCount.__slots__} for kind, count in done.kinds.items()}
-        report = {"output": str(arguments.output), "num_lines": done.num_lines, "num_changed": done.num_changed, "kinds": counts}
-        print(json.dumps(report))
-        return 0
-    for kind, count in done.kinds.items():
-        if count.num_values:
-            where = _where(Lines(count.num_lines, count.lines[:SHOWN_LINES]))
-            print(f"{kind}: {count.num_values:,} replaced, {count.num_different:,} different, in {where}")
-    print(f"{arguments.output}: {done.num_changed:,} of {done.num_lines:,} lines changed")
-    return 0
+    done = redact(arguments.file, arguments.output, kinds=kinds, max_line_bytes=max_line_bytes, on_progress=_bytes_read(arguments.file))
+    _tell("result", {**done.to_dict(), "file": str(arguments.output)})
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
 
-    def add(name: str, call: Callable[[argparse.Namespace, int], int]) -> argparse.ArgumentParser:
+    def add(name: str, call: Callable[[argparse.Namespace, int], None]) -> argparse.ArgumentParser:
         command = commands.add_parser(name)
         command.set_defaults(call=call, name=name)
         return command
@@ -137,24 +146,21 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("file", type=Path)
     command.add_argument("--output", type=Path, required=True)
     command.add_argument("--kinds", default=",".join(KINDS))
-    command.add_argument("--json", action="store_true")
     return parser
 
 
 def main() -> None:
     """Command line: the command and its arguments; the longest line comes from the environment."""
-    for stream in (sys.stdout, sys.stderr):
-        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    # A reader that is gone: the end, without a word. Ctrl-C still unwinds, so that nothing half-written stays.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     arguments = _parser().parse_args()
     try:
-        sys.exit(arguments.call(arguments, from_environment().max_line_bytes))
+        arguments.call(arguments, from_environment().max_line_bytes)
     except LuthierError as error:
-        follows = "" if "luthier data" in error.message else f" Try: luthier data {arguments.name} --help"
-        print(f"luthier: {_plain(error.message)}{follows}", file=sys.stderr)
-        sys.exit(next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1))
+        code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
+        _tell("error", {"message": error.message, "exit_code": code})
     except OSError as error:  # a full disk, a file that may not be read
-        print(f"luthier: {_plain(str(error))}", file=sys.stderr)
-        sys.exit(1)
+        _tell("error", {"message": str(error), "exit_code": 1})
     except KeyboardInterrupt:
         sys.exit(130)
 

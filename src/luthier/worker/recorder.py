@@ -14,7 +14,7 @@ from typing import Any
 from luthier.core.errors import StaleLease, Unavailable
 from luthier.core.jobs import CheckpointRecord, FileRecord, Job, ModelRecord, NewEvent
 from luthier.storage.jobs import JobStore
-from luthier.trace.events import EpochDone, StepDone, TraceEvent
+from luthier.trace.events import EpochDone, Forecasted, StepDone, TraceEvent
 from luthier.trace.projections import JobEventProjection
 from luthier.worker.pace import Pace
 
@@ -66,6 +66,9 @@ class JobRecorder:
                 self._changes["estimated_finish"] = int(self._clock() + self._pace.step_done(payload)) + 1
             elif isinstance(payload, EpochDone):
                 self._pace.epoch_done(payload)
+            elif isinstance(payload, Forecasted):
+                self._changes["estimated_finish"] = int(payload.finish_at) + 1
+                self._pace.forecasted(payload)
 
     def refill(self, log: Sequence[TraceEvent]) -> None:
         """Queue the steps that an earlier attempt logged but was killed before it could make public.

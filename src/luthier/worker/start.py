@@ -1,18 +1,23 @@
 """Where a job's tuning starts: the open base, or the tuned model that it continues; and what its request asked for.
 
-What it does: reads records and folders. What it does not: load weights. Called by ``worker/pipelines.py``.
+What it does: reads records and folders, decides the run's numbers from them. What it does not: load weights. Called by
+``worker/pipelines.py`` and ``worker/forecast_job.py``.
 """
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.chat.renderer import Renderer
-from luthier.core.errors import JobFailure
+from luthier.core.errors import InvalidRequest, JobFailure
 from luthier.core.jobs import Job, ModelKind, ModelRecord
-from luthier.core.specs import Hyperparameters, LuthierOptions, TuningMethod
+from luthier.core.settings import Settings
+from luthier.core.specs import Decision, Hyperparameters, LuthierOptions, TrainingSpec, TuningMethod
+from luthier.models.device import Placement, training_placement
 from luthier.models.facts import ModelFacts, read_facts, read_max_length
+from luthier.training.resolve import RunFacts, auto_threads, resolve
 from luthier.worker.context import RunContext
 
 
@@ -44,13 +49,25 @@ def find_start(ctx: RunContext) -> Start:
     Raises:
         JobFailure: the base or the parent model was deleted meanwhile, or a parent adapter cannot be continued this way.
     """
-    folder, parent = _weights(ctx)
-    adapter = None
-    if parent is not None and parent.kind is not ModelKind.FULL:
-        if options_of(ctx.job).adapter is TuningMethod.FULL:
+    parent = _record(ctx, ctx.job.parent_model) if ctx.job.parent_model else None
+    return start_of(ctx.settings, _record(ctx, ctx.job.base), parent, options_of(ctx.job))
+
+
+def start_of(settings: Settings, base: ModelRecord, parent: ModelRecord | None, options: LuthierOptions) -> Start:
+    """The start for these records.
+
+    Raises:
+        JobFailure: a parent adapter cannot be continued this way.
+        InvalidRequest: the base's folder cannot be used.
+    """
+    folder, adapter = settings.resolve_model_path(base.path), None
+    if parent is not None and parent.kind is ModelKind.FULL:
+        folder = settings.resolve_model_path(parent.path)
+    elif parent is not None:
+        if options.adapter is TuningMethod.FULL:
             message = f"{parent.name} is an adapter: its tuning can go on as an adapter, not as full fine-tuning."
             raise JobFailure(message, code="unsupported_value", param="luthier.adapter")
-        adapter = _read_adapter(ctx.settings.resolve_model_path(parent.path))
+        adapter = _read_adapter(settings.resolve_model_path(parent.path))
     facts = read_facts(folder)
     revision = facts.revision
     if parent is not None:
@@ -74,6 +91,64 @@ def _weights(ctx: RunContext) -> tuple[Path, ModelRecord | None]:
     parent = _record(ctx, ctx.job.parent_model) if ctx.job.parent_model else None
     full = parent if parent is not None and parent.kind is ModelKind.FULL else base
     return ctx.settings.resolve_model_path(full.path), parent
+
+
+def decide(
+    settings: Settings,
+    start: Start,
+    hyperparameters: Hyperparameters,
+    options: LuthierOptions,
+    *,
+    base: str,
+    seed: int,
+    num_examples: int,
+    fingerprints: tuple[str, str | None],
+    max_length: Decision,
+) -> tuple[TrainingSpec, tuple[Decision, ...]]:
+    """Every "auto" becomes a number, by the job's facts and this machine's.
+
+    Args:
+        settings: of the server.
+        start: where tuning starts.
+        hyperparameters, options: as asked.
+        base: name of the open base.
+        seed: the job's.
+        num_examples: that will be trained on.
+        fingerprints: of the training and the validation file.
+        max_length: as it was decided before preprocessing.
+    """
+    placement = _placement(settings, options.adapter)
+    threads = auto_threads(settings.train_threads, os.cpu_count() or 1, start.facts.num_parameters)
+    facts = RunFacts(
+        num_examples=num_examples,
+        num_parameters=start.facts.num_parameters,
+        base=base,
+        base_revision=start.revision,
+        dataset_fingerprint=fingerprints[0],
+        validation_fingerprint=fingerprints[1],
+        seed=seed,
+        num_threads=int(threads.value),
+        device=placement.device,
+        precision=placement.precision,
+        parent_rank=start.adapter.rank if start.adapter else None,
+        parent_alpha=start.adapter.alpha if start.adapter else None,
+    )
+    spec, decisions = resolve(hyperparameters, options, facts, max_length=int(max_length.value))
+    return spec, (max_length, *decisions, threads, *_decisions_of(placement))
+
+
+def _placement(settings: Settings, method: TuningMethod) -> Placement:
+    try:
+        return training_placement(settings.device, settings.precision, method)
+    except InvalidRequest as refusal:
+        raise JobFailure(refusal.message, code="device_unavailable") from refusal
+
+
+def _decisions_of(placement: Placement) -> tuple[Decision, ...]:
+    device = Decision(name="device", value=placement.device, reason=placement.device_reason)
+    if placement.device == "cpu":
+        return (device,)
+    return device, Decision(name="precision", value=placement.precision, reason=placement.precision_reason)
 
 
 def _record(ctx: RunContext, name: str) -> ModelRecord:

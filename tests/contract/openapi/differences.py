@@ -110,7 +110,11 @@ _EVERYWHERE = (
     Difference(
         "contents of files",
         "Lines and names of files are checked by purpose (reference, section 1.2).",
-        lambda a: _refused(a) and a.operation.endswith(("/files", "/uploads", "/complete", "/parts")) and a.error.get("code") is None,
+        lambda a: (
+            _refused(a)
+            and a.operation.endswith(("/files", "/uploads", "/complete", "/parts", "/fix", "/redact", "/import"))
+            and a.error.get("code") is None
+        ),
     ),
     Difference(
         "metadata is text",
@@ -138,6 +142,11 @@ FROM_OURS: tuple[Difference, ...] = (
         "sizes by settings",
         "How large an upload may be is a setting of the server, and by purpose.",
         lambda a: _refused(a, "integer_above_max_value") and a.operation == "POST /v1/uploads" and a.error.get("param") == "bytes",
+    ),
+    Difference(
+        "sources of imports",
+        "A source begins with hf://, and the server's settings allow it.",
+        lambda a: _refused(a, "invalid_value") and a.operation == "POST /v1/luthier/datasets/import" and a.error.get("param") == "source",
     ),
     Difference(
         "addresses",

@@ -17,6 +17,7 @@ def caller(role: Role) -> Caller:
         ("/v1/files", "api.files"),
         ("/v1/files/file-1/content", "api.files"),
         ("/v1/luthier/files/from_completions", "api.luthier.files"),
+        ("/v1/luthier/datasets/tasks/dstask-1", "api.luthier.datasets"),
         ("/v1/fine_tuning/checkpoints/ft:a:b/c/permissions", "api.fine_tuning.checkpoints.permissions"),
         ("/v1/chat/completions", "api.chat.completions"),
     ],

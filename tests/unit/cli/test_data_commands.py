@@ -52,8 +52,8 @@ def test_figures_go_to_standard_output_and_notes_to_standard_error(walk) -> None
     folder, done = walk
     assert done[0].stdout == "faq.jsonl: 10 rows\n"
     assert done[0].stderr.startswith("columns: ")
-    splits = [result.stdout.splitlines() for result in done if "faq.train.jsonl" in result.stdout]
-    assert splits[0][:2] == ["faq.train.jsonl: 8 rows", "faq.valid.jsonl: 2 rows (20.0% of 10; asked for 20.0%)"]
+    labels = next(result.stdout for result in done if "order_status" in result.stdout)
+    assert re.search(r"^ order_status +36 +4$", labels, re.MULTILINE)
     assert (folder / "faq.train.jsonl").read_text(encoding="utf-8").count("\n") == 8
 
 
@@ -70,6 +70,7 @@ def test_lines_that_nothing_cures_end_with_5(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{nope\n{"prompt": "a", "completion": "b"}\n', encoding="utf-8")
     result = _run(tmp_path, "data", "fix", "a.jsonl", "-o", "b.jsonl")
     assert result.returncode == 5
+    assert "no JSON objects still: 1" in result.stdout
     assert result.stderr == (
         "luthier: No cure makes JSON objects of 1 line (1); they stand in the copy as they were. Try: luthier data fix --help\n"
     )
@@ -124,3 +125,32 @@ def test_what_the_disk_refuses_is_one_line(tmp_path: Path) -> None:
     assert result.stderr.startswith("luthier: ")
     assert result.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_figures_come_as_json_too(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,answer\nq,a\nr,\n", encoding="utf-8")
+    result = _run(tmp_path, "data", "import", "a.csv", "-o", "b.jsonl", "--skip-bad", "--json")
+    told = json.loads(result.stdout)
+    assert (result.returncode, told["rows"], told["left_out"], told["file"]) == (0, 1, 1, "b.jsonl")
+    assert told["faults"] == ["line 3: 'answer', the completion, is empty."]
+    fixed = json.loads(_run(tmp_path, "data", "fix", "b.jsonl", "-o", "c.jsonl", "--json").stdout)
+    assert (fixed["lines"], fixed["changed_lines"], fixed["still_broken"]) == (1, 0, {"count": 0, "first": []})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("fix", "a.jsonl"), "Missing option '--output'"),
+        (("fix", "file-abc", "-o", "b.jsonl"), "--output is for files on this machine"),
+        (("split", "a.jsonl", "--group-by", "customer"), "--group-by needs the id of a stored file"),
+        (("import", "-o", "b.jsonl"), "Missing argument"),
+        (("import", "a.jsonl", "--stored-completions"), "not both"),
+        (("import", "a.jsonl", "-o", "b.jsonl", "--model", "m"), "add --stored-completions"),
+    ],
+)
+def test_options_of_the_other_kind_of_file_are_refused(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    (tmp_path / "a.jsonl").write_text("{}\n", encoding="utf-8")
+    result = _run(tmp_path, "data", *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert words in result.stderr
+    assert result.stderr.rstrip().endswith(f"Try: luthier data {arguments[0]} --help")

@@ -137,3 +137,22 @@ def test_the_intents_of_the_example_are_split_evenly(tmp_path):
     done, _, _ = _split(tmp_path, rows, share=0.1)
     assert done.labels is not None
     assert set(done.labels.values()) == {(36, 4)}
+
+
+def test_rows_with_one_key_stay_on_one_side(tmp_path: Path) -> None:
+    path, train, valid = tmp_path / "all.jsonl", tmp_path / "train.jsonl", tmp_path / "valid.jsonl"
+    rows = [{"prompt": f"{letter}{number} " * 3, "completion": f"{letter}"} for letter in "abcdefghij" for number in ("x", "y", "z")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    told: list[int] = []
+
+    def key_of(line: bytes) -> str | None:
+        letter = json.loads(line)["completion"]
+        return None if letter == "j" else letter
+
+    done = split(path, train, valid, share=0.3, seed=1, max_line_bytes=1000, key_of=key_of, on_progress=told.append)
+    sides = [{json.loads(line)["completion"] for line in side.read_text(encoding="utf-8").splitlines()} for side in (train, valid)]
+    assert sides[0] & sides[1] <= {"j"}
+    assert (done.num_keyed, done.num_groups, done.largest_group) == (27, 12, 3)
+    assert done.to_dict()["rows_with_a_key"] == 27
+    assert done.method.startswith("what rows belong to, ")
+    assert told == []  # less than a megabyte

@@ -19,7 +19,7 @@ import luthier.storage
 from luthier.core.errors import InvalidRequest, StorageFull, Unavailable
 from luthier.storage import database as module
 from luthier.storage import schema
-from luthier.storage.database import Database, migrate
+from luthier.storage.database import ChangeWatch, Database, migrate
 
 BEAT = {"owner": "one", "role": "trainer", "beat_at": 1.0}
 
@@ -272,3 +272,20 @@ def test_many_threads_write_without_loss(database: Database) -> None:
     for thread in threads:
         thread.join()
     assert count(database) == 60
+
+
+def test_a_watch_sees_what_other_connections_commit(database: Database, tmp_path: Path) -> None:
+    watch = ChangeWatch(tmp_path / "state.db")
+    assert watch.changed()
+    assert not watch.changed()
+    count(database)
+    assert not watch.changed()
+    with database.write() as connection:
+        connection.execute(insert(schema.workers), {**BEAT, "owner": "two"})
+    assert watch.changed()
+    assert not watch.changed()
+    with pytest.raises(ZeroDivisionError):
+        write_and_raise(database, ZeroDivisionError())
+    assert not watch.changed()
+    watch.close()
+    assert watch.changed(), "what cannot be told counts as a change"

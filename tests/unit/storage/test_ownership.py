@@ -20,6 +20,7 @@ from luthier.jobs.queue import JobQueue, RetryMark
 from luthier.storage import schema
 from luthier.storage.batches import BatchStore
 from luthier.storage.database import Database, migrate
+from luthier.storage.dataset_tasks import DatasetTaskStore
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
@@ -186,8 +187,9 @@ def test_every_table_with_an_owner_has_a_store_that_can_be_narrowed() -> None:
         "stored_completions",
         "responses",
         "batches",
+        "dataset_tasks",
     }
-    stores = {FileStore, UploadStore, JobStore, ModelStore, StoredCompletionStore, ResponseStore, BatchStore}
+    stores = {FileStore, UploadStore, JobStore, ModelStore, StoredCompletionStore, ResponseStore, BatchStore, DatasetTaskStore}
     assert stores <= set(Owned.__subclasses__())
 
 

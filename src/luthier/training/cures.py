@@ -1,0 +1,161 @@
+"""What would make a job fit into the memory that there is: each change computed with the same arithmetic that refused the job.
+
+What it does: a smaller ``max_length``, adapters instead of all weights, a smaller rank, fewer rows at once, and two of them together
+where one is not enough. What it does not: change anything. Pure. Called by ``worker/forecasting.py``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.tokens import Rendered, TokenizedExample
+from luthier.models.facts import ModelFacts
+from luthier.training.forecast import fixed_bytes
+from luthier.training.resolve import DEFAULT_RANK
+from luthier.training.sft import micro_batches
+from luthier.training.tokens import TokenSource
+from luthier.training.work import ModelShape, activation_bytes, micro_of
+
+_LEAST_LENGTH = 32
+_LENGTHS_PER_DOUBLING = 4
+"""``max_length`` is suggested as one of so many round numbers between a power of two and the next."""
+_LEAST_RANK = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cure:
+    """One set of changes with which the job would fit."""
+
+    changes: tuple[tuple[str, str], ...]
+    """(field of the request, its new value)."""
+    peak_bytes: int
+
+    def sentence(self) -> str:
+        """As a person would write it: ``max_length 512 (1.2 GB)``."""
+        return f"{' and '.join(f'{name} {value}' for name, value in self.changes)} ({self.peak_bytes / 1e9:.1f} GB)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Setting:
+    """A way to run the job."""
+
+    full: bool
+    rank: int
+    batch_size: int
+    max_length: int
+
+
+def cures(
+    spec: TrainingSpec, train: TokenSource, facts: ModelFacts, shape: ModelShape, *, process_bytes: int, available_bytes: int, factor: float
+) -> tuple[Cure, ...]:
+    """Single changes that make the job fit; where none does, pairs of them; empty where nothing here helps.
+
+    Args:
+        spec, train, facts, shape: the job as it was asked for.
+        process_bytes: what the process holds without the model.
+        available_bytes: what it may hold.
+        factor: by which the arithmetic is multiplied before it is compared, as in the refusal.
+    """
+    asked = _Setting(full=spec.method is TuningMethod.FULL, rank=spec.lora_rank, batch_size=spec.batch_size, max_length=spec.max_length)
+    search = _Search(train.examples, facts, shape, process_bytes, available_bytes, factor)
+    tries = [("lora", replace(asked, full=False, rank=DEFAULT_RANK))] if asked.full else _ranks(asked)
+    found: list[Cure] = []
+    for way in (search.shorter(asked), search.fewer_rows(asked), *(search.check(setting) for _, setting in tries)):
+        if way is not None:
+            found.append(_cure(asked, *way))
+    if found:
+        return tuple(found)
+    for setting in (*(s for _, s in tries), replace(asked, batch_size=1), *(replace(s, batch_size=1) for _, s in tries)):
+        way = search.shorter(setting) or search.fewer_rows(setting)
+        if way is not None:
+            return (_cure(asked, *way),)
+    return ()
+
+
+def _ranks(asked: _Setting) -> list[tuple[str, _Setting]]:
+    """The largest rank first; ranks below 4 teach too little to be worth a suggestion."""
+    ranks = []
+    rank = asked.rank // 2
+    while rank >= _LEAST_RANK:
+        ranks.append(("rank", replace(asked, rank=rank)))
+        rank //= 2
+    return ranks[:1] if len(ranks) < 2 else [ranks[0], ranks[-1]]
+
+
+def _cure(asked: _Setting, setting: _Setting, peak: int) -> Cure:
+    changes: list[tuple[str, str]] = []
+    if setting.full != asked.full:
+        changes.append(("adapter", '"lora"'))
+    elif setting.rank != asked.rank:
+        changes.append(("rank", str(setting.rank)))
+    if setting.batch_size != asked.batch_size:
+        changes.append(("batch_size", str(setting.batch_size)))
+    if setting.max_length != asked.max_length:
+        changes.append(("max_length", str(setting.max_length)))
+    return Cure(changes=tuple(changes), peak_bytes=peak)
+
+
+class _Search:
+    """Peaks of other ways to run the job."""
+
+    def __init__(
+        self, examples: Sequence[TokenizedExample], facts: ModelFacts, shape: ModelShape, process: int, available: int, factor: float
+    ) -> None:
+        self._examples = sorted(examples, key=lambda example: -example.num_tokens)
+        self._facts, self._shape = facts, shape
+        self._process, self._available, self._factor = process, available, factor
+
+    def check(self, setting: _Setting) -> tuple[_Setting, int] | None:
+        """The setting with its peak, when it fits."""
+        peak = self._peak(setting)
+        return (setting, peak) if peak * self._factor <= self._available else None
+
+    def shorter(self, setting: _Setting) -> tuple[_Setting, int] | None:
+        """The longest round ``max_length`` below the longest row that fits."""
+        for length in _round_lengths(min(setting.max_length, self._examples[0].num_tokens)):
+            if any(example.rendered.weights_T[:length].any() for example in self._examples):
+                way = self.check(replace(setting, max_length=length))
+                if way is not None:
+                    return way
+        return None
+
+    def fewer_rows(self, setting: _Setting) -> tuple[_Setting, int] | None:
+        """The largest half, quarter, ... of the batch size that fits."""
+        size = setting.batch_size // 2
+        while size >= 1:
+            way = self.check(replace(setting, batch_size=size))
+            if way is not None:
+                return way
+            size //= 2
+        return None
+
+    def _peak(self, setting: _Setting) -> int:
+        """With the longest rows side by side, which some epoch may bring."""
+        c, rank = self._shape, 0 if setting.full else setting.rank
+        trainable = c.num_parameters if setting.full else c.adapter_parameters(rank)
+        # Forwards are bounded: the longest rows of some batches make the largest one.
+        rows = [_cut(example, setting.max_length) for example in self._examples[: max(64, setting.batch_size)]]
+        rows = [row for row in rows if row.rendered.num_trained]
+        largest = 0
+        for at in range(0, len(rows), setting.batch_size):
+            chosen = range(at, min(len(rows), at + setting.batch_size))
+            for group in micro_batches(list(chosen), rows, self._facts):
+                largest = max(largest, activation_bytes(micro_of(group, rows), c, rank=rank))
+        return self._process + fixed_bytes(c, trainable=trainable, full=setting.full) + largest
+
+
+def _round_lengths(below: int) -> list[int]:
+    """Round lengths, the longest first."""
+    lengths: set[int] = set()
+    power = _LEAST_LENGTH
+    while power < below:
+        lengths |= {power + power * part // _LENGTHS_PER_DOUBLING for part in range(_LENGTHS_PER_DOUBLING)}
+        power *= 2
+    return sorted((length for length in lengths if length < below), reverse=True)
+
+
+def _cut(example: TokenizedExample, length: int) -> TokenizedExample:
+    if example.num_tokens <= length:
+        return example
+    rendered = example.rendered
+    return TokenizedExample(source=example.source, rendered=Rendered(ids_T=rendered.ids_T[:length], weights_T=rendered.weights_T[:length]))

@@ -1,0 +1,325 @@
+"""A few real steps, forwards, saves and answers on this device with this model, timed and thrown away.
+
+What it does: chooses batches of the job's own, runs them through the loop's own functions within a number of seconds, and notes the
+largest memory. What it does not: keep anything, or conclude (``forecast.py``). It trains the model it is given: call it in a process
+that ends afterwards. Called by ``worker/forecast_job.py``.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.tokens import TokenizedExample
+from luthier.models.language_model import LanguageModel
+from luthier.training.evaluate import base_rows, forward_groups
+from luthier.training.loop import ADAPTER_NAME, attach
+from luthier.training.memory import keep_freed_memory, peak_resident_bytes
+from luthier.training.optimizer import build_optimizer, export_state, take_step
+from luthier.training.plan import Plan, PlannedStep
+from luthier.training.progress import Progress
+from luthier.training.resume import ResumeState, ResumeStore
+from luthier.training.sft import micro_batches, sft_sums
+from luthier.training.tokens import TokenSource
+from luthier.training.work import Micro, activation_bytes, forward_bytes, forward_work, micro_of, step_work
+
+SECONDS = 10.0
+_SHARE_OF_ONE = 0.25
+"""No single step may take a larger share of the time, as far as the steps before it tell."""
+_QUANTILES = (0.5, 0.1, 0.9, 0.3, 0.7)
+_SLOTS = 8
+_ANSWER_TOKENS = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """One measured piece of work."""
+
+    work: float
+    """Floating-point operations."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerSpeed:
+    """How fast the base answers, as the engine host would let it."""
+
+    prompt_seconds: float
+    """Of reading one token of a prompt."""
+    round_seconds: float
+    """Of one token for each of eight answers."""
+    single_seconds: float
+    """Of one token of one answer."""
+    tokens: float
+    """Mean length of the base's own answers, at most 128."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurements:
+    """What the dry run saw."""
+
+    steps: tuple[Timed, ...]
+    forwards: tuple[Timed, ...]
+    first_extra_seconds: float
+    """What the first step takes beyond a usual one."""
+    export_seconds: float
+    """Of the copy that a resume state is written from; the loop waits for it."""
+    write_seconds: float
+    """Of writing it, beside the loop."""
+    slowed: float
+    """How many times as long a step takes while a state is written."""
+    checkpoint_seconds: float
+    answers: AnswerSpeed | None
+    peak_bytes: int
+    """Largest resident memory of this process."""
+    peak_activations: int
+    """What the formula says of the largest forward that was carried out, bytes."""
+    pairs: tuple[tuple[float, float], ...] = field(default=())
+    """Shortest and longest time of each batch that was repeated."""
+
+
+class _Bench:
+    """A model that learns for a few seconds."""
+
+    def __init__(self, model: LanguageModel, spec: TrainingSpec, plan: Plan, train: TokenSource, parent_adapter: Path | None) -> None:
+        self.model, self.spec, self.plan, self.train = model, spec, plan, train
+        self.parameters: list[nn.Parameter] = attach(model, spec, parent_adapter)
+        self.optimizer = build_optimizer(self.parameters, spec)
+        self.adapter = ADAPTER_NAME if spec.method is TuningMethod.LORA else None
+        self.peak_activations = 0
+        self.times: dict[tuple[int, ...], list[float]] = {}
+
+    def step(self, indices: Sequence[int]) -> float:
+        """One optimiser step as the loop does it; returns its seconds."""
+        began = time.perf_counter()
+        examples = self.train.examples
+        total = sum(examples[index].rendered.num_trained for index in indices)
+        for group in micro_batches(indices, examples, self.model.facts):
+            sums = sft_sums(self.model, self.train.batch(group))
+            float(sums.loss.detach())
+            (sums.loss / total).backward()
+            self._note(micro_of(group, examples))
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if float(norm) > self.spec.max_grad_norm:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.spec.max_grad_norm, norm)
+        take_step(self.optimizer, self.parameters, 0.0)
+        return time.perf_counter() - began
+
+    def work(self, indices: Sequence[int]) -> float:
+        """Operations of such a step."""
+        groups = micro_batches(indices, self.train.examples, self.model.facts)
+        micros = [micro_of(group, self.train.examples) for group in groups]
+        return step_work(micros, self.plan.shape, full=self.plan.full)
+
+    def timed(self, indices: Sequence[int]) -> Timed:
+        """A step whose time counts."""
+        seconds = self.step(indices)
+        self.times.setdefault(tuple(indices), []).append(seconds)
+        return Timed(work=self.work(indices), seconds=seconds)
+
+    def _note(self, micro: Micro) -> None:
+        self.peak_activations = max(self.peak_activations, activation_bytes(micro, self.plan.shape, rank=self.spec.lora_rank))
+
+
+def dry_run(
+    model: LanguageModel,
+    plan: Plan,
+    train: TokenSource,
+    valid: TokenSource | None,
+    folder: Path,
+    *,
+    parent_adapter: Path | None = None,
+    engine_threads: int = 1,
+    stop_ids: frozenset[int] = frozenset(),
+    seconds: float = SECONDS,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Measurements:
+    """Measure. Takes about ``seconds`` and the saves; a step that would take long is cut to fewer rows.
+
+    Args:
+        model: freshly loaded; it is changed.
+        plan: of the job.
+        train, valid: the job's rows.
+        folder: empty, for a resume state and a checkpoint.
+        parent_adapter: as the trainer has it.
+        engine_threads: CPU threads of the engine host, which answers.
+        stop_ids: tokens that end an answer.
+        seconds: of steps, forwards and answers together.
+        progress: told what is being measured.
+    """
+    spec = plan.spec
+    torch.set_num_threads(spec.num_threads)
+    keep_freed_memory()
+    bench = _Bench(model, spec, plan, train, parent_adapter)
+    model.module.train()
+    progress("forwards")
+    with model.use_adapter(None):
+        forwards = _forwards(bench, valid, until=time.perf_counter() + 0.2 * seconds)
+    progress("steps")
+    with model.use_adapter(bench.adapter):
+        first_extra, steps = _steps(bench, until=time.perf_counter() + 0.6 * seconds)
+        progress("saves")
+        export, write, slowed = _resume(bench, folder, steps)
+        checkpoint = _checkpoint(bench, folder / "checkpoint")
+    peak = peak_resident_bytes()
+    progress("answers")
+    model.module.eval()
+    with model.use_adapter(None):
+        answers = _answers(model, (valid or train).examples, engine_threads, stop_ids, until=time.perf_counter() + 0.2 * seconds)
+    return Measurements(
+        steps=tuple(steps),
+        forwards=tuple(forwards),
+        first_extra_seconds=first_extra,
+        export_seconds=export,
+        write_seconds=write,
+        slowed=slowed,
+        checkpoint_seconds=checkpoint,
+        answers=answers,
+        peak_bytes=peak,
+        peak_activations=bench.peak_activations,
+        pairs=tuple((min(t), max(t)) for t in bench.times.values() if len(t) > 1),
+    )
+
+
+def _forwards(bench: _Bench, valid: TokenSource | None, *, until: float) -> list[Timed]:
+    """The base on the forwards that measure it: a small one, then the one that takes most memory, then others while there is time."""
+    model, shape = bench.model, bench.plan.shape
+    source = valid or bench.train
+    groups = forward_groups(source, base_rows(bench.train, valid), model.facts)
+    by_size = sorted(groups, key=lambda group: forward_bytes(micro_of(group, source.examples), shape))
+    found: list[Timed] = []
+    model.module.eval()
+    with torch.no_grad():
+        sft_sums(model, source.batch(by_size[0]))  # the first one packs the weights
+        for group in [by_size[0], by_size[-1], *by_size[1:-1]]:
+            work = forward_work(micro_of(group, source.examples), shape)
+            if found and time.perf_counter() + work * found[-1].seconds / found[-1].work > until:
+                group = group[: max(1, len(group) // 8)]
+                work = forward_work(micro_of(group, source.examples), shape)
+            if found and time.perf_counter() > until:
+                break
+            began = time.perf_counter()
+            sft_sums(model, source.batch(group))
+            found.append(Timed(work=work, seconds=time.perf_counter() - began))
+    model.module.train()
+    return found
+
+
+def _steps(bench: _Bench, *, until: float) -> tuple[float, list[Timed]]:
+    """Steps over the job's own batches, from the small to the large ones and again; returns the first one's extra time too."""
+    budget = until - time.perf_counter()
+    ordered = sorted(bench.plan.first_epoch, key=lambda step: step.work)
+    chosen = [ordered[int(q * (len(ordered) - 1))] for q in _QUANTILES]
+    smallest = ordered[0].indices[:1]
+    first = bench.step(smallest)
+    usual = bench.step(smallest)
+    speed = bench.work(smallest) / usual
+    found: list[Timed] = []
+    worst = _worst(bench.plan)
+    while not found or time.perf_counter() < until:
+        for planned in (worst, *chosen) if not found else chosen:
+            indices = _within(bench, planned.indices, speed * budget * _SHARE_OF_ONE)
+            found.append(bench.timed(indices))
+            speed = statistics.median(t.work / t.seconds for t in found)
+            if time.perf_counter() > until and len(found) > 2:
+                break
+    return max(0.0, first - usual), found
+
+
+def _worst(plan: Plan) -> PlannedStep:
+    """The step whose forward takes most memory."""
+    rank = plan.spec.lora_rank
+    return max(plan.steps, key=lambda step: max(activation_bytes(micro, plan.shape, rank=rank) for micro in step.micros))
+
+
+def _within(bench: _Bench, indices: Sequence[int], most_work: float) -> tuple[int, ...]:
+    """The batch, or as many of its rows as stay below this work; the longest row first, and always one."""
+    kept = sorted(indices, key=lambda index: -bench.train.examples[index].num_tokens)
+    while len(kept) > 1 and bench.work(kept) > most_work:
+        kept = kept[: len(kept) // 2]
+    return tuple(kept)
+
+
+def _resume(bench: _Bench, folder: Path, steps: Sequence[Timed]) -> tuple[float, float, float]:
+    """Seconds of a resume state's copy and of its writing, and how much slower a step is meanwhile."""
+    store = ResumeStore(folder / "resume", "dry run")
+    began = time.perf_counter()
+    tensors = export_state(bench.parameters, bench.optimizer)
+    export = time.perf_counter() - began
+    store.save(ResumeState(Progress(step=1), tensors))
+    repeated = max(bench.times, key=lambda indices: (len(bench.times[indices]), -bench.work(indices)))
+    usual = statistics.median(bench.times[repeated])
+    beside: list[float] = []
+    while store.busy and len(beside) < 5:
+        began = time.perf_counter()
+        bench.step(repeated)
+        if store.busy or not beside:
+            beside.append(time.perf_counter() - began)
+    store.wait()
+    write = sum(report.seconds for report in store.finished())
+    # A state that is written before a step is through slows nobody.
+    slowed = statistics.median(beside) / usual if beside and write > usual else 1.0
+    return export, write, min(3.0, max(1.0, slowed))
+
+
+def _checkpoint(bench: _Bench, folder: Path) -> float:
+    """Seconds of a checkpoint's folder, as far as the model writes it."""
+    folder.mkdir(parents=True)
+    began = time.perf_counter()
+    if bench.adapter is not None:
+        bench.model.save_adapter(bench.adapter, folder, base_name="dry run")
+    else:
+        bench.model.save_full(folder)
+    return time.perf_counter() - began
+
+
+def _answers(
+    model: LanguageModel, examples: Sequence[TokenizedExample], threads: int, stop_ids: frozenset[int], *, until: float
+) -> AnswerSpeed | None:
+    """Greedy answers of the base to some prompts; None where no row has a prompt that leaves room for an answer."""
+    torch.set_num_threads(threads)
+    prompts = [example.rendered.ids_T[: int(np.nonzero(example.rendered.weights_T)[0][0])] for example in examples[: 4 * _SLOTS]]
+    prompts = [ids for ids in prompts if 0 < len(ids) < model.facts.max_length][:_SLOTS]
+    if not prompts:
+        return None
+    longest = min(model.facts.max_length, max(map(len, prompts)) + _ANSWER_TOKENS)
+    cache = model.new_cache(len(prompts), longest)
+    began = time.perf_counter()
+    tokens = [int(model.prefill(cache, slot, torch.from_numpy(ids)).argmax()) for slot, ids in enumerate(prompts)]
+    prompt_seconds = (time.perf_counter() - began) / sum(map(len, prompts))
+    limit = min(_ANSWER_TOKENS, longest - max(map(len, prompts)))
+    lengths = [1] * len(prompts)
+    active = [slot for slot in range(len(prompts)) if tokens[slot] not in stop_ids]
+    rounds: dict[int, list[float]] = {}
+    while active and max(lengths) < limit and time.perf_counter() < until:
+        began = time.perf_counter()
+        logits = model.decode(cache, active, [tokens[slot] for slot in active])
+        rounds.setdefault(len(active), []).append(time.perf_counter() - began)
+        for slot, best in zip(list(active), logits.argmax(-1).tolist(), strict=True):
+            tokens[slot], lengths[slot] = int(best), lengths[slot] + 1
+            if best in stop_ids:
+                active.remove(slot)
+    most = max(rounds, default=0)
+    single = _single(model, tokens[0])
+    # An answer that time cut short would have gone on; nobody knows how far.
+    mean = statistics.mean(limit if slot in active else lengths[slot] for slot in range(len(prompts)))
+    full_round = statistics.median(rounds[most]) if most else single
+    return AnswerSpeed(prompt_seconds=prompt_seconds, round_seconds=full_round, single_seconds=single, tokens=mean)
+
+
+def _single(model: LanguageModel, token: int) -> float:
+    """Seconds of one token of one answer."""
+    one = model.new_cache(1, min(16, model.facts.max_length))
+    model.prefill(one, 0, [token])
+    times = []
+    for _ in range(6):
+        began = time.perf_counter()
+        model.decode(one, [0], [token])
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)

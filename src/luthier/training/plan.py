@@ -1,0 +1,114 @@
+"""What a run will do, step by step, before it does it: the loop's own order of batches, cut as the loop cuts them.
+
+What it does: exact counts of steps and tokens, the shape of every forward of the first epoch and of every measurement. What it does
+not: say how long any of it takes (``forecast.py``). Called by ``forecast.py``, ``dry_run.py`` and ``worker``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.models.facts import ModelFacts
+from luthier.training.evaluate import base_rows, check_rows, forward_groups
+from luthier.training.sft import micro_batches
+from luthier.training.tokens import TokenSource
+from luthier.training.work import Micro, ModelShape, forward_work, micro_of, step_work
+
+_MAX_PLANNED_ROWS = 200_000
+"""Epochs are looked at one by one until so many rows are planned; those after are taken to be like these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """One optimiser step."""
+
+    indices: tuple[int, ...]
+    """Of its examples."""
+    micros: tuple[Micro, ...]
+    work: float
+    """Floating-point operations."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest row."""
+        return max(micro.longest for micro in self.micros)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """A whole run."""
+
+    shape: ModelShape
+    spec: TrainingSpec
+    examples: int
+    tokens_per_epoch: int
+    trained_per_epoch: int
+    steps: tuple[PlannedStep, ...]
+    """Of the first epochs, in the order in which they are carried out: all of them unless the file is large."""
+    base: tuple[Micro, ...]
+    """The forwards that measure the base before the first step."""
+    checks: tuple[tuple[Micro, ...], ...]
+    """The forwards of each small validation."""
+    epoch_end: tuple[Micro, ...]
+    """The forwards of the whole validation at an epoch's end, and of the sample example."""
+    sources: int
+    """Held-out examples."""
+
+    @property
+    def full(self) -> bool:
+        """True where all weights learn."""
+        return self.spec.method is TuningMethod.FULL
+
+    @property
+    def trainable(self) -> int:
+        """Numbers that learn."""
+        return self.shape.num_parameters if self.full else self.shape.adapter_parameters(self.spec.lora_rank)
+
+    @property
+    def first_epoch(self) -> tuple[PlannedStep, ...]:
+        """The steps of the first epoch."""
+        return self.steps[: self.spec.steps_per_epoch]
+
+    def forwards(self) -> tuple[Micro, ...]:
+        """Every forward without gradients that can occur."""
+        return (*self.base, *(micro for check in self.checks for micro in check), *self.epoch_end)
+
+
+def plan_run(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, facts: ModelFacts, shape: ModelShape) -> Plan:
+    """Lay out a run. Takes about as long as ordering the batches of its epochs."""
+    full = spec.method is TuningMethod.FULL
+    steps: list[PlannedStep] = []
+    for epoch in range(1, spec.n_epochs + 1):
+        if steps and len(train.examples) * epoch > _MAX_PLANNED_ROWS:
+            break
+        for indices in train.epoch_batches(batch_size=spec.batch_size, seed=spec.seed, epoch=epoch):
+            micros = tuple(micro_of(group, train.examples) for group in micro_batches(indices, train.examples, facts))
+            steps.append(PlannedStep(indices=tuple(indices), micros=micros, work=step_work(micros, shape, full=full)))
+    sample = _shapes(train, [0], facts)
+    checks: list[tuple[Micro, ...]] = []
+    if valid is not None:
+        for step in range(1, spec.total_steps + 1):
+            rows = check_rows(step, spec, len(valid.examples))
+            if rows is not None:
+                checks.append(_shapes(valid, rows, facts))
+    return Plan(
+        shape=shape,
+        spec=spec,
+        examples=len(train.examples),
+        tokens_per_epoch=sum(example.num_tokens for example in train.examples),
+        trained_per_epoch=sum(example.rendered.num_trained for example in train.examples),
+        steps=tuple(steps),
+        base=_shapes(valid or train, base_rows(train, valid), facts),
+        checks=tuple(checks),
+        epoch_end=(*(_shapes(valid, None, facts) if valid is not None else ()), *sample),
+        sources=0 if valid is None else len(valid.examples),
+    )
+
+
+def _shapes(source: TokenSource, indices: Sequence[int] | None, facts: ModelFacts) -> tuple[Micro, ...]:
+    return tuple(micro_of(group, source.examples) for group in forward_groups(source, indices, facts))
+
+
+def forward_total(micros: Sequence[Micro], shape: ModelShape) -> list[float]:
+    """The operations of each forward."""
+    return [forward_work(micro, shape) for micro in micros]

@@ -1,0 +1,153 @@
+"""How much arithmetic and how much memory a forward or a step takes, from the model's shape alone.
+
+What it does: operations of a micro-batch; bytes of weights, gradients, moments, activations and logits. What it does not: measure
+(``dry_run.py``) or put a forecast together (``forecast.py``). Pure. Called by ``plan.py``, ``forecast.py`` and ``dry_run.py``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.core.tokens import TokenizedExample
+from luthier.models.decoder import LONG_ROW
+from luthier.models.decoder_config import parse
+from luthier.models.facts import ModelFacts
+from luthier.models.matrix import MAX_COPIED
+
+_FLOAT = 4
+"""Bytes of a float32, in which gradients, moments and activations are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelShape:
+    """A model as far as its arithmetic goes. Of families that the fast decoder does not know some numbers are the usual ones."""
+
+    num_parameters: int
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    q_size: int
+    kv_size: int
+    mlp_size: int
+    tied_head: bool
+    fast: bool
+    """True where the fast decoder runs it."""
+
+    @property
+    def layer_matrices(self) -> int:
+        """Numbers in the matrices of all blocks."""
+        per_layer = self.hidden_size * (2 * self.q_size + 2 * self.kv_size + 3 * self.mlp_size)
+        return self.num_layers * per_layer
+
+    @property
+    def head_matrix(self) -> int:
+        """Numbers in the head."""
+        return self.vocab_size * self.hidden_size
+
+    def adapter_parameters(self, rank: int) -> int:
+        """Numbers of a LoRA adapter on all linear layers of the blocks."""
+        ends = 2 * self.hidden_size + 2 * self.q_size + 2 * (self.hidden_size + self.kv_size) + 3 * (self.hidden_size + self.mlp_size)
+        return self.num_layers * rank * ends
+
+
+def shape_of(config: dict[str, Any], facts: ModelFacts) -> ModelShape:
+    """The shape of a model folder: exact for the fast decoder's families, else the usual proportions."""
+    known = parse(config)
+    hidden = facts.hidden_size
+    return ModelShape(
+        num_parameters=facts.num_parameters,
+        vocab_size=facts.vocab_size,
+        hidden_size=hidden,
+        num_layers=facts.num_layers,
+        num_heads=known.num_heads if known else max(1, hidden // 64),
+        q_size=known.q_size if known else hidden,
+        kv_size=known.kv_size if known else hidden,
+        mlp_size=known.mlp_size if known else (8 * hidden) // 3,
+        tied_head=known.tied_head if known else True,
+        fast=known is not None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Micro:
+    """One forward's rows, side by side."""
+
+    rows: int
+    longest: int
+    """Tokens of the longest row: all are padded to it."""
+    trained: int
+    """Positions whose logits are computed."""
+
+    @property
+    def padded(self) -> int:
+        """Tokens with padding."""
+        return self.rows * self.longest
+
+
+def micro_of(group: Sequence[int], examples: Sequence[TokenizedExample]) -> Micro:
+    """The shape of some examples in one forward."""
+    chosen = [examples[index] for index in group]
+    return Micro(rows=len(chosen), longest=max(e.num_tokens for e in chosen), trained=sum(e.rendered.num_trained for e in chosen))
+
+
+def forward_work(micro: Micro, shape: ModelShape) -> float:
+    """Floating-point operations of one forward."""
+    # The general path computes the head on every position.
+    heads = micro.trained if shape.fast else micro.padded
+    attention = 4.0 * micro.padded * micro.longest * shape.q_size * shape.num_layers
+    return 2.0 * micro.padded * shape.layer_matrices + attention + 2.0 * heads * shape.head_matrix
+
+
+def step_work(micros: Sequence[Micro], shape: ModelShape, *, full: bool) -> float:
+    """Floating-point operations of a step's forwards and backwards: weights that stay frozen need no gradient of their own."""
+    return sum(forward_work(micro, shape) * (3.0 if full else 2.0) for micro in micros)
+
+
+def weight_bytes(shape: ModelShape, *, bytes_per_weight: int = _FLOAT) -> int:
+    """The weights in memory."""
+    return shape.num_parameters * bytes_per_weight
+
+
+def packed_bytes(shape: ModelShape) -> int:
+    """The copies in another layout that frozen matrices get on the CPU (``models/matrix.py``): one for each direction."""
+    if not shape.fast:
+        return 0
+    h = shape.hidden_size
+    matrices = ((shape.q_size + 2 * shape.kv_size) * h, shape.q_size * h, 2 * shape.mlp_size * h, shape.mlp_size * h)
+    copied = shape.num_layers * sum(size for size in matrices if size <= MAX_COPIED)
+    if shape.head_matrix <= MAX_COPIED:
+        copied += shape.head_matrix
+    return 2 * copied * _FLOAT
+
+
+def learning_bytes(trainable: int) -> int:
+    """Gradients and AdamW's two moments."""
+    return 3 * trainable * _FLOAT
+
+
+def resume_bytes(trainable: int) -> int:
+    """The copy of weights and moments that a resume state is written from, beside the step."""
+    return 3 * trainable * _FLOAT
+
+
+def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int) -> int:
+    """What the forward keeps for the backward, the backward's own work space, and the logits with their gradient."""
+    c, tokens = shape, micro.padded
+    per_token = 6 * c.hidden_size + 3 * c.q_size + 2 * c.kv_size + 3 * c.mlp_size + 7 * rank
+    long = micro.longest > LONG_ROW or not c.fast
+    if long:  # ordinary operators: autograd keeps what the hand-written gradient computes again
+        per_token += 2 * c.hidden_size + 4 * (c.q_size + c.kv_size) + 2 * c.mlp_size + 5 * rank
+    scores = micro.rows * c.num_heads * micro.longest**2 if micro.longest <= LONG_ROW or not c.fast else 0
+    kept = c.num_layers * (tokens * per_token + scores)
+    space = tokens * (4 * c.hidden_size + 4 * c.mlp_size + 3 * c.q_size) + 3 * scores
+    logits = 3 * (micro.trained if c.fast else tokens) * c.vocab_size
+    return (kept + space + logits) * _FLOAT
+
+
+def forward_bytes(micro: Micro, shape: ModelShape) -> int:
+    """The largest of a forward without gradients: one block's values and the logits."""
+    c, tokens = shape, micro.padded
+    scores = 2 * micro.rows * c.num_heads * micro.longest**2 if micro.longest <= LONG_ROW or not c.fast else 0
+    block = tokens * (6 * c.hidden_size + 3 * c.q_size + 2 * c.kv_size + 4 * c.mlp_size) + scores
+    return (block + 2 * (micro.trained if c.fast else tokens) * c.vocab_size) * _FLOAT

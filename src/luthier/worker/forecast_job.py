@@ -1,0 +1,143 @@
+"""Forecasts a job from local files: ``python -m luthier.worker.forecast_job``, started by the command line.
+
+What it does: finds the model, forks the process that measures, and writes JSON lines to standard output: ``{"progress": "steps"}``
+while it goes on, ``{"forecast": {...}}`` at the end. What it does not: measure (``forecast_child.py``), need a server, or print for
+people.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from luthier.core.errors import InvalidRequest, JobFailure, LuthierError
+from luthier.core.jobs import ModelKind, ModelRecord
+from luthier.core.settings import OPENAI_BASE_NAMES, Settings, from_environment
+from luthier.core.specs import Hyperparameters, LuthierOptions, TuningMethod
+from luthier.storage.aliases import AliasStore
+from luthier.storage.database import Database
+from luthier.storage.models import ModelStore
+from luthier.worker.entry import carry_out_forecast
+from luthier.worker.forecast_order import ForecastOrder
+from luthier.worker.lanes import forkserver
+
+BUILTIN = "luthier-mini"
+# Those of ``cli/exit_codes.py``, which stands a floor above.
+_DATA_INVALID, _USAGE, _FAILED = 5, 2, 1
+
+
+def find_model(settings: Settings, name: str) -> tuple[ModelRecord, ModelRecord | None]:
+    """The base that trains, and the tuned model that is continued, if any.
+
+    Args:
+        settings: where the data directory is.
+        name: a served model, an alias, an OpenAI base name, or a model folder on this machine.
+
+    Raises:
+        InvalidRequest: there is no such model.
+    """
+    folder = Path(name)
+    if folder.is_dir() and (folder / "config.json").is_file():
+        return _base(folder.resolve().name, str(folder.resolve())), None
+    asked = settings.aliases.get(name, name)
+    records: ModelStore | None = None
+    if settings.state_database.exists():
+        database = Database(settings.state_database)
+        records = ModelStore(database)
+        alias = AliasStore(database).get(name)
+        asked = asked if alias is None else alias.target
+    if asked in OPENAI_BASE_NAMES:
+        asked = settings.default_base
+    record = records.get(asked) if records is not None else None
+    if record is None and asked == BUILTIN:
+        record = _base(BUILTIN, f"builtin:{BUILTIN}")
+    if record is None:
+        raise InvalidRequest(f"There is no model {name!r} in {settings.data_dir}, and no model folder of that name.")
+    if record.kind is ModelKind.BASE:
+        return record, None
+    base = records.get(record.base) if records is not None else None
+    if base is None and record.base == BUILTIN:
+        base = _base(BUILTIN, f"builtin:{BUILTIN}")
+    if base is None:
+        raise InvalidRequest(f"The base {record.base} of {name!r} is not there any more.")
+    return base, record
+
+
+def _base(name: str, path: str) -> ModelRecord:
+    return ModelRecord(name=name, kind=ModelKind.BASE, base=name, path=path, created_at=int(time.time()), owned_by="luthier")
+
+
+def run(order: ForecastOrder) -> None:
+    """Fork, and pass on what the measuring process says.
+
+    Raises:
+        LuthierError: what that process raised, or that it ended without a word.
+    """
+    context = forkserver()
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=carry_out_forecast, args=(order, there), name="luthier-forecast", daemon=True)
+    process.start()
+    there.close()
+    while True:
+        try:
+            kind, value = here.recv()
+        except EOFError:
+            process.join()
+            raise LuthierError(
+                f"The measuring process ended with {process.exitcode} and no forecast; without memory enough the system ends it like this."
+            ) from None
+        if kind == "error":
+            raise value
+        print(json.dumps({"forecast" if kind == "done" else kind: value}), flush=True)
+        if kind == "done":
+            return
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--training-file", type=Path, required=True)
+    parser.add_argument("--validation-file", type=Path)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--n-epochs", type=int)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--learning-rate-multiplier", type=float)
+    parser.add_argument("--adapter", choices=[method.value for method in TuningMethod], default=TuningMethod.LORA.value)
+    parser.add_argument("--rank", type=int)
+    parser.add_argument("--max-length", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    return parser
+
+
+def main() -> None:
+    """Command line; the settings come from the environment."""
+    asked = _parser().parse_args()
+    settings = from_environment()
+    try:
+        base, parent = find_model(settings, asked.model)
+        order = ForecastOrder(
+            settings=settings,
+            asked_model=asked.model,
+            base=base,
+            parent=parent,
+            training=asked.training_file.resolve(),
+            validation=asked.validation_file.resolve() if asked.validation_file else None,
+            hyperparameters=Hyperparameters(
+                n_epochs=asked.n_epochs, batch_size=asked.batch_size, learning_rate_multiplier=asked.learning_rate_multiplier
+            ),
+            options=LuthierOptions(adapter=TuningMethod(asked.adapter), rank=asked.rank, max_length=asked.max_length),
+            seed=asked.seed,
+            seconds=asked.seconds,
+        )
+        run(order)
+    except LuthierError as error:
+        print(f"luthier: {error.message}", file=sys.stderr)
+        data_fault = isinstance(error, JobFailure) and error.param in ("training_file", "validation_file")
+        sys.exit(_DATA_INVALID if data_fault else _USAGE if isinstance(error, InvalidRequest) else _FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The forecast within a job: made before its model is loaded, corrected by its first steps, and set beside what came of it.
+
+What it does: refuses a job that does not fit into memory, with the changes that would make it fit; emits ``Forecasted`` and
+``ForecastChecked``. What it does not: estimate (``training/forecast.py``). Called by ``worker/pipelines.py``; the refusal also by
+``worker/forecast_child.py``.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from luthier.core.errors import JobFailure
+from luthier.core.forecast import Basis, Forecast, Span
+from luthier.core.specs import TrainingSpec
+from luthier.core.stage import Stage
+from luthier.models.facts import read_config
+from luthier.preprocessing.stage import Prepared
+from luthier.trace.events import BaseMeasured, ForecastChecked, Forecasted, StepDone
+from luthier.training.cures import Cure, cures
+from luthier.training.dry_run import Timed
+from luthier.training.forecast import Rates, assumed_rates, corrected, forecast, peak_by_formula
+from luthier.training.memory import peak_resident_bytes, resident_bytes
+from luthier.training.plan import Plan, plan_run
+from luthier.training.work import shape_of
+from luthier.worker.context import RunContext
+from luthier.worker.machine import available_memory, matrix_speed
+from luthier.worker.start import Start
+
+_ENOUGH_STEPS, _ENOUGH_SECONDS, _FEWEST_STEPS = 12, 6.0, 4
+"""So many steps, or so many seconds of them, correct the forecast; never fewer than four."""
+
+
+def make_plan(start: Start, spec: TrainingSpec, training: Prepared, validation: Prepared | None) -> Plan:
+    """Lay out the run from its prepared rows."""
+    return plan_run(spec, training, validation, start.facts, shape_of(read_config(start.folder), start.facts))
+
+
+def find_cures(start: Start, plan: Plan, training: Prepared, *, process_bytes: int, available_bytes: int) -> tuple[Cure, ...]:
+    """What would make the job fit; computed for the likely peak, so that a change that is taken up is not refused again."""
+    return cures(plan.spec, training, start.facts, plan.shape, process_bytes=process_bytes, available_bytes=available_bytes, factor=1.0)
+
+
+def refusal(peak: Span, available_bytes: int, found: Sequence[Cure]) -> str:
+    """Why the job does not start, and what would let it."""
+    fits = f"It would fit with {', or '.join(cure.sentence() for cure in found)}." if found else "No change of the job's own settings fits."
+    return (
+        f"This job is forecast to need {peak.likely / 1e9:.1f} GB of memory; {available_bytes / 1e9:.1f} GB are available for training. "
+        f"{fits} Or free memory on the server, or raise LUTHIER_TRAIN_MEMORY_BYTES where that is the limit."
+    )
+
+
+class JobForecaster:
+    """One attempt's forecast. A resumed attempt is only checked against the memory: its time is not the job's."""
+
+    def __init__(
+        self, ctx: RunContext, start: Start, spec: TrainingSpec, training: Prepared, validation: Prepared | None, began: float
+    ) -> None:
+        """``began``: when the trainer took the job, Unix seconds."""
+        self._ctx, self._start, self._training = ctx, start, training
+        self._began = began
+        self._plan = make_plan(start, spec, training, validation)
+        self._process_bytes = resident_bytes()
+        self._available = available_memory(ctx.settings)
+        self._peak = peak_by_formula(self._plan, process_bytes=self._process_bytes)
+        self._rates: Rates | None = None
+        self._forecast: Forecast | None = None
+        self._known: dict[str, float] = {}
+        self._steps: list[Timed] = []
+        self._marks = (began, began)
+
+    def check_memory(self) -> None:
+        """Refuse what does not fit.
+
+        Raises:
+            JobFailure: code ``insufficient_memory``, with the changes that would make the job fit.
+        """
+        if self._peak.low <= self._available:
+            return
+        found = find_cures(self._start, self._plan, self._training, process_bytes=self._process_bytes, available_bytes=self._available)
+        raise JobFailure(refusal(self._peak, self._available, found), code="insufficient_memory")
+
+    def announce(self) -> None:
+        """The first forecast: from the model's arithmetic and the speed of one matrix product here."""
+        shape, step = self._plan.shape, self._plan.first_epoch[0]
+        torch.set_num_threads(self._plan.spec.num_threads)
+        speed = matrix_speed(max(micro.padded for micro in step.micros), shape.mlp_size, shape.hidden_size)
+        self._rates = assumed_rates(self._plan, operations_per_second=speed, start_seconds=self._ctx.now() - self._began)
+        self._emit(self._rates)
+
+    def training_starts(self) -> None:
+        """The model is loaded."""
+        self._marks = (self._ctx.now(), self._ctx.now())
+        self._known["start"] = self._marks[0] - self._began
+
+    def base_measured(self, _report: BaseMeasured) -> None:
+        """The base is measured; steps follow."""
+        self._known["base"] = self._ctx.now() - self._marks[1]
+
+    def step_done(self, report: StepDone) -> None:
+        """Take a step; after enough of them the forecast is made anew, once."""
+        if self._rates is None or self._rates.basis is Basis.STEPS or report.step > len(self._plan.steps):
+            return
+        # The first step makes what the others find, and some steps have a validation in them.
+        if report.step == 1 or report.valid_loss is not None:
+            return
+        self._steps.append(Timed(work=self._plan.steps[report.step - 1].work, seconds=report.seconds))
+        total = sum(timed.seconds for timed in self._steps)
+        if len(self._steps) >= _FEWEST_STEPS and (len(self._steps) >= _ENOUGH_STEPS or total >= _ENOUGH_SECONDS):
+            self._rates = corrected(self._rates, self._steps)
+            self._emit(self._rates)
+
+    def finish(self, *, tokens: int) -> None:
+        """Set the latest forecast beside what came of it."""
+        if self._forecast is None:
+            return
+        made = self._forecast
+        checked = ForecastChecked(
+            basis=made.basis.value,
+            forecast_seconds=(made.seconds.low, made.seconds.likely, made.seconds.high),
+            seconds=self._ctx.now() - self._began,
+            forecast_bytes=(made.peak_bytes.low, made.peak_bytes.likely, made.peak_bytes.high),
+            peak_bytes=peak_resident_bytes(),
+            forecast_tokens=made.tokens,
+            tokens=tokens,
+        )
+        self._ctx.tracer.emit(Stage.DEPLOYMENT, checked)
+
+    def _emit(self, rates: Rates) -> None:
+        settings = self._ctx.settings
+        made = forecast(
+            self._plan,
+            rates,
+            peak=self._peak,
+            available_bytes=self._available,
+            resume_seconds=settings.resume_seconds,
+            resume_share=settings.resume_share,
+            known=self._known,
+        )
+        self._forecast = made
+        self._ctx.tracer.emit(Stage.TRAINING, Forecasted(forecast=made.to_dict(), finish_at=self._began + made.seconds.likely))
