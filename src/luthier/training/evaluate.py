@@ -50,11 +50,16 @@ def measure(model: LanguageModel, source: TokenSource, indices: Sequence[int] | 
 
 
 def forward_groups(source: TokenSource, indices: Sequence[int] | None, facts: ModelFacts) -> list[list[int]]:
-    """The forwards in which ``measure`` reads some examples, or all: sorted by length, cut as a step is."""
+    """The forwards in which ``measure`` reads some examples, or all: sorted by length, cut as a step is, the longest rows first.
+
+    Were they to come last, each forward would need a little more than the one before left free, and the heap would grow to several
+    times what the largest one needs.
+    """
     chosen = range(len(source.examples)) if indices is None else indices
     by_length = sorted(chosen, key=lambda index: (source.examples[index].num_tokens, index))
     cuts = range(0, len(by_length), _ROWS_PER_FORWARD)
-    return [group for at in cuts for group in micro_batches(by_length[at : at + _ROWS_PER_FORWARD], source.examples, facts)]
+    groups = [group for at in cuts for group in micro_batches(by_length[at : at + _ROWS_PER_FORWARD], source.examples, facts)]
+    return groups[::-1]
 
 
 def base_rows(train: TokenSource, valid: TokenSource | None) -> list[int]:
