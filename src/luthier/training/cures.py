@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.facts import ModelFacts
-from luthier.training.forecast import fixed_bytes
+from luthier.training.forecast import LOADED_CODE, fixed_bytes
 from luthier.training.resolve import DEFAULT_RANK
 from luthier.training.sft import micro_batches
 from luthier.training.tokens import TokenSource
@@ -140,8 +140,8 @@ class _Search:
         for at in range(0, len(rows), setting.batch_size):
             chosen = range(at, min(len(rows), at + setting.batch_size))
             for group in micro_batches(list(chosen), rows, self._facts):
-                largest = max(largest, activation_bytes(micro_of(group, rows), c, rank=rank))
-        return self._process + fixed_bytes(c, trainable=trainable, full=setting.full) + largest
+                largest = max(largest, activation_bytes(micro_of(group, rows), c, rank=rank, packed=not setting.full))
+        return self._process + LOADED_CODE + fixed_bytes(c, trainable=trainable, full=setting.full) + largest
 
 
 def _round_lengths(below: int) -> list[int]:

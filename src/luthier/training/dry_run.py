@@ -8,7 +8,7 @@ that ends afterwards. Called by ``worker/forecast_job.py``.
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +20,19 @@ from luthier.core.tokens import TokenizedExample
 from luthier.models.language_model import LanguageModel
 from luthier.training.evaluate import base_rows, forward_groups
 from luthier.training.loop import ADAPTER_NAME, attach
-from luthier.training.memory import keep_freed_memory, peak_resident_bytes
+from luthier.training.memory import keep_freed_memory, peak_resident_bytes, resident_bytes
 from luthier.training.optimizer import build_optimizer, export_state, take_step
 from luthier.training.plan import Plan, PlannedStep
 from luthier.training.progress import Progress
 from luthier.training.resume import ResumeState, ResumeStore
 from luthier.training.sft import micro_batches, sft_sums
 from luthier.training.tokens import TokenSource
-from luthier.training.work import Micro, activation_bytes, forward_bytes, forward_work, micro_of, step_work
+from luthier.training.work import Micro, forward_work, kernel_count, micro_of, step_work
 
 SECONDS = 10.0
 _SHARE_OF_ONE = 0.25
 """No single step may take a larger share of the time, as far as the steps before it tell."""
-_QUANTILES = (0.5, 0.1, 0.9, 0.3, 0.7)
+_FEWEST_STEPS = 3
 _SLOTS = 8
 _ANSWER_TOKENS = 128
 
@@ -80,8 +80,8 @@ class Measurements:
     """Largest resident memory of this process."""
     peak_activations: int
     """What the formula says of the largest forward that was carried out, bytes."""
-    pairs: tuple[tuple[float, float], ...] = field(default=())
-    """Shortest and longest time of each batch that was repeated."""
+    resident: tuple[tuple[int, int], ...] = ()
+    """After each step in the job's own order: routines made so far (``work.kernel_count``), resident bytes."""
 
 
 class _Bench:
@@ -93,7 +93,10 @@ class _Bench:
         self.optimizer = build_optimizer(self.parameters, spec)
         self.adapter = ADAPTER_NAME if spec.method is TuningMethod.LORA else None
         self.peak_activations = 0
-        self.times: dict[tuple[int, ...], list[float]] = {}
+        self.last: tuple[tuple[int, ...], float] = ((), 0.0)
+        self.resident: list[tuple[int, int]] = []
+        self._micros: list[Micro] = []
+        self._forwards: list[Micro] = []
 
     def step(self, indices: Sequence[int]) -> float:
         """One optimiser step as the loop does it; returns its seconds."""
@@ -120,11 +123,21 @@ class _Bench:
     def timed(self, indices: Sequence[int]) -> Timed:
         """A step whose time counts."""
         seconds = self.step(indices)
-        self.times.setdefault(tuple(indices), []).append(seconds)
+        self.last = (tuple(indices), seconds)
         return Timed(work=self.work(indices), seconds=seconds)
 
+    def kernels(self) -> int:
+        """Shapes for which the CPU library has made a routine so far."""
+        return kernel_count(self._micros, self._forwards)
+
+    def note_forward(self, micro: Micro) -> None:
+        """A forward without gradients was carried out."""
+        self._forwards.append(micro)
+        self.peak_activations = max(self.peak_activations, self.plan.forward_activations(micro))
+
     def _note(self, micro: Micro) -> None:
-        self.peak_activations = max(self.peak_activations, activation_bytes(micro, self.plan.shape, rank=self.spec.lora_rank))
+        self._micros.append(micro)
+        self.peak_activations = max(self.peak_activations, self.plan.activations(micro))
 
 
 def dry_run(
@@ -165,7 +178,7 @@ def dry_run(
     with model.use_adapter(bench.adapter):
         first_extra, steps = _steps(bench, until=time.perf_counter() + 0.6 * seconds)
         progress("saves")
-        export, write, slowed = _resume(bench, folder, steps)
+        export, write, slowed = _resume(bench, folder)
         checkpoint = _checkpoint(bench, folder / "checkpoint")
     peak = peak_resident_bytes()
     progress("answers")
@@ -183,59 +196,56 @@ def dry_run(
         answers=answers,
         peak_bytes=peak,
         peak_activations=bench.peak_activations,
-        pairs=tuple((min(t), max(t)) for t in bench.times.values() if len(t) > 1),
+        resident=tuple(bench.resident),
     )
 
 
 def _forwards(bench: _Bench, valid: TokenSource | None, *, until: float) -> list[Timed]:
-    """The base on the forwards that measure it: a small one, then the one that takes most memory, then others while there is time."""
-    model, shape = bench.model, bench.plan.shape
+    """The base on the rows that measure it, in the order in which that is done, as far as the time goes; at least two forwards."""
+    model = bench.model
     source = valid or bench.train
     groups = forward_groups(source, base_rows(bench.train, valid), model.facts)
-    by_size = sorted(groups, key=lambda group: forward_bytes(micro_of(group, source.examples), shape))
     found: list[Timed] = []
     model.module.eval()
     with torch.no_grad():
-        sft_sums(model, source.batch(by_size[0]))  # the first one packs the weights
-        for group in [by_size[0], by_size[-1], *by_size[1:-1]]:
-            work = forward_work(micro_of(group, source.examples), shape)
-            if found and time.perf_counter() + work * found[-1].seconds / found[-1].work > until:
-                group = group[: max(1, len(group) // 8)]
-                work = forward_work(micro_of(group, source.examples), shape)
-            if found and time.perf_counter() > until:
+        sft_sums(model, source.batch(groups[-1][:1]))  # the first one packs the weights
+        for group in groups:
+            if len(found) > 1 and time.perf_counter() > until:
                 break
+            micro = micro_of(group, source.examples)
             began = time.perf_counter()
             sft_sums(model, source.batch(group))
-            found.append(Timed(work=work, seconds=time.perf_counter() - began))
+            found.append(Timed(work=forward_work(micro, bench.plan.shape), seconds=time.perf_counter() - began))
+            bench.note_forward(micro)
     model.module.train()
     return found
 
 
 def _steps(bench: _Bench, *, until: float) -> tuple[float, list[Timed]]:
-    """Steps over the job's own batches, from the small to the large ones and again; returns the first one's extra time too."""
+    """The job's own steps in its own order, then the one that takes most memory; returns the first one's extra time too.
+
+    The order matters: a heap that grows by rows of odd lengths ends up larger than one that saw the longest first.
+    """
     budget = until - time.perf_counter()
-    ordered = sorted(bench.plan.first_epoch, key=lambda step: step.work)
-    chosen = [ordered[int(q * (len(ordered) - 1))] for q in _QUANTILES]
-    smallest = ordered[0].indices[:1]
-    first = bench.step(smallest)
-    usual = bench.step(smallest)
-    speed = bench.work(smallest) / usual
+    planned = iter(bench.plan.steps)
+    small = bench.plan.first_epoch[0].indices[:1]
+    first = bench.step(small)
+    usual = bench.step(small)
+    speed = bench.work(small) / usual
     found: list[Timed] = []
-    worst = _worst(bench.plan)
-    while not found or time.perf_counter() < until:
-        for planned in (worst, *chosen) if not found else chosen:
-            indices = _within(bench, planned.indices, speed * budget * _SHARE_OF_ONE)
-            found.append(bench.timed(indices))
-            speed = statistics.median(t.work / t.seconds for t in found)
-            if time.perf_counter() > until and len(found) > 2:
-                break
+    for step in planned:
+        found.append(bench.timed(_within(bench, step.indices, speed * budget * _SHARE_OF_ONE)))
+        bench.resident.append((bench.kernels(), resident_bytes()))
+        speed = statistics.median(timed.work / timed.seconds for timed in found)
+        if len(found) >= _FEWEST_STEPS and time.perf_counter() + budget * _SHARE_OF_ONE > until:
+            break
+    found.append(bench.timed(_within(bench, _worst(bench.plan).indices, speed * budget * _SHARE_OF_ONE)))
     return max(0.0, first - usual), found
 
 
 def _worst(plan: Plan) -> PlannedStep:
     """The step whose forward takes most memory."""
-    rank = plan.spec.lora_rank
-    return max(plan.steps, key=lambda step: max(activation_bytes(micro, plan.shape, rank=rank) for micro in step.micros))
+    return max(plan.steps, key=lambda step: max(plan.activations(micro) for micro in step.micros))
 
 
 def _within(bench: _Bench, indices: Sequence[int], most_work: float) -> tuple[int, ...]:
@@ -246,15 +256,14 @@ def _within(bench: _Bench, indices: Sequence[int], most_work: float) -> tuple[in
     return tuple(kept)
 
 
-def _resume(bench: _Bench, folder: Path, steps: Sequence[Timed]) -> tuple[float, float, float]:
+def _resume(bench: _Bench, folder: Path) -> tuple[float, float, float]:
     """Seconds of a resume state's copy and of its writing, and how much slower a step is meanwhile."""
     store = ResumeStore(folder / "resume", "dry run")
     began = time.perf_counter()
     tensors = export_state(bench.parameters, bench.optimizer)
     export = time.perf_counter() - began
     store.save(ResumeState(Progress(step=1), tensors))
-    repeated = max(bench.times, key=lambda indices: (len(bench.times[indices]), -bench.work(indices)))
-    usual = statistics.median(bench.times[repeated])
+    repeated, usual = bench.last
     beside: list[float] = []
     while store.busy and len(beside) < 5:
         began = time.perf_counter()

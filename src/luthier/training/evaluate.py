@@ -52,12 +52,17 @@ def measure(model: LanguageModel, source: TokenSource, indices: Sequence[int] | 
 
 
 def forward_groups(source: TokenSource, indices: Sequence[int] | None, facts: ModelFacts, room: Room | None = None) -> list[list[int]]:
-    """The forwards in which ``measure`` reads some examples, or all: sorted by length, cut as a step is."""
+    """The forwards in which ``measure`` reads some examples, or all: sorted by length, cut as a step is, the longest rows first.
+
+    Were they to come last, each forward would need a little more than the one before left free, and the heap would grow to several
+    times what the largest one needs.
+    """
     lengths = source.lengths
     chosen = np.arange(len(lengths)) if indices is None else np.asarray(indices, dtype=np.int64)
     by_length = chosen[np.lexsort((chosen, lengths[chosen]))].tolist()
     cuts = range(0, len(by_length), _ROWS_PER_FORWARD)
-    return [group for at in cuts for group in micro_batches(by_length[at : at + _ROWS_PER_FORWARD], source.examples, facts, room)]
+    groups = [group for at in cuts for group in micro_batches(by_length[at : at + _ROWS_PER_FORWARD], source.examples, facts, room)]
+    return groups[::-1]
 
 
 def base_rows(train: TokenSource, valid: TokenSource | None) -> list[int]:

@@ -16,10 +16,9 @@ from luthier.training.dry_run import AnswerSpeed, Measurements, Timed
 from luthier.training.loop import resume_interval
 from luthier.training.plan import Plan, PlannedStep
 from luthier.training.work import (
+    KERNEL_BYTES,
     Micro,
     ModelShape,
-    activation_bytes,
-    forward_bytes,
     forward_work,
     learning_bytes,
     packed_bytes,
@@ -35,6 +34,10 @@ _WIDTH = {Basis.DRY_RUN: 0.10, Basis.STEPS: 0.10, Basis.FORMULA: 0.60}
 """Least half-width of the steps' interval, as a share."""
 _OTHER_WIDTH = 0.5
 """Half-width of parts that depend on the disk and on other processes."""
+_FIRST_SETTLED, _ENOUGH_TO_FIT = 2, 5
+"""Steps after which a run holds what every step holds; steps whose growth is worth a line."""
+LOADED_CODE = 50_000_000
+"""Of torch's libraries, which a forked process maps when it first runs them; measured."""
 _MEMORY_WIDTH = {Basis.DRY_RUN: 0.08, Basis.STEPS: 0.12, Basis.FORMULA: 0.15}
 
 
@@ -105,10 +108,10 @@ class Rates:
 
 def rates_of(measured: Measurements, *, start_seconds: float, load_seconds: float) -> Rates:
     """What a dry run says of the device."""
-    spread = statistics.median((high - low) / (high + low) for low, high in measured.pairs) if measured.pairs else 0.0
+    line = line_of(measured.steps)
     return Rates(
         basis=Basis.DRY_RUN,
-        step=line_of(measured.steps),
+        step=line,
         forward=line_of(measured.forwards),
         start_seconds=start_seconds + measured.first_extra_seconds,
         load_seconds=load_seconds,
@@ -117,8 +120,14 @@ def rates_of(measured: Measurements, *, start_seconds: float, load_seconds: floa
         slowed=measured.slowed,
         checkpoint_seconds=measured.checkpoint_seconds,
         answers=measured.answers,
-        width=max(_WIDTH[Basis.DRY_RUN], spread),
+        width=max(_WIDTH[Basis.DRY_RUN], _doubt(line, measured.steps)),
     )
+
+
+def _doubt(line: Line, timed: Sequence[Timed]) -> float:
+    """Twice the standard error of the mean step, as a share, from how far the steps lie from the line."""
+    away = [t.seconds / max(line.at(t.work), 1e-9) - 1 for t in timed]
+    return 2 * statistics.pstdev(away) / len(away) ** 0.5
 
 
 def assumed_rates(plan: Plan, *, operations_per_second: float, start_seconds: float) -> Rates:
@@ -153,13 +162,12 @@ def corrected(rates: Rates, steps: Sequence[Timed]) -> Rates:
     """The rates with what the job's own first steps took; forwards are taken to run at the same speed."""
     line = line_of(steps, most_points=4)
     pace = statistics.median(t.seconds / t.work for t in steps)
-    spread = statistics.pstdev([t.seconds / t.work / pace for t in steps]) / len(steps) ** 0.5
     return replace(
         rates,
         basis=Basis.STEPS,
         step=line,
         forward=Line(points=((1e9, pace * 1e9),)),
-        width=max(_WIDTH[Basis.STEPS], 2 * spread),
+        width=max(_WIDTH[Basis.STEPS], _doubt(line, steps)),
     )
 
 
@@ -299,21 +307,41 @@ def fixed_bytes(shape: ModelShape, *, trainable: int, full: bool) -> int:
 
 def largest_activations(plan: Plan) -> int:
     """Bytes of the largest forward of the run, with gradients or without."""
-    rank = plan.spec.lora_rank
-    with_gradients = max(activation_bytes(micro, plan.shape, rank=rank) for step in plan.steps for micro in step.micros)
-    return max(with_gradients, max(forward_bytes(micro, plan.shape) for micro in plan.forwards()))
+    with_gradients = max(plan.activations(micro) for step in plan.steps for micro in step.micros)
+    return max(with_gradients, max(plan.forward_activations(micro) for micro in plan.forwards()))
 
 
 def peak_by_formula(plan: Plan, *, process_bytes: int) -> Span:
     """Peak resident memory from arithmetic alone, for a process that holds ``process_bytes`` before the model is loaded."""
-    likely = process_bytes + fixed_bytes(plan.shape, trainable=plan.trainable, full=plan.full) + largest_activations(plan)
-    return spread_bytes(likely, Basis.FORMULA)
+    largest = largest_activations(plan)
+    # Routines find room in the holes that large forwards leave.
+    routines = 0 if plan.full or not plan.shape.fast else max(0, plan.kernels() * KERNEL_BYTES - largest // 2)
+    fixed = fixed_bytes(plan.shape, trainable=plan.trainable, full=plan.full)
+    return spread_bytes(process_bytes + LOADED_CODE + fixed + largest + routines, Basis.FORMULA)
 
 
 def peak_by_dry_run(plan: Plan, measured: Measurements) -> Span:
-    """The dry run's own peak, and what the run's largest forward takes beyond the largest that was carried out."""
+    """The dry run's own peak, what the run's largest forward takes beyond the largest that was carried out, and the heap's growth."""
     beyond = max(0, largest_activations(plan) - measured.peak_activations)
-    return spread_bytes(measured.peak_bytes + beyond, Basis.DRY_RUN)
+    growth = 0.0 if plan.full else heap_growth(measured.resident, plan.kernels())
+    return spread_bytes(measured.peak_bytes + beyond + growth, Basis.DRY_RUN)
+
+
+def heap_growth(resident: Sequence[tuple[int, int]], kernels: int) -> float:
+    """Bytes by which the process grows between the last measured step and the end of the run.
+
+    On the CPU each new number of rows makes new routines (``work.kernel_count``), and these stay; what one takes is the slope over the
+    measured steps, or the measured usual where there were too few.
+    """
+    settled = resident[_FIRST_SETTLED:]
+    if not settled:
+        return 0.0
+    counts = np.array([count for count, _ in settled], dtype=float)
+    per_kernel = float(KERNEL_BYTES)
+    if len(settled) >= _ENOUGH_TO_FIT and np.ptp(counts) > 0:
+        slope = float(np.polyfit(counts, np.array([held for _, held in settled], dtype=float), 1)[0])
+        per_kernel = min(2.0 * KERNEL_BYTES, max(0.0, slope))
+    return per_kernel * max(0, kernels - settled[-1][0])
 
 
 def spread_bytes(likely: float, basis: Basis) -> Span:

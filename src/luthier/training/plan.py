@@ -12,7 +12,7 @@ from luthier.models.facts import ModelFacts
 from luthier.training.evaluate import base_rows, check_rows, forward_groups
 from luthier.training.sft import micro_batches
 from luthier.training.tokens import TokenSource
-from luthier.training.work import Micro, ModelShape, forward_work, micro_of, step_work
+from luthier.training.work import Micro, ModelShape, activation_bytes, forward_bytes, kernel_count, micro_of, step_work
 
 _MAX_PLANNED_ROWS = 200_000
 """Epochs are looked at one by one until so many rows are planned; those after are taken to be like these."""
@@ -64,6 +64,18 @@ class Plan:
         """Numbers that learn."""
         return self.shape.num_parameters if self.full else self.shape.adapter_parameters(self.spec.lora_rank)
 
+    def activations(self, micro: Micro) -> int:
+        """Bytes that a forward and its backward take beside what the run holds."""
+        return activation_bytes(micro, self.shape, rank=self.spec.lora_rank, packed=not self.full)
+
+    def forward_activations(self, micro: Micro) -> int:
+        """Bytes of a forward without gradients."""
+        return forward_bytes(micro, self.shape, packed=not self.full)
+
+    def kernels(self) -> int:
+        """Shapes for which the CPU library makes a routine during the run."""
+        return kernel_count([micro for step in self.steps for micro in step.micros], self.forwards())
+
     @property
     def first_epoch(self) -> tuple[PlannedStep, ...]:
         """The steps of the first epoch."""
@@ -107,8 +119,3 @@ def plan_run(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, 
 
 def _shapes(source: TokenSource, indices: Sequence[int] | None, facts: ModelFacts) -> tuple[Micro, ...]:
     return tuple(micro_of(group, source.examples) for group in forward_groups(source, indices, facts))
-
-
-def forward_total(micros: Sequence[Micro], shape: ModelShape) -> list[float]:
-    """The operations of each forward."""
-    return [forward_work(micro, shape) for micro in micros]

@@ -131,23 +131,48 @@ def resume_bytes(trainable: int) -> int:
     return 3 * trainable * _FLOAT
 
 
-def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int) -> int:
-    """What the forward keeps for the backward, the backward's own work space, and the logits with their gradient."""
+def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool) -> int:
+    """What the forward keeps for the backward, the backward's own work space, and the logits with their gradient.
+
+    ``packed``: frozen weights go through the CPU library's own layouts (``models/matrix.py``), which takes work space for the head.
+    """
     c, tokens = shape, micro.padded
     per_token = 6 * c.hidden_size + 3 * c.q_size + 2 * c.kv_size + 3 * c.mlp_size + 7 * rank
     long = micro.longest > LONG_ROW or not c.fast
     if long:  # ordinary operators: autograd keeps what the hand-written gradient computes again
-        per_token += 2 * c.hidden_size + 4 * (c.q_size + c.kv_size) + 2 * c.mlp_size + 5 * rank
+        per_token += 2 * c.hidden_size + 2 * (c.q_size + c.kv_size) + c.mlp_size + 5 * rank
     scores = micro.rows * c.num_heads * micro.longest**2 if micro.longest <= LONG_ROW or not c.fast else 0
     kept = c.num_layers * (tokens * per_token + scores)
     space = tokens * (4 * c.hidden_size + 4 * c.mlp_size + 3 * c.q_size) + 3 * scores
-    logits = 3 * (micro.trained if c.fast else tokens) * c.vocab_size
-    return (kept + space + logits) * _FLOAT
+    return (kept + space + (3 + _head_space(shape, packed)) * _logits(micro, shape)) * _FLOAT
 
 
-def forward_bytes(micro: Micro, shape: ModelShape) -> int:
+def forward_bytes(micro: Micro, shape: ModelShape, *, packed: bool) -> int:
     """The largest of a forward without gradients: one block's values and the logits."""
     c, tokens = shape, micro.padded
     scores = 2 * micro.rows * c.num_heads * micro.longest**2 if micro.longest <= LONG_ROW or not c.fast else 0
     block = tokens * (6 * c.hidden_size + 3 * c.q_size + 2 * c.kv_size + 4 * c.mlp_size) + scores
-    return (block + 2 * (micro.trained if c.fast else tokens) * c.vocab_size) * _FLOAT
+    return (block + (2 + _head_space(shape, packed)) * _logits(micro, shape)) * _FLOAT
+
+
+def _logits(micro: Micro, shape: ModelShape) -> int:
+    return (micro.trained if shape.fast else micro.padded) * shape.vocab_size
+
+
+def _head_space(shape: ModelShape, packed: bool) -> int:
+    """Further copies of the logits' size, as measured on a head of 9.2 million numbers."""
+    return 2 if packed and shape.fast and shape.head_matrix <= MAX_COPIED else 0
+
+
+_MATRICES = 4
+_CACHED_KERNELS = 1024
+"""oneDNN keeps so many routines (its ``DNNL_PRIMITIVE_CACHE_CAPACITY``) and forgets the oldest."""
+KERNEL_BYTES = 450_000
+"""Of one routine: measured on the embedded base as 3.5 MB for each new number of padded tokens, eight routines."""
+
+
+def kernel_count(steps: Sequence[Micro], forwards: Sequence[Micro]) -> int:
+    """Routines that oneDNN makes, one for each matrix, direction and number of rows: a block has four matrices, the head is one."""
+    learned, read = {m.padded for m in steps}, {m.padded for m in (*steps, *forwards)}
+    learned_heads, read_heads = {m.trained for m in steps}, {m.trained for m in (*steps, *forwards)}
+    return min(_CACHED_KERNELS, _MATRICES * (len(learned) + len(read)) + len(learned_heads) + len(read_heads))
