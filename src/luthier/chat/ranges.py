@@ -74,8 +74,8 @@ class Locator:
         Raises:
             InvalidRequest: the template refuses.
         """
-        text = self._template.render(messages, tools=tools, add_generation_prompt=True)
-        return _located(text, messages, self._answers(text, messages, tools))
+        text, borders = self._template.render_with_borders(messages, tools=tools, add_generation_prompt=True)
+        return _located(text, messages, self._answers(text, messages, tools, borders))
 
     def example(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]], learned: Collection[int]) -> Located:
         """A whole talk.
@@ -92,8 +92,8 @@ class Locator:
         Raises:
             InvalidRequest: the template refuses.
         """
-        text = self._template.render(messages, tools=tools)
-        answers = self._answers(text, messages, tools, complete=True)
+        text, borders = self._template.render_with_borders(messages, tools=tools)
+        answers = self._answers(text, messages, tools, borders, complete=True)
         last = max(learned, default=None)
         if last is not None and last not in {r.message for r in answers}:
             messages = messages[: last + 1]
@@ -102,13 +102,28 @@ class Locator:
         return _located(text, messages, answers, tuple(i for i in sorted(learned) if i not in found))
 
     def _answers(
-        self, text: str, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]], *, complete: bool = False
+        self,
+        text: str,
+        messages: Sequence[dict[str, Any]],
+        tools: Sequence[dict[str, Any]],
+        borders: list[int] | None = None,
+        *,
+        complete: bool = False,
     ) -> list[MessageRange]:
         ranges: list[MessageRange] = []
+        # Of a template that looks at nothing ahead, one generation prompt tells all: it is the text up to the message's border and an
+        # opening that is always the same (``forward.py``).
+        before = None if borders is None else len(messages) - (len(borders) - 1)
+        opening: str | None = None
         for i, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            start = self._start(text, messages[: i + 1], tools)
+            border = borders[i - before] if borders is not None and before is not None and i >= before else None
+            if border is not None and opening is not None:
+                start = border + len(opening) if text.startswith(opening, border) else None
+            else:
+                start, prompt = self._start(text, messages[: i + 1], tools)
+                opening = prompt[border:] if border is not None and prompt is not None and len(prompt) >= border else None
             if start is None:
                 continue
             end = self._literal_end(text, start, message)
@@ -120,13 +135,14 @@ class Locator:
             ranges.append(MessageRange(i, start, end))
         return ranges
 
-    def _start(self, text: str, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> int | None:
+    def _start(self, text: str, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> tuple[int | None, str | None]:
+        """Where the last of these messages begins in the text, and the prompt that ends there."""
         try:
             opened = self._template.render(messages[:-1], tools=tools, add_generation_prompt=True)
         except InvalidRequest:
             # No prompt can ever ask for this answer (a talk that begins with it, for one): it stands where its text does.
-            return self._content_start(self._template.render(messages, tools=tools), messages, tools)
-        return len(opened) if text.startswith(opened) else None
+            return self._content_start(self._template.render(messages, tools=tools), messages, tools), None
+        return (len(opened), opened) if text.startswith(opened) else (None, None)
 
     def _literal_end(self, text: str, start: int, message: dict[str, Any]) -> int | None:
         """Past the end mark, where the content stands in the text as an answer is written; spares a rendering."""

@@ -7,6 +7,7 @@ Called by ``ranges.py``, ``habits.py`` and ``renderer.py``.
 """
 
 import json
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
 
+from luthier.chat.forward import borders_of, with_borders
 from luthier.core.errors import InvalidRequest
 
 PLAIN_TEMPLATE = (
@@ -59,10 +61,16 @@ class Template:
         environment.globals["strftime_now"] = _now
         try:
             self._template = environment.from_string(source)
+            # A number that nobody can guess: no message can hold the border.
+            self._border = f"\u27e6border {secrets.randbelow(10**24)}\u27e7"
+            bordered = with_borders(environment, source, self._border)
+            self._bordered = None if bordered is None else environment.from_string(bordered)
         except jinja2.TemplateError as error:
             raise InvalidRequest(f"The model's chat template is not valid: {error}") from error
         # A plain dict: Jinja's own chain of dicts is copied key by key for every rendering.
-        self._template.globals = dict(self._template.globals)
+        for compiled in (self._template, self._bordered):
+            if compiled is not None:
+                compiled.globals = dict(compiled.globals)
         self._marks = marks
 
     def render(
@@ -73,8 +81,27 @@ class Template:
         Raises:
             InvalidRequest: the template refuses these messages.
         """
+        return self._render(self._template, messages, tools, add_generation_prompt)
+
+    def render_with_borders(
+        self, messages: Sequence[dict[str, Any]], *, tools: Sequence[dict[str, Any]] = (), add_generation_prompt: bool = False
+    ) -> tuple[str, list[int] | None]:
+        """The same text, and where each message begins in it and the last one ends; None where the template may look ahead.
+
+        A template may write fewer messages than there are: those at the beginning are then written before the first border.
+
+        Raises:
+            InvalidRequest: the template refuses these messages.
+        """
+        if self._bordered is None:
+            return self._render(self._template, messages, tools, add_generation_prompt), None
+        return borders_of(self._render(self._bordered, messages, tools, add_generation_prompt), self._border)
+
+    def _render(
+        self, template: jinja2.Template, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]], add_generation_prompt: bool
+    ) -> str:
         try:
-            return self._template.render(
+            return template.render(
                 messages=list(messages),
                 tools=list(tools) or None,
                 documents=None,

@@ -65,6 +65,7 @@ def test_a_template_of_no_known_family_is_asked_for_its_form() -> None:
     )
     form = call_form(Renderer(Tokenizer.load(MINI), source))
     assert form == CallForm("@@call", "@@end")
+    assert form is not None
     text, stream = _streamed(f"So. @@call {TIMER} @@end @@call {TIMER} @@end", form=form)
     assert (text, stream.tool_calls) == ("So. ", (TIMER_CALL, TIMER_CALL))
 
