@@ -26,11 +26,12 @@ class _Kind(NamedTuple):
     why: str
     cure: str
     roles: frozenset[str]
-    in_code: bool
+    in_code: bool = False
     """Whether texts with code are looked at too."""
-    in_arguments: bool
+    in_arguments: bool = False
     """Whether arguments and results of tools are looked at too."""
-    grave_in_answers: bool
+    grave_in_answers: bool = True
+    """Whether it is serious in what the model learns to say."""
 
 
 _ALL = frozenset({"system", "user", "assistant", "tool"})
@@ -73,60 +74,83 @@ _OTHER_BACKSLASH = re.compile(r"\\[^ntru\"'/]")
 
 _KINDS = (
     _Kind(
-        *("special_token", ("<|", "INST]", "SYS>", "_of_turn>", "s>", "<pad>", "<unk>", "<｜", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "TOOL")),
-        *(_SPECIAL, "special tokens of a chat format in their texts"),
-        "The server renders messages in the model's own format, so these become plain text that the model learns to print.",
-        *("Take them out; a row's roles say who speaks.", _ALL, True, True, True),
+        code="special_token",
+        signs=("<|", "INST]", "SYS>", "_of_turn>", "s>", "<pad>", "<unk>", "<｜", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "TOOL"),
+        pattern=_SPECIAL,
+        what="special tokens of a chat format in their texts",
+        why="The server renders messages in the model's own format, so these become plain text that the model learns to print.",
+        cure="Take them out; a row's roles say who speaks.",
+        roles=_ALL,
+        in_code=True,
+        in_arguments=True,
     ),
     _Kind(
-        *("prompt_marker", ("##",), _MARKER, 'headings of a prompt format, such as "### Response:",'),
-        "Rows made for another format teach the model to print its headings, and to expect them.",
-        *("Split such texts into messages with roles: luthier data import does so for Alpaca rows.", _SPOKEN, False, False, True),
+        code="prompt_marker",
+        signs=("##",),
+        pattern=_MARKER,
+        what='headings of a prompt format, such as "### Response:",',
+        why="Rows made for another format teach the model to print its headings, and to expect them.",
+        cure="Split such texts into messages with roles: luthier data import does so for Alpaca rows.",
+        roles=_SPOKEN,
     ),
     _Kind(
-        *(
-            "role_prefix",
-            ("Assistant", "AI", "Bot", "GPT", "User", "Human", "Utilisateur"),
-            _SPEAKER,
-            'a speaker\'s name before a text, such as "Assistant:",',
-        ),
-        "Names in the texts teach the model to print them, or to go on with the other speaker's part.",
-        *("Take the names off, and give each speaker a message of its own.", _SPOKEN, False, False, True),
+        code="role_prefix",
+        signs=("Assistant", "AI", "Bot", "GPT", "User", "Human", "Utilisateur"),
+        pattern=_SPEAKER,
+        what='a speaker\'s name before a text, such as "Assistant:",',
+        why="Names in the texts teach the model to print them, or to go on with the other speaker's part.",
+        cure="Take the names off, and give each speaker a message of its own.",
+        roles=_SPOKEN,
     ),
     _Kind(
-        *(
-            "unfilled_template",
-            ("{", "[INSERT ", "<INSERT "),
-            _TEMPLATE,
-            'variables of a template that were not filled, such as "{{name}}",',
-        ),
-        "The model learns to print the variable's name where a value should stand.",
-        *("Fill them, or remove the rows.", _ALL - {"tool"}, False, False, True),
+        code="unfilled_template",
+        signs=("{", "[INSERT ", "<INSERT "),
+        pattern=_TEMPLATE,
+        what='variables of a template that were not filled, such as "{{name}}",',
+        why="The model learns to print the variable's name where a value should stand.",
+        cure="Fill them, or remove the rows.",
+        roles=_ALL - {"tool"},
     ),
     _Kind(
-        *(
-            "assistant_boilerplate",
-            ("language model", " AI", "utoff", "ut-off", "OpenAI", "modèle d", "'IA", "’IA", " IA", "virtuel", "artificielle"),
-            _BOILERPLATE,
-            'phrases of another assistant, such as "As an AI language model",',
-        ),
-        "They come from another model's answers, and the tuned model will say them too.",
-        *("Rewrite these answers, or remove the rows.", _ANSWERS, True, False, False),
+        code="assistant_boilerplate",
+        signs=("language model", " AI", "utoff", "ut-off", "OpenAI", "modèle d", "'IA", "’IA", " IA", "virtuel", "artificielle"),
+        pattern=_BOILERPLATE,
+        what='phrases of another assistant, such as "As an AI language model",',
+        why="They come from another model's answers, and the tuned model will say them too.",
+        cure="Rewrite these answers, or remove the rows.",
+        roles=_ANSWERS,
+        in_code=True,
+        grave_in_answers=False,
     ),
     _Kind(
-        *("html_remnant", ("<", "&"), _HTML, "HTML tags or entities outside of code"),
-        "Remnants of a web page teach the model to print tags.",
-        *("Convert the texts to plain text, unless HTML is what the model shall write.", _SPOKEN, False, False, False),
+        code="html_remnant",
+        signs=("<", "&"),
+        pattern=_HTML,
+        what="HTML tags or entities outside of code",
+        why="Remnants of a web page teach the model to print tags.",
+        cure="Convert the texts to plain text, unless HTML is what the model shall write.",
+        roles=_SPOKEN,
+        grave_in_answers=False,
     ),
     _Kind(
-        *("mojibake", ("Ã", "Â", "Å", "â€", "ï»¿", "ðŸ", "ï¿½", "\ufffd"), _MOJIBAKE, "characters broken by a wrong encoding"),
-        "UTF-8 was read as another encoding on the way; the model learns to write the broken characters.",
-        *("Make the file anew from its source with the right encoding (ftfy repairs most such texts).", _ALL, True, True, True),
+        code="mojibake",
+        signs=("Ã", "Â", "Å", "â€", "ï»¿", "ðŸ", "ï¿½", "\ufffd"),
+        pattern=_MOJIBAKE,
+        what="characters broken by a wrong encoding",
+        why="UTF-8 was read as another encoding on the way; the model learns to write the broken characters.",
+        cure="Make the file anew from its source with the right encoding (ftfy repairs most such texts).",
+        roles=_ALL,
+        in_code=True,
+        in_arguments=True,
     ),
     _Kind(
-        *("literal_escape", ("\\n", "\\u"), _ESCAPE, r"escapes written as text, such as \n for a new line,"),
-        "The texts were escaped twice, so the model learns to print a backslash and a letter.",
-        *("Decode them once before they are written as JSON.", _SPOKEN, False, False, True),
+        code="literal_escape",
+        signs=("\\n", "\\u"),
+        pattern=_ESCAPE,
+        what="escapes written as text, such as \\n for a new line,",
+        why="The texts were escaped twice, so the model learns to print a backslash and a letter.",
+        cure="Decode them once before they are written as JSON.",
+        roles=_SPOKEN,
     ),
 )
 
@@ -152,7 +176,7 @@ class Leftovers:
                     break
             else:
                 continue
-            # One look at the row before its texts are taken one by one.
+            # One look at the row before its texts are taken one by one; not for patterns about the beginning of a text.
             if kind.pattern.search(text) is None and "\\A" not in kind.pattern.pattern:
                 continue
             if not kind.in_code:
