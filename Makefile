@@ -55,6 +55,7 @@ bench: venv-dev  ## measure training, serving, start-up, memory and the check of
 	@$(BIN)/python -m benchmarks.bench_serving
 	@$(BIN)/python -m benchmarks.bench_data_check
 	@$(BIN)/python -m benchmarks.bench_rows_by_model
+	@$(BIN)/python -m benchmarks.bench_data_doctor
 
 base-model: venv-dev ## make the embedded base model anew: CORPUS=DIR TASKS=DIR (about two hours on two cores; goes on after a stop)
 	@test -n "$(CORPUS)" || { echo "make base-model needs CORPUS=DIR, the folder of the corpus (pretraining/README.md says what is in it)"; exit 2; }

@@ -13,7 +13,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +61,7 @@ class WordSets:
         self._ends = array("Q")
         self._total = 0
         self._counts = np.zeros(_BUCKETS, dtype=np.uint32)
-        # Unnamed: gone with the object, or with the process.
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._file: IO[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -78,7 +77,8 @@ class WordSets:
 
     def close(self) -> None:
         """Give the temporary file back."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def links(self, library: Any) -> Iterator[tuple[int, int]]:
         """Pairs of sets (their numbers, in the order in which they came) that connect all that is nearly the same.
@@ -87,7 +87,7 @@ class WordSets:
             library: what ``minhash`` gave.
         """
         self._flush()
-        if len(self._ends) < 2 or not self._total:
+        if len(self._ends) < 2 or self._file is None:
             return
         tree = _Tree(len(self._ends))
         words = np.memmap(self._file, dtype=np.uint32, mode="r")
@@ -105,6 +105,9 @@ class WordSets:
         if self._waiting:
             new = np.frombuffer(self._waiting, dtype=np.uint32)
             self._counts += np.bincount(new & (_BUCKETS - 1), minlength=_BUCKETS).astype(np.uint32)
+            if self._file is None:
+                # Unnamed: gone with the object, or with the process.
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115
             self._file.write(new.tobytes())
             self._file.flush()
             self._waiting = array("I")
