@@ -40,6 +40,7 @@ from luthier.preprocessing.pack import pack
 from luthier.preprocessing.parallel import tokenize_over_processes
 from luthier.preprocessing.stage import KeptRows
 from luthier.preprocessing.tokenize import tokenize_all
+from luthier.worker.token_cache import processes_for
 
 MODEL = Settings().resolve_model_path("builtin:luthier-mini")
 MAX_LENGTH = 2048
@@ -47,7 +48,7 @@ SAMPLE_ROWS = 400
 MEGABYTE = 1e6
 VOCABULARY = 40_000
 OTHERS = {"TRL": "trl", "datasets.map": "map1", "datasets.map, 2 processes": "map2"}
-OURS = {"Luthier": "luthier", "Luthier, 1 process": "luthier1"}
+OURS = {"Luthier": "luthier", "Luthier, 2 processes": "luthier2"}
 _SYLLABLES = "ba ce di fo gu ha je ki lo mu na pe ri so tu va we xi yo zu sta tri pla cro ghe ing ers ous ion al"
 _ODD = ("3.14", "2026-11-26", "café", "naïve", "x_1 = f(y)\n", "\n\n- ", "«oui»", "漢字", "http://example.com/a?b=c", "don't", "12,345")
 
@@ -162,8 +163,8 @@ def datasets_map(path: Path, _folder: Path, *, processes: int) -> tuple[int, dic
 
 
 CONTENDERS: dict[str, Callable[[Path, Path], tuple[int, dict[str, Any]]]] = {
-    "luthier": lambda path, folder: luthier(path, folder, processes=os.cpu_count() or 1),
-    "luthier1": lambda path, folder: luthier(path, folder, processes=1),
+    "luthier": lambda path, folder: luthier(path, folder, processes=processes_for(os.cpu_count() or 1)),
+    "luthier2": lambda path, folder: luthier(path, folder, processes=2),
     "trl": trl,
     "map1": lambda path, folder: datasets_map(path, folder, processes=1),
     "map2": lambda path, folder: datasets_map(path, folder, processes=2),

@@ -120,7 +120,7 @@ def _in_memory(ctx: RunContext, dataset: Dataset, start: Start, max_length: int,
 
 def _rows(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role: FileRole) -> KeptRows:
     """The file's rows as tokens, made by several processes when they are many."""
-    processes = min(ctx.settings.train_threads or os.cpu_count() or 1, MOST_PROCESSES)
+    processes = processes_for(ctx.settings.train_threads or os.cpu_count() or 1)
     if processes > 1 and len(dataset.examples) >= MANY_ROWS:
         load = partial(Renderer.load, start.folder)
         chunks = tokenize_over_processes(dataset.examples, load, dataset.row_format, max_length=max_length, processes=processes)
@@ -129,6 +129,11 @@ def _rows(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role
     progress = Progress(ctx, role, len(dataset.examples))
     skip = options_of(ctx.job).skip_untrained
     return KeptRows(chunks, max_length=max_length, role=role, skip_untrained=skip, on_progress=progress)
+
+
+def processes_for(cores: int) -> int:
+    """Tokenizing processes. One core takes and writes what they make; on two cores a second process was measured to gain nothing."""
+    return min(cores - 1, MOST_PROCESSES) if cores > 2 else 1
 
 
 def cache_key(start: Start, dataset: Dataset, max_length: int, *, skip_untrained: bool = False) -> CacheKey:

@@ -23,7 +23,7 @@ from luthier.worker import token_cache
 from luthier.worker.context import RunContext
 from luthier.worker.pipelines import Data, preprocess
 from luthier.worker.start import Start
-from luthier.worker.token_cache import Progress, cache_key, tokens_of
+from luthier.worker.token_cache import Progress, cache_key, processes_for, tokens_of
 from tests.support.examples import chat_file
 from tests.support.mini import MINI
 from tests.support.token_rows import as_values
@@ -72,7 +72,7 @@ class NoRenderer:
 
     template_source = None
 
-    def examples(self, *_):
+    def examples(self, *_, **__):
         raise AssertionError("tokenized again")
 
 
@@ -151,6 +151,21 @@ def test_a_job_goes_on_when_its_tokens_cannot_be_kept(tmp_path, dataset, start, 
     assert level == "warn"
     assert "could not be kept for later jobs; this one goes on without" in text
     assert reason in text
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(1, 1), (2, 1), (3, 2), (4, 3), (64, 8)])
+def test_one_core_is_left_for_what_is_done_with_the_tokens(cores, processes):
+    assert processes_for(cores) == processes
+
+
+def test_many_rows_are_tokenized_by_several_processes_into_the_same_cache(tmp_path, dataset, start, monkeypatch):
+    alone = Job(tmp_path / "alone", train_threads=1).tokens(dataset, start).prepared
+    monkeypatch.setattr(token_cache, "MANY_ROWS", 10)
+    monkeypatch.setattr(token_cache, "tokenize_all", NoRenderer.examples)
+    together = Job(tmp_path / "together", train_threads=3).tokens(dataset, start).prepared
+    assert [as_values(e) for e in together.examples] == [as_values(e) for e in alone.examples]
+    (one,), (other,) = ((tmp_path / name / "cache" / "tokens").iterdir() for name in ("alone", "together"))
+    assert {p.name: p.read_bytes() for p in one.iterdir()} == {p.name: p.read_bytes() for p in other.iterdir()}
 
 
 def test_a_limit_of_nothing_keeps_nothing(tmp_path, dataset, start):
