@@ -11,7 +11,8 @@ from pathlib import Path
 
 from luthier.core.doctor_report import DoctorFinding
 from luthier.core.errors import LuthierError
-from luthier.data.doctor.detect import all_detectors, detect
+from luthier.data.detectors import all_detectors
+from luthier.data.doctor.detect import detect
 from luthier.data.validate import Method
 
 Detected = tuple[list[DoctorFinding], tuple[str, ...], dict[str, str]]

@@ -35,7 +35,7 @@ from luthier.worker.start import Start, decide, start_of
 
 
 def forecast_child(order: ForecastOrder, answers: Connection) -> None:
-    """The whole life of the process: messages ``(kind, value)`` over the pipe, the last one ``done``, or ``refused``: exit code, sentence."""
+    """The whole life of the process: messages ``(kind, value)``, the last one ``done``, or ``refused`` with exit code and sentence."""
     os.nice(NICENESS)
     try:
         answers.send(("done", measure(order, lambda what: answers.send(("progress", what)))))

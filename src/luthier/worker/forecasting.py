@@ -62,6 +62,8 @@ class JobForecaster:
         self._process_bytes = resident_bytes()
         self._available = available_memory(ctx.settings)
         self._peak = peak_by_formula(self._plan, process_bytes=self._process_bytes)
+        # The arithmetic of memory and time is that of a CPU; on a GPU it would be wrong, so nothing is foretold there yet.
+        self._on_gpu = spec.device != "cpu"
         self._rates: Rates | None = None
         self._forecast: Forecast | None = None
         self._known: dict[str, float] = {}
@@ -74,13 +76,15 @@ class JobForecaster:
         Raises:
             JobFailure: code ``insufficient_memory``, with the changes that would make the job fit.
         """
-        if self._peak.low <= self._available:
+        if self._on_gpu or self._peak.low <= self._available:
             return
         found = find_cures(self._start, self._plan, self._training, process_bytes=self._process_bytes, available_bytes=self._available)
         raise JobFailure(refusal(self._peak, self._available, found), code="insufficient_memory")
 
     def announce(self) -> None:
         """The first forecast: from the model's arithmetic and the speed of one matrix product here."""
+        if self._on_gpu:
+            return
         shape, step = self._plan.shape, self._plan.first_epoch[0]
         torch.set_num_threads(self._plan.spec.num_threads)
         speed = matrix_speed(max(micro.padded for micro in step.micros), shape.mlp_size, shape.hidden_size)

@@ -4,9 +4,7 @@ What it does: reads the file by itself, so that a process of its own can do it b
 detect (``data/detectors``). Called by ``examine.py`` and ``worker/examine_data.py``.
 """
 
-import importlib
-import importlib.util
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -29,13 +27,6 @@ class Detector(Protocol):
     def findings(self) -> Iterable[DoctorFinding]:
         """What was found in all rows so far."""
         ...
-
-
-def all_detectors() -> tuple[Sequence[Detector], Mapping[str, str]]:
-    """Every detector of this installation, and why the others are missing."""
-    if importlib.util.find_spec("luthier.data.detectors") is None:
-        return [], {}
-    return importlib.import_module("luthier.data.detectors").all_detectors()
 
 
 def detect(
