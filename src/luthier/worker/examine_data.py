@@ -7,7 +7,6 @@ at the end. What it does not: print for people, need a server, or load torch unl
 
 import argparse
 import gc
-import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -110,9 +109,10 @@ def _with_losses(
     if model is None:
         return with_findings(report, (), checks=(), skipped=dict.fromkeys(_LOSS_CODES, reason), statistics={})
     # torch takes seconds to import.
-    measure: Any = importlib.import_module("luthier.worker.row_losses").row_losses
+    from luthier.worker.row_losses import row_losses
+
     tell("stage", f"measuring how well {model.name} predicts a sample of the rows")
-    found = measure(path, model, seed=seed, max_line_bytes=settings.max_line_bytes, method=method, num_threads=settings.train_threads)
+    found = row_losses(path, model, seed=seed, max_line_bytes=settings.max_line_bytes, method=method, num_threads=settings.train_threads)
     statistics = {"losses": {"model": model.name, **found.statistics}}
     return with_findings(report, found.findings, checks=_LOSS_CODES, skipped={}, statistics=statistics)
 
