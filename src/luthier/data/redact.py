@@ -28,7 +28,6 @@ KINDS = tuple(kind.value for kind in PrivateKind)
 SHOWN_LINES = 50
 _AT_ONCE = 100_000
 """Longer rows are looked at text by text, because finders give up on a text after many vain tries."""
-_PROGRESS_LINES = 1_000
 _WORDS = {
     PrivateKind.SECRET: "SECRET",
     PrivateKind.EMAIL: "EMAIL",
@@ -172,8 +171,6 @@ def redact(
             done.num_changed += new is not line
             _count(done, redactor.replaced)
             copy.write(new)
-            if done.num_lines % _PROGRESS_LINES == 0:
-                on_progress(done.num_lines)
     return done
 
 

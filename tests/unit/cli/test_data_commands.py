@@ -42,7 +42,7 @@ def test_the_walk_of_the_guide_runs_and_prints_what_the_guide_shows(walk) -> Non
     folder, done = walk
     outputs = [result.stderr + result.stdout for result in done]
     shown = [block for kind, block in BLOCKS if kind == "text"]
-    assert len(shown) == 4
+    assert len(shown) == 5
     for block in shown:
         assert any(block in output for output in outputs), block
     assert (folder / "fixed.diff").read_text(encoding="utf-8").startswith("--- broken.jsonl\n+++ fixed.jsonl\n")
@@ -80,9 +80,10 @@ def test_lines_that_nothing_cures_end_with_5(tmp_path: Path) -> None:
 def test_redaction_tells_its_figures_as_json_and_shows_no_value(walk) -> None:
     folder, done = walk
     (report,) = (json.loads(result.stdout) for result in done if result.stdout.startswith("{"))
-    assert report["num_changed"] == 3
-    emails = {"num_values": 5, "num_different": 2, "num_lines": 3, "lines": [1, 2, 5]}
-    assert report["kinds"] == {"emails": emails, "phones": {"num_values": 2, "num_different": 1, "num_lines": 2, "lines": [1, 2]}}
+    assert report["changed_lines"] == 3
+    emails = {"values": 5, "different": 2, "lines": {"count": 3, "first": [1, 2, 5]}}
+    phones = {"values": 2, "different": 1, "lines": {"count": 2, "first": [1, 2]}}
+    assert report["kinds"] == {"emails": emails, "phones": phones}
     assert "mail.org" not in (folder / "letters.redacted.jsonl").read_text(encoding="utf-8").replace("@db.mail.org", "")
 
 

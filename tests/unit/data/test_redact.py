@@ -78,10 +78,13 @@ def test_the_first_value_of_a_repeated_key_is_replaced_too(tmp_path: Path) -> No
     assert output == b'{"prompt": "[EMAIL_1]", "prompt": "a", "completion": "b"}\n'
 
 
-def test_progress_is_told_every_thousand_lines(tmp_path: Path) -> None:
+def test_progress_is_told_about_once_a_megabyte(tmp_path: Path) -> None:
     told: list[int] = []
-    _redact(tmp_path, _row("a") * 2_500, on_progress=told.append)
-    assert told == [1_000, 2_000]
+    row = _row("a" * 1000)
+    _redact(tmp_path, row * 2_500, max_line_bytes=10_000, on_progress=told.append)
+    assert len(told) == 2
+    assert all(count % len(row) == 0 for count in told)
+    assert told[0] - len(row) < 1 << 20 <= told[0]
 
 
 def test_new_numbers_go_on_after_those_that_the_file_has(tmp_path: Path) -> None:
