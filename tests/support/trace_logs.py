@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+from luthier.core.forecast import Basis, Forecast, LengthBucket, Span, TimePart
 from luthier.core.stage import Stage
 from luthier.trace.events import (
     BaseMeasured,
     CheckpointSaved,
     EpochDone,
     Evaluated,
+    Forecasted,
     ModelPublished,
     Notice,
     Payload,
@@ -26,6 +28,27 @@ RUN = "ftjob-abc"
 MODEL = "gpt-4o-mini-2024-07-18"
 BASE = "luthier-mini"
 FINAL = f"ft:{MODEL}:luthier:demo:AbCdEf12"
+
+FORECAST = Forecast(
+    basis=Basis.FORMULA,
+    examples=16,
+    n_epochs=2,
+    batch_size=8,
+    steps_per_epoch=2,
+    total_steps=4,
+    tokens_per_epoch=400,
+    trained_per_epoch=80,
+    tokens=800,
+    longest=40,
+    seconds=Span(low=20.0, likely=34.0, high=65.0),
+    parts=(
+        TimePart(name="steps", seconds=Span(low=16.0, likely=27.0, high=51.0)),
+        TimePart(name="evaluation", seconds=Span(low=4.0, likely=7.0, high=14.0)),
+    ),
+    buckets=(LengthBucket(shortest=18, longest=40, steps=2, seconds=6.75),),
+    peak_bytes=Span(low=425e6, likely=500e6, high=575e6),
+    available_bytes=8_000_000_000,
+)
 
 
 def step(number: int, loss: float = 1.0, *, accuracy: float = 0.5, total: int = 4, epoch: int = 1, valid: float | None = None) -> StepDone:
@@ -129,6 +152,7 @@ def whole_run() -> list[TraceEvent]:
                 {"line": 1, "tokens": [*PREDICTION["prompt_tokens"], {"text": "Oui", "kind": "trained", "role": "assistant"}]},
             ),
         ),
+        (s.TRAINING, Forecasted(forecast=FORECAST.to_dict(), finish_at=1_700_000_040.0)),
         (s.TRAINING, StageStarted(shape_in="16 tokenized examples x 2 epochs")),
         (s.TRAINING, SPEC),
         (s.TRAINING, BaseMeasured(loss=3.5, accuracy=0.25, held_out=True)),

@@ -21,7 +21,7 @@ COMMANDS = {
     "doctor": ("luthier.cli.doctor", "doctor", "Check server, key, versions, disk and data directory."),
     "files": ("luthier.cli.files", "files", "Upload, list, read and delete files."),
     "data": ("luthier.cli.data", "data", "Check, import, repair and split training files before any job reads them."),
-    "jobs": ("luthier.cli.jobs", "jobs", "Create, watch, pause, resume and cancel fine-tuning jobs."),
+    "jobs": ("luthier.cli.jobs", "jobs", "Forecast, create, watch, pause, resume and cancel fine-tuning jobs."),
     "trace": ("luthier.cli.trace", "trace", "Show the pipeline trace of a job."),
     "models": ("luthier.cli.models", "models", "List, show and delete served models, add a base model, or give models other names."),
     "aliases": ("luthier.cli.aliases", "aliases", "Give served models other names, move them, and go back."),

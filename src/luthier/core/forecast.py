@@ -96,8 +96,9 @@ class Forecast:
         return self.peak_bytes.low <= self.available_bytes
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return dataclasses.asdict(self)
+        """Plain values, as JSON gives them back."""
+        plain = dataclasses.asdict(self)
+        return plain | {"parts": list(plain["parts"]), "buckets": list(plain["buckets"])}
 
 
 def forecast_from_dict(plain: dict[str, Any]) -> Forecast:

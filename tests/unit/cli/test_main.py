@@ -43,7 +43,7 @@ def test_every_help_shows_an_example_of_its_own(path: tuple[str, ...]) -> None:
 
 
 def test_the_commands_of_this_version_are_there() -> None:
-    jobs = {"create", "list", "get", "events", "cancel", "pause", "resume", "checkpoints", "wait"}
+    jobs = {"create", "forecast", "list", "get", "events", "cancel", "pause", "resume", "checkpoints", "wait"}
     files = {"upload", "list", "get", "content", "delete", "from-completions"}
     models = {"list", "get", "delete", "add", "alias", "aliases", "rollback", "unalias"}
     aliases = {"list", "get", "set", "rollback", "delete"}
@@ -54,11 +54,13 @@ def test_the_commands_of_this_version_are_there() -> None:
     assert {"chat", "doctor", "completion"} <= {p[0] for p in COMMANDS if p}
 
 
+LOCAL = {("jobs", "forecast")}
+"""Commands outside of ``data`` that need no server."""
 SILENT = {("serve",), ("demo",), ("trace",), ("chat",), ("completion",), ("files", "content"), ("models", "add"), ("batches", "results")}
 """Commands whose answer is no object of the API: a process, a picture, a text, bytes."""
 
 
-@pytest.mark.parametrize("path", [p for p in COMMANDS if p not in SILENT], ids=" ".join)
+@pytest.mark.parametrize("path", [p for p in COMMANDS if p not in SILENT | LOCAL], ids=" ".join)
 def test_every_command_that_shows_objects_has_the_forms_for_scripts(path: tuple[str, ...]) -> None:
     command: click.Command = cli
     for name in path:

@@ -24,6 +24,7 @@ def test_a_whole_run() -> None:
     assert found == [
         "Fine-tuning job started",
         f"The open model {BASE} is being trained (asked for as {MODEL})",
+        "Forecast by formula: 4 steps, 800 tokens, about 34 s (20 to 65), 0.50 GB of memory",
         "Decided batch_size = 8: 16 examples are few.",
         "Step 1/4: training loss=3.00",
         "Step 2/4: training loss=2.00, validation loss=1.50, full validation loss=1.25",
@@ -53,7 +54,7 @@ def test_metrics_data_has_the_reference_keys() -> None:
         "full_valid_mean_token_accuracy": 0.8,
     }
     assert all(e.level == "info" for e in events)
-    assert events[0].created_at == 1_700_000_009
+    assert events[0].created_at == 1_700_000_010
 
 
 def test_an_epochs_last_step_waits_for_the_epoch() -> None:
@@ -131,3 +132,16 @@ def test_metrics_csv_is_in_step_order() -> None:
 def test_epoch_rows_without_validation_add_nothing() -> None:
     quiet: EpochDone = epoch(1, 1.0, None)
     assert messages(SPEC, step(2), quiet)[1:] == ["Step 2/4: training loss=1.00"]
+
+
+def test_forecast_and_actual_stand_side_by_side() -> None:
+    checked = ForecastChecked(
+        basis="first_steps",
+        forecast_seconds=(20.0, 34.0, 65.0),
+        seconds=40.4,
+        forecast_bytes=(4e8, 5e8, 6e8),
+        peak_bytes=510_000_000,
+        forecast_tokens=800,
+        tokens=800,
+    )
+    assert messages(checked) == ["Forecast by the first steps and actual: 34 s and 40 s, 0.50 GB and 0.51 GB, 800 and 800 tokens"]

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from luthier.cli.render.curve import loss_curve
 from luthier.cli.render.epochs import epoch_table
+from luthier.cli.render.forecast import checked_table, forecast_line
 from luthier.cli.render.prediction import prediction
 from luthier.cli.render.stages import stages
 from luthier.cli.render.text import literal, number, plain, seconds, size
@@ -38,6 +39,8 @@ def report(view: TraceView, width: int) -> Iterator[RenderableType]:
         yield _title("Training trace")
         if view.spec is not None:
             yield _spec_line(view)
+        if view.forecast is not None and view.forecast_checked is None:
+            yield forecast_line(view.forecast)
         yield loss_curve(steps, view.ordered_epochs(), width=width)
         if view.epochs:
             yield epoch_table(view)
@@ -94,6 +97,9 @@ def evaluation_lines(found: dict[str, Any]) -> Text:
 
 
 def _ending(view: TraceView) -> Iterator[RenderableType]:
+    if view.forecast_checked is not None:
+        yield _title("Forecast beside actual")
+        yield checked_table(view.forecast_checked)
     if view.published is not None:
         published = view.published
         line = Text("Model ", style="bold").append_text(literal(published.model_name, "bold green"))

@@ -1,0 +1,116 @@
+"""``luthier jobs forecast``: what a job would take, before anything is uploaded.
+
+What it does: starts the forecast as a process of the workshop and shows it for people or as JSON. What it does not: estimate
+(``training/forecast.py``), lay out the page (``render/forecast.py``), or need a server.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from luthier.cli.exit_codes import InvalidData
+from luthier.cli.options import AutoOr
+from luthier.cli.output import show_json
+from luthier.cli.printing import printable_output
+from luthier.cli.settings_file import read_settings
+from luthier.cli.upload import LOCAL_FILE
+from luthier.core.errors import LuthierError
+
+_WORDS = {
+    "rows": "reading and rendering the rows",
+    "model": "loading the model",
+    "forwards": "measuring forwards",
+    "steps": "measuring steps",
+    "saves": "measuring saves",
+    "answers": "measuring answers",
+}
+
+
+@click.command(epilog="Example: luthier jobs forecast --training-file train.jsonl --n-epochs 3")
+@click.option(
+    "--model", default=None, help="A served model, an alias, or a model folder (default: LUTHIER_DEFAULT_BASE, else luthier-mini)."
+)
+@click.option("--training-file", "training", required=True, type=LOCAL_FILE, help="A local JSONL file.")
+@click.option("--validation-file", "validation", default=None, type=LOCAL_FILE, help="Held-out rows.")
+@click.option("--n-epochs", type=AutoOr(int), default="auto", help="Passes over the training file.")
+@click.option("--batch-size", type=AutoOr(int), default="auto", help="Examples per step.")
+@click.option("--learning-rate-multiplier", type=AutoOr(float), default="auto", help="Times the base learning rate.")
+@click.option("--adapter", type=click.Choice(["lora", "full"]), default="lora", show_default=True, help="Which weights learn.")
+@click.option("--rank", type=click.IntRange(1), default=None, help="Rank of the adapter.")
+@click.option("--max-length", type=click.IntRange(1), default=None, help="Longest row in tokens; longer ones are cut at the end.")
+@click.option("--seed", type=click.IntRange(0, 2_147_483_647), default=0, help="The job's seed: it decides the order of the rows.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, 600),
+    default=10.0,
+    show_default=True,
+    help="Time for the measured dry run; 0 leaves it out and answers by formula.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the forecast as JSON.")
+@click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="Where added models lie (default ./luthier-data).")
+def forecast(training: Path, validation: Path | None, model: str | None, as_json: bool, data_dir: Path | None, **options: Any) -> None:
+    """Tell what a job would take: tokens, steps, time, memory, cost. Runs a few real steps here, and keeps nothing of them."""
+    settings = read_settings(data_dir=data_dir)
+    files = ["--training-file", str(training.resolve()), *(["--validation-file", str(validation.resolve())] if validation else [])]
+    given = {name: value for name, value in options.items() if value not in (None, "auto")}
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    # As for the server's own processes (``cli/serve.py``): the spec decides how many threads train.
+    environ = {"OMP_NUM_THREADS": "1", **os.environ, **settings.environment()}
+    command = [sys.executable, "-m", "luthier.worker.forecast_job", *files, "--model", model or settings.default_base, *words]
+    found = _run(command, environ)
+    printable_output()
+    if as_json:
+        show_json(found)
+    else:
+        _print_page(found)
+    if not found["fits"]:
+        raise LuthierError(found["refusal"])
+
+
+def _run(command: list[str], environ: dict[str, str]) -> dict[str, Any]:
+    """The forecast. Raises LuthierError with what the process said when there is none."""
+    from rich.console import Console
+
+    found: dict[str, Any] | None = None
+    console = Console(stderr=True)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, env=environ, text=True)
+        assert process.stdout is not None
+        try:
+            with console.status("starting") as status:
+                for line in process.stdout:
+                    ((kind, value),) = json.loads(line).items()
+                    if kind == "forecast":
+                        found = value
+                    elif console.is_terminal:
+                        status.update(_WORDS.get(value, value))
+                    else:
+                        click.echo(f"{_WORDS.get(value, value)} ...", err=True)
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        errors.seek(0)
+        said = errors.read().strip()
+    if code or found is None:
+        message = said.splitlines()[-1].removeprefix("luthier: ") if said else f"The forecast ended with {code} and without a word."
+        raise InvalidData(message) if code in (2, 5) else LuthierError(message)
+    return found
+
+
+def _print_page(found: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from luthier.cli.render.forecast import page
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=120)
+    for part in page(found):
+        console.print(part)

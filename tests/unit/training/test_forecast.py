@@ -1,0 +1,202 @@
+"""The forecast: its arithmetic over a plan and rates, its intervals, its memory, and what makes a job fit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from luthier.core.forecast import Basis, Span, forecast_from_dict
+from luthier.core.specs import TuningMethod
+from luthier.training.cures import cures
+from luthier.training.dry_run import AnswerSpeed, Measurements, Timed, dry_run
+from luthier.training.forecast import (
+    Line,
+    Rates,
+    assumed_rates,
+    corrected,
+    forecast,
+    heap_growth,
+    line_of,
+    peak_by_dry_run,
+    peak_by_formula,
+    rates_of,
+)
+from luthier.training.work import KERNEL_BYTES
+from tests.support.trainable_model import TrainableModel
+from tests.unit.training.test_plan import a_plan, rows, shape
+
+ANSWERS = AnswerSpeed(prompt_seconds=0.001, round_seconds=0.01, single_seconds=0.005, tokens=20.0)
+PEAK = Span(low=90.0, likely=100.0, high=110.0)
+
+
+def flat_rates(seconds: float = 2.0, **changes: object) -> Rates:
+    """Every step takes as long, nothing else takes any time."""
+    plain = Rates(
+        basis=Basis.DRY_RUN,
+        step=Line(points=((1.0, seconds), (1e18, seconds))),
+        forward=Line(points=((1e18, 1e-9),)),
+        start_seconds=0.0,
+        load_seconds=0.0,
+        export_seconds=0.0,
+        write_seconds=0.0,
+        slowed=1.0,
+        checkpoint_seconds=0.0,
+        answers=None,
+        width=0.1,
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def made(plan, rates, **known):
+    return forecast(plan, rates, peak=PEAK, available_bytes=95, resume_seconds=60.0, resume_share=0.05, known=known)
+
+
+def test_steps_times_their_seconds_is_the_time() -> None:
+    found = made(a_plan(rows([(5, 2)] * 10), batch_size=3, epochs=2), flat_rates())
+    assert (found.steps_per_epoch, found.total_steps, found.tokens, found.tokens_per_epoch) == (4, 8, 100, 50)
+    assert found.seconds.likely == pytest.approx(16.0, rel=1e-3)
+    assert found.seconds.low == pytest.approx(14.4, rel=1e-3)
+    assert found.seconds.high == pytest.approx(18.4, rel=1e-3)
+    assert found.seconds.likely == pytest.approx(sum(part.seconds.likely for part in found.parts))
+    assert sum(bucket.steps for bucket in found.buckets) == found.steps_per_epoch
+    assert forecast_from_dict(found.to_dict()) == found
+    assert found.fits
+
+
+def test_states_written_beside_the_steps_slow_them_and_are_waited_for() -> None:
+    plan = a_plan(rows([(5, 2)] * 10), batch_size=1, epochs=2)
+    plain = made(plan, flat_rates()).seconds.likely
+    slow = made(plan, flat_rates(write_seconds=1.0, export_seconds=0.1, slowed=1.5, checkpoint_seconds=3.0))
+    parts = {part.name: part.seconds.likely for part in slow.parts}
+    # 20 steps save 20 states and two more at the epochs' ends: 22 of 40 seconds are slowed by half.
+    assert parts["steps"] == pytest.approx(plain + 22 * 0.5, rel=1e-3)
+    assert parts["saves"] == pytest.approx(22 * 0.1 + 2 * 3.0 + 1.0 * (1 + 0.5 * 22 / 40), rel=1e-3)
+
+
+def test_evaluation_takes_both_models_answers() -> None:
+    train, valid = rows([(5, 2)] * 10), rows([(6, 3)] * 16)
+    parts = {part.name: part.seconds for part in made(a_plan(train, valid), flat_rates(answers=ANSWERS, load_seconds=1.0)).parts}
+    # Two rounds of eight questions: the base speaks 20 tokens, the tuned model the 3 that are expected.
+    assert parts["evaluation"].likely == pytest.approx(2 * (96 * 0.001 + 1.0) + 2 * 0.01 * (20 + 3), rel=1e-3)
+    assert parts["evaluation"].low < parts["evaluation"].likely < parts["evaluation"].high
+    assert parts["deployment"].likely == pytest.approx(1.0 + 3 * 20 * 0.005)
+    alone = {part.name: part.seconds for part in made(a_plan(train), flat_rates(answers=ANSWERS)).parts}
+    assert alone["evaluation"].high == 0.0
+
+
+def test_what_is_over_is_taken_as_it_was() -> None:
+    found = made(a_plan(rows([(5, 2)] * 4)), flat_rates(start_seconds=9.0), start=2.5)
+    (start,) = [part.seconds for part in found.parts if part.name == "start"]
+    assert start == Span(low=2.5, likely=2.5, high=2.5)
+
+
+def test_the_line_goes_through_what_was_measured_and_on() -> None:
+    line = line_of([Timed(work=w, seconds=1.0 + w / 10) for w in (10.0, 20.0, 30.0, 40.0)])
+    assert [line.at(w) for w in (10, 25, 40, 80)] == pytest.approx([2.0, 3.5, 5.0, 9.0])
+    assert line.at(0.0) == pytest.approx(1.0)
+    assert line_of([Timed(work=10.0, seconds=2.0)]).at(30.0) == pytest.approx(6.0)
+    with pytest.raises(ValueError, match="Nothing"):
+        line_of([])
+
+
+def test_the_jobs_own_steps_correct_the_forecast() -> None:
+    plan = a_plan(rows([(5, 2)] * 40), batch_size=4)
+    first = assumed_rates(plan, operations_per_second=1e3, start_seconds=1.0)
+    steps = [Timed(work=step.work, seconds=0.5) for step in plan.steps[:6]]
+    found = made(plan, corrected(first, steps))
+    (share,) = [part.seconds.likely for part in found.parts if part.name == "steps"]
+    assert found.basis is Basis.STEPS
+    assert share == pytest.approx(0.5 * plan.spec.total_steps, rel=0.35)
+    assert made(plan, first).basis is Basis.FORMULA
+
+
+def test_memory_grows_with_what_is_held() -> None:
+    train = rows([(12, 4)] * 8)
+    adapter = peak_by_formula(a_plan(train), process_bytes=1000)
+    longer = peak_by_formula(a_plan(rows([(60, 4)] * 8)), process_bytes=1000)
+    more = peak_by_formula(a_plan(train), process_bytes=5000)
+    assert longer.likely > adapter.likely
+    assert more.likely == pytest.approx(adapter.likely + 4000)
+    assert adapter.low < adapter.likely < adapter.high
+
+
+def test_a_process_grows_by_routines_it_has_not_made_yet() -> None:
+    grown = [(10 * n, 1_000_000 + 200_000 * n) for n in range(1, 11)]
+    assert heap_growth(grown, 150) == pytest.approx(20_000 * 50)
+    assert heap_growth([(10 * n, 1_000_000) for n in range(1, 11)], 150) == pytest.approx(0.0, abs=1.0)
+    assert heap_growth(grown, 100) == 0.0
+    assert heap_growth(grown[:4], 60) == KERNEL_BYTES * 20
+    assert heap_growth([], 60) == 0.0
+
+
+@pytest.mark.parametrize("method", list(TuningMethod))
+@pytest.mark.parametrize("held_out", [True, False])
+def test_a_dry_run_measures_everything_and_changes_no_weight(tmp_path: Path, method: TuningMethod, held_out: bool) -> None:
+    train, valid = rows([(4 + n % 7, 2) for n in range(20)]), rows([(6, 2)] * 5) if held_out else None
+    plan = a_plan(train, valid, method=method)
+    model = TrainableModel()
+    if method is TuningMethod.FULL:
+        model.save_full = lambda folder: None  # type: ignore[method-assign]
+    else:
+        model.save_adapter = lambda name, folder, *, base_name: None  # type: ignore[method-assign]
+    measured = dry_run(model, plan, train, valid, tmp_path, seconds=0.2)
+    assert len(measured.steps) >= 4
+    assert all(timed.seconds > 0 and timed.work > 0 for timed in (*measured.steps, *measured.forwards))
+    assert measured.peak_activations >= max(plan.activations(m) for step in plan.steps for m in step.micros)
+    assert measured.peak_bytes > 10_000_000
+    assert (tmp_path / "resume").is_dir()
+    assert (model.all_parameters()[0] == TrainableModel().all_parameters()[0]).all()
+    found = made(plan, rates_of(measured, start_seconds=1.0, load_seconds=0.5))
+    assert found.seconds.low < found.seconds.likely < found.seconds.high
+    assert peak_by_dry_run(plan, measured).likely >= measured.peak_bytes
+
+
+def test_largest_forwards_that_were_not_run_are_added() -> None:
+    plan = a_plan(rows([(30, 4)] * 4), method=TuningMethod.FULL)
+    nothing = Measurements(
+        steps=(),
+        forwards=(),
+        first_extra_seconds=0,
+        export_seconds=0,
+        write_seconds=0,
+        slowed=1,
+        checkpoint_seconds=0,
+        answers=None,
+        peak_bytes=1000,
+        peak_activations=0,
+    )
+    assert peak_by_dry_run(plan, nothing).likely == 1000 + max(plan.activations(m) for m in plan.steps[0].micros)
+
+
+BIG = {"num_layers": 8, "hidden_size": 1024, "q_size": 1024, "kv_size": 1024, "mlp_size": 4096, "num_parameters": 120_000_000}
+
+
+def some_cures(method: TuningMethod, available: int, *, batch_size: int = 4, process: int = 0):
+    train = rows([(256, 20)] * 8)
+    facts = replace(TrainableModel().facts, hidden_size=1024, num_layers=8)
+    spec = replace(a_plan(train, method=method, batch_size=batch_size).spec, max_length=4096, lora_rank=0 if method == "full" else 64)
+    large = shape(facts, **BIG)
+    return cures(spec, train, facts, large, process_bytes=process, available_bytes=available, factor=1.0)
+
+
+def test_adapters_fit_where_all_weights_do_not() -> None:
+    found = some_cures(TuningMethod.FULL, 2_500_000_000)
+    assert [name for cure in found for name, _ in cure.changes] == ["adapter"]
+    assert found[0].sentence().startswith('adapter "lora" (')
+    assert found[0].peak_bytes <= 2_500_000_000
+
+
+def test_shorter_rows_and_fewer_at_once_are_computed() -> None:
+    # What the adapter job takes beside its activations is the same whatever its rows are.
+    least = some_cures(TuningMethod.LORA, 1_700_000_000)
+    names = {name: value for cure in least for name, value in cure.changes}
+    assert {"max_length", "batch_size"} <= set(names)
+    assert int(names["max_length"]) < 256
+    assert int(names["batch_size"]) in (1, 2)
+    assert all(cure.peak_bytes <= 1_700_000_000 for cure in least)
+    more = {name: value for cure in some_cures(TuningMethod.LORA, 1_800_000_000) for name, value in cure.changes}
+    assert int(more["max_length"]) >= int(names["max_length"])
+
+
+def test_where_nothing_helps_nothing_is_promised() -> None:
+    assert some_cures(TuningMethod.FULL, 1_000_000) == ()

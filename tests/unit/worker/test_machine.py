@@ -1,0 +1,65 @@
+"""Memory and energy as the kernel's files tell them."""
+
+from pathlib import Path
+
+from luthier.core.settings import Settings
+from luthier.training.memory import peak_resident_bytes, resident_bytes
+from luthier.worker.machine import EnergyMeter, available_memory, matrix_speed
+
+
+def write(root: Path, name: str, text: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def free(root: Path) -> int:
+    """What is available beside what this process holds already."""
+    return round(available_memory(Settings(), root=root) / 0.9 - resident_bytes(), -7)
+
+
+def test_the_machine_says_what_is_free(tmp_path: Path) -> None:
+    write(tmp_path, "proc/meminfo", "MemTotal: 9000000 kB\nMemAvailable: 5000000 kB\n")
+    assert abs(free(tmp_path) - 5_120_000_000) < 50_000_000
+
+
+def test_the_control_group_may_say_less(tmp_path: Path) -> None:
+    write(tmp_path, "proc/meminfo", "MemAvailable: 5000000 kB\n")
+    write(tmp_path, "sys/fs/cgroup/memory.max", "3000000000\n")
+    write(tmp_path, "sys/fs/cgroup/memory.current", "2500000000\n")
+    write(tmp_path, "sys/fs/cgroup/memory.stat", "anon 1\ninactive_file 1500000000\n")
+    assert abs(free(tmp_path) - 2_000_000_000) < 50_000_000
+    write(tmp_path, "sys/fs/cgroup/memory.max", "max\n")
+    assert abs(free(tmp_path) - 5_120_000_000) < 50_000_000
+
+
+def test_a_setting_says_it_for_itself_and_silence_refuses_nothing(tmp_path: Path) -> None:
+    assert available_memory(Settings(train_memory_bytes=123), root=tmp_path) == 123
+    assert available_memory(Settings(), root=tmp_path) > 1 << 50
+
+
+def test_the_process_knows_its_own_memory() -> None:
+    assert 10_000_000 < resident_bytes() <= peak_resident_bytes() * 1.05
+
+
+def test_a_matrix_product_has_a_speed() -> None:
+    assert matrix_speed(16, 64, 32, seconds=0.001) > 1e6
+
+
+def test_energy_is_told_only_where_it_can_be_read(tmp_path: Path) -> None:
+    meter = EnergyMeter(root=tmp_path)
+    assert meter.start() is None
+    assert meter.watts_since(None) is None
+    counter = "sys/class/powercap/intel-rapl:0/energy_uj"
+    write(tmp_path, counter, "1000000\n")
+    write(tmp_path, "sys/class/powercap/intel-rapl:0:0/energy_uj", "900000\n")
+    meter = EnergyMeter(root=tmp_path)
+    mark = meter.start()
+    assert mark is not None
+    assert mark.joules == 1.0
+    write(tmp_path, counter, "3000000\n")
+    watts = meter.watts_since(mark)
+    assert watts is not None
+    assert watts > 0
+    write(tmp_path, counter, "5\n")
+    assert meter.watts_since(mark) is None
