@@ -3,7 +3,7 @@
 import pytest
 
 from luthier.core.stage import Stage
-from luthier.trace.events import EpochDone, Notice, Payload, RunFinished, RunStarted, SpecResolved, StepDone
+from luthier.trace.events import EpochDone, ForecastChecked, Notice, Payload, RunFinished, RunStarted, SpecResolved, StepDone
 from luthier.trace.projections import JobEventProjection, metrics_csv
 from tests.support.trace_logs import BASE, FINAL, MODEL, SPEC, epoch, events_of, step, whole_run
 
