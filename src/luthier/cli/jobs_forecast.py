@@ -20,7 +20,7 @@ from luthier.cli.output import show_json
 from luthier.cli.printing import printable_output
 from luthier.cli.settings_file import read_settings
 from luthier.cli.upload import LOCAL_FILE
-from luthier.core.errors import LuthierError
+from luthier.core.errors import InvalidRequest, LuthierError
 
 _WORDS = {
     "rows": "reading and rendering the rows",
@@ -100,7 +100,7 @@ def _run(command: list[str], environ: dict[str, str]) -> dict[str, Any]:
         said = errors.read().strip()
     if code or found is None:
         message = said.splitlines()[-1].removeprefix("luthier: ") if said else f"The forecast ended with {code} and without a word."
-        raise InvalidData(message) if code in (2, 5) else LuthierError(message)
+        raise {5: InvalidData, 2: InvalidRequest}.get(code, LuthierError)(message)
     return found
 
 

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from luthier.core.errors import LuthierError
+from luthier.core.errors import InvalidRequest, JobFailure, LuthierError
 from luthier.core.forecast import Forecast
 from luthier.core.prices import openai_prices, own_cost
 from luthier.core.settings import Settings
@@ -28,19 +28,20 @@ from luthier.training.memory import resident_bytes
 from luthier.training.plan import Plan
 from luthier.training.resolve import resolve_max_length
 from luthier.worker.child import NICENESS
-from luthier.worker.forecast_order import ForecastOrder
+from luthier.worker.forecast_order import DATA_INVALID, FAILED, USAGE, ForecastOrder
 from luthier.worker.forecasting import find_cures, make_plan, refusal
 from luthier.worker.machine import EnergyMeter, available_memory, matrix_speed
 from luthier.worker.start import Start, decide, start_of
 
 
 def forecast_child(order: ForecastOrder, answers: Connection) -> None:
-    """The whole life of the process: messages ``(kind, value)`` over the pipe, the last one ``done`` or ``error``."""
+    """The whole life of the process: messages ``(kind, value)`` over the pipe, the last one ``done``, or ``refused``: exit code, sentence."""
     os.nice(NICENESS)
     try:
         answers.send(("done", measure(order, lambda what: answers.send(("progress", what)))))
     except LuthierError as error:
-        answers.send(("error", error))
+        data_fault = isinstance(error, JobFailure) and error.param in ("training_file", "validation_file")
+        answers.send(("refused", (DATA_INVALID if data_fault else USAGE if isinstance(error, InvalidRequest) else FAILED, error.message)))
     answers.close()
     os._exit(0)
 

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from luthier.core.errors import InvalidRequest, JobFailure, LuthierError
+from luthier.core.errors import InvalidRequest, LuthierError
 from luthier.core.jobs import ModelKind, ModelRecord
 from luthier.core.settings import OPENAI_BASE_NAMES, Settings, from_environment
 from luthier.core.specs import Hyperparameters, LuthierOptions, TuningMethod
@@ -19,12 +19,10 @@ from luthier.storage.aliases import AliasStore
 from luthier.storage.database import Database
 from luthier.storage.models import ModelStore
 from luthier.worker.entry import carry_out_forecast
-from luthier.worker.forecast_order import ForecastOrder
+from luthier.worker.forecast_order import FAILED, USAGE, ForecastOrder
 from luthier.worker.lanes import forkserver
 
 BUILTIN = "luthier-mini"
-# Those of ``cli/exit_codes.py``, which stands a floor above.
-_DATA_INVALID, _USAGE, _FAILED = 5, 2, 1
 
 
 def find_model(settings: Settings, name: str) -> tuple[ModelRecord, ModelRecord | None]:
@@ -68,11 +66,11 @@ def _base(name: str, path: str) -> ModelRecord:
     return ModelRecord(name=name, kind=ModelKind.BASE, base=name, path=path, created_at=int(time.time()), owned_by="luthier")
 
 
-def run(order: ForecastOrder) -> None:
-    """Fork, and pass on what the measuring process says.
+def run(order: ForecastOrder) -> tuple[int, str]:
+    """Fork, and pass on what the measuring process says; returns the exit code, and why where it is not 0.
 
     Raises:
-        LuthierError: what that process raised, or that it ended without a word.
+        LuthierError: that process ended without a word.
     """
     context = forkserver()
     here, there = context.Pipe(duplex=False)
@@ -87,11 +85,11 @@ def run(order: ForecastOrder) -> None:
             raise LuthierError(
                 f"The measuring process ended with {process.exitcode} and no forecast; without memory enough the system ends it like this."
             ) from None
-        if kind == "error":
-            raise value
+        if kind == "refused":
+            return value
         print(json.dumps({"forecast" if kind == "done" else kind: value}), flush=True)
         if kind == "done":
-            return
+            return 0, ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,13 +128,19 @@ def main() -> None:
             seed=asked.seed,
             seconds=asked.seconds,
         )
-        run(order)
+        code, sentence = run(order)
     except LuthierError as error:
-        print(f"luthier: {error.message}", file=sys.stderr)
-        data_fault = isinstance(error, JobFailure) and error.param in ("training_file", "validation_file")
-        sys.exit(_DATA_INVALID if data_fault else _USAGE if isinstance(error, InvalidRequest) else _FAILED)
+        code, sentence = USAGE if isinstance(error, InvalidRequest) else FAILED, error.message
     except KeyboardInterrupt:
         sys.exit(130)
+    if code:
+        sys.exit(_end(code, sentence))
+
+
+def _end(code: int, sentence: str) -> int:
+    """The sentence on standard error, in one line; returns the code."""
+    print(f"luthier: {' '.join(sentence.split())}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

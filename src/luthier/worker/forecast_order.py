@@ -10,6 +10,9 @@ from luthier.core.jobs import ModelRecord
 from luthier.core.settings import Settings
 from luthier.core.specs import Hyperparameters, LuthierOptions
 
+# Those of ``cli/exit_codes.py``, which stands a floor above.
+DATA_INVALID, USAGE, FAILED = 5, 2, 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastOrder:

@@ -26,8 +26,8 @@ from luthier.worker.context import RunContext
 from luthier.worker.machine import available_memory, matrix_speed
 from luthier.worker.start import Start
 
-_ENOUGH_STEPS, _ENOUGH_SECONDS, _FEWEST_STEPS = 12, 6.0, 4
-"""So many steps, or so many seconds of them, correct the forecast; never fewer than four."""
+_ENOUGH_STEPS, _ENOUGH_SHARE, _FEWEST_STEPS = 12, 0.25, 4
+"""So many steps, or such a share of them, correct the forecast; never fewer than four."""
 
 
 def make_plan(start: Start, spec: TrainingSpec, training: Prepared, validation: Prepared | None) -> Plan:
@@ -104,8 +104,7 @@ class JobForecaster:
         if report.step == 1 or report.valid_loss is not None:
             return
         self._steps.append(Timed(work=self._plan.steps[report.step - 1].work, seconds=report.seconds))
-        total = sum(timed.seconds for timed in self._steps)
-        if len(self._steps) >= _FEWEST_STEPS and (len(self._steps) >= _ENOUGH_STEPS or total >= _ENOUGH_SECONDS):
+        if len(self._steps) >= min(_ENOUGH_STEPS, max(_FEWEST_STEPS, int(_ENOUGH_SHARE * report.total_steps))):
             self._rates = corrected(self._rates, self._steps)
             self._emit(self._rates)
 

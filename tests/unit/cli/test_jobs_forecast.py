@@ -73,12 +73,12 @@ def test_what_does_not_fit_ends_with_1_and_says_what_would_help(train: str) -> N
     assert found["refusal"] in result.stderr
 
 
-def test_faulty_rows_end_with_5_and_a_wrong_name_too(train: str, tmp_path: Path) -> None:
+def test_faulty_rows_end_with_5_and_a_wrong_name_with_2(train: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text("{}\n" * 12)
     result = luthier("jobs", "forecast", "--training-file", str(path))
     assert result.exit_code == 5
     assert "missing key 'messages'" in result.stderr
     result = luthier("jobs", "forecast", "--training-file", train, "--model", "nothing")
-    assert result.exit_code == 5
+    assert result.exit_code == 2
     assert "There is no model 'nothing'" in result.stderr
