@@ -50,9 +50,9 @@ class Line:
 
     def at(self, work: float) -> float:
         """Seconds of this much work."""
-        works, times = zip(*self.points, strict=True)
+        works, times = [w for w, _ in self.points], [t for _, t in self.points]
         if work <= works[-1]:
-            return float(np.interp(work, (0.0, *works), (self._start(), *times)))
+            return float(np.interp(work, [0.0, *works], [self._start(), *times]))
         rise = (times[-1] - times[0]) / (works[-1] - works[0]) if len(works) > 1 else times[-1] / works[-1]
         return times[-1] + rise * (work - works[-1])
 
@@ -171,14 +171,21 @@ def corrected(rates: Rates, steps: Sequence[Timed]) -> Rates:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saving:
+    """How often a resume state is written, as in ``core.settings``."""
+
+    seconds: float
+    share: float
+
+
 def forecast(
     plan: Plan,
     rates: Rates,
     *,
     peak: Span,
     available_bytes: int,
-    resume_seconds: float,
-    resume_share: float,
+    saving: Saving,
     known: Mapping[str, float] = MappingProxyType({}),
 ) -> Forecast:
     """Put plan and rates together.
@@ -187,10 +194,10 @@ def forecast(
         plan, rates: of the run, of the device.
         peak: of the training process's memory.
         available_bytes: what it may take.
-        resume_seconds, resume_share: as in ``core.settings``.
+        saving: how often a resume state is written.
         known: parts that are over, by name, with the seconds they took.
     """
-    parts = _parts(plan, rates, resume_seconds, resume_share)
+    parts = _parts(plan, rates, saving)
     parts = [TimePart(name=p.name, seconds=_around(known[p.name], 0.0)) if p.name in known else p for p in parts]
     total = Span(low=0.0, likely=0.0, high=0.0)
     for part in parts:
@@ -220,7 +227,7 @@ def _around(seconds: float, width: float) -> Span:
     return Span(low=seconds * max(0.0, 1 - width), likely=seconds, high=seconds * (1 + 1.5 * width))
 
 
-def _parts(plan: Plan, rates: Rates, resume_seconds: float, resume_share: float) -> list[TimePart]:
+def _parts(plan: Plan, rates: Rates, saving: Saving) -> list[TimePart]:
     shape, spec = plan.shape, plan.spec
 
     def reading(micros: Sequence[Micro]) -> float:
@@ -228,7 +235,7 @@ def _parts(plan: Plan, rates: Rates, resume_seconds: float, resume_share: float)
 
     steps = sum(rates.step.at(step.work) for step in plan.steps) * spec.total_steps / len(plan.steps)
     validation = sum(reading(check) for check in plan.checks) + spec.n_epochs * reading(plan.epoch_end)
-    steps, saves = _with_saves(plan, rates, steps, resume_seconds, resume_share)
+    steps, saves = _with_saves(plan, rates, steps, saving)
     return [
         TimePart(name="start", seconds=_around(rates.start_seconds, _OTHER_WIDTH)),
         TimePart(name="base", seconds=_around(reading(plan.base), rates.width)),
@@ -240,11 +247,11 @@ def _parts(plan: Plan, rates: Rates, resume_seconds: float, resume_share: float)
     ]
 
 
-def _with_saves(plan: Plan, rates: Rates, steps: float, resume_seconds: float, share: float) -> tuple[float, float]:
+def _with_saves(plan: Plan, rates: Rates, steps: float, saving: Saving) -> tuple[float, float]:
     """The steps' time, slowed by states that are written beside them, and the time that the loop itself spends on saves."""
     spec = plan.spec
-    interval = resume_interval(spec.total_steps, share)
-    by_steps, by_time = spec.total_steps / interval, steps / resume_seconds
+    interval = resume_interval(spec.total_steps, saving.share)
+    by_steps, by_time = spec.total_steps / interval, steps / saving.seconds
     # One state is written at a time: none begins while the one before is being written.
     most = steps / max(rates.write_seconds, 1e-6)
     states = min(max(by_steps, by_time), most) + spec.n_epochs

@@ -8,7 +8,7 @@ that its memory is what a job's would be.
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,7 +23,7 @@ from luthier.data.stage import collect
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
 from luthier.training.dry_run import dry_run
-from luthier.training.forecast import assumed_rates, forecast, peak_by_dry_run, peak_by_formula, rates_of
+from luthier.training.forecast import Saving, assumed_rates, forecast, peak_by_dry_run, peak_by_formula, rates_of
 from luthier.training.memory import resident_bytes
 from luthier.training.plan import Plan
 from luthier.training.resolve import resolve_max_length
@@ -35,7 +35,7 @@ from luthier.worker.start import Start, decide, start_of
 
 
 def forecast_child(order: ForecastOrder, answers: Connection) -> None:
-    """The whole life of the process: messages ``(kind, value)``, the last one ``done``, or ``refused`` with exit code and sentence."""
+    """The whole life of the process: messages ``(kind, value)`` over the pipe, the last one ``done`` or ``refused`` (code, sentence)."""
     os.nice(NICENESS)
     try:
         answers.send(("done", measure(order, lambda what: answers.send(("progress", what)))))
@@ -98,7 +98,7 @@ def _conclude(
     else:
         speed = matrix_speed(plan.first_epoch[0].micros[0].padded, plan.shape.mlp_size, plan.shape.hidden_size)
         rates = assumed_rates(plan, operations_per_second=speed, start_seconds=start_seconds)
-        made = forecast(plan, rates, peak=peak, available_bytes=available, **_saving(order.settings))
+        made = forecast(plan, rates, peak=peak, available_bytes=available, saving=_saving(order.settings))
     reason, found = None, ()
     if not made.fits:
         # A dry run knows the process better than the formula: what it saw beyond the formula is there whatever is changed.
@@ -152,12 +152,12 @@ def _measured(
         )
     watts = meter.watts_since(mark)
     rates = rates_of(measured, start_seconds=start_seconds + load_seconds, load_seconds=load_seconds)
-    made = forecast(plan, rates, peak=peak_by_dry_run(plan, measured), available_bytes=available, **_saving(settings))
+    made = forecast(plan, rates, peak=peak_by_dry_run(plan, measured), available_bytes=available, saving=_saving(settings))
     return replace(made, watts=watts)
 
 
-def _saving(settings: Settings) -> Mapping[str, float]:
-    return {"resume_seconds": settings.resume_seconds, "resume_share": settings.resume_share}
+def _saving(settings: Settings) -> Saving:
+    return Saving(seconds=settings.resume_seconds, share=settings.resume_share)
 
 
 def _costs(settings: Settings, made: Forecast, asked: str) -> dict[str, Any]:

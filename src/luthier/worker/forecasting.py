@@ -18,7 +18,7 @@ from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import BaseMeasured, ForecastChecked, Forecasted, StepDone
 from luthier.training.cures import Cure, cures
 from luthier.training.dry_run import Timed
-from luthier.training.forecast import Rates, assumed_rates, corrected, forecast, peak_by_formula
+from luthier.training.forecast import Rates, Saving, assumed_rates, corrected, forecast, peak_by_formula
 from luthier.training.memory import peak_resident_bytes, resident_bytes
 from luthier.training.plan import Plan, plan_run
 from luthier.training.work import shape_of
@@ -135,8 +135,7 @@ class JobForecaster:
             rates,
             peak=self._peak,
             available_bytes=self._available,
-            resume_seconds=settings.resume_seconds,
-            resume_share=settings.resume_share,
+            saving=Saving(seconds=settings.resume_seconds, share=settings.resume_share),
             known=self._known,
         )
         self._forecast = made

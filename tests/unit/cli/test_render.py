@@ -15,7 +15,7 @@ from luthier.cli.render.stages import stages
 from luthier.cli.render.text import bar, literal, number, plain, seconds, size, token_text, when
 from luthier.cli.render.tokens import token_line
 from luthier.core.stage import Stage
-from luthier.trace.events import Notice, RunFinished, StageFinished
+from luthier.trace.events import ForecastChecked, Notice, RunFinished, StageFinished
 from luthier.trace.view import TraceView, view_of
 from tests.support.trace_logs import FINAL, PREDICTION, epoch, events_of, step, whole_run
 
@@ -196,3 +196,22 @@ def test_moments_in_words(distance: int, words: str) -> None:
 def test_moments_far_away_are_dates() -> None:
     assert re.fullmatch(r"1[45] Nov 2023", when(1_700_000_000, 1_800_000_000.0))
     assert when(None) == "-"
+
+
+def test_the_forecast_stands_above_the_curve_until_it_stands_beside_the_actual() -> None:
+    running = report_at(120, view_of(whole_run()))
+    assert "forecast by formula: 34.0 s (20.0 s to 1 min 05 s), peak memory 500.0 MB (425.0 MB to 575.0 MB)" in running
+    checked = ForecastChecked(
+        basis="first_steps",
+        forecast_seconds=(20.0, 34.0, 65.0),
+        seconds=40.4,
+        forecast_bytes=(4e8, 5e8, 6e8),
+        peak_bytes=510_000_000,
+        forecast_tokens=800,
+        tokens=800,
+    )
+    events = [*whole_run(), *events_of([(Stage.DEPLOYMENT, checked)], first_id=len(whole_run()) + 1)]
+    ended = " ".join(report_at(120, view_of(events)).split())
+    assert "forecast by formula" not in ended
+    assert "Forecast beside actual" in ended
+    assert "peak memory 500.0 MB (400.0 MB to 600.0 MB) 510.0 MB" in ended

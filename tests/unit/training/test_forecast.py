@@ -12,6 +12,7 @@ from luthier.training.dry_run import AnswerSpeed, Measurements, Timed, dry_run
 from luthier.training.forecast import (
     Line,
     Rates,
+    Saving,
     assumed_rates,
     corrected,
     forecast,
@@ -49,7 +50,7 @@ def flat_rates(seconds: float = 2.0, **changes: object) -> Rates:
 
 
 def made(plan, rates, **known):
-    return forecast(plan, rates, peak=PEAK, available_bytes=95, resume_seconds=60.0, resume_share=0.05, known=known)
+    return forecast(plan, rates, peak=PEAK, available_bytes=95, saving=Saving(seconds=60.0, share=0.05), known=known)
 
 
 def test_steps_times_their_seconds_is_the_time() -> None:

@@ -11,12 +11,13 @@ from luthier.jobs.control import JobControl
 from luthier.jobs.queue import JobQueue
 from luthier.storage.database import Database
 from luthier.storage.jobs import JobStore
-from luthier.trace.events import EpochDone, RunStarted, StepDone, TraceEvent
+from luthier.trace.events import EpochDone, Forecasted, RunStarted, StepDone, TraceEvent
 from luthier.trace.tracer import Tracer
 from luthier.worker import recorder as recorder_module
 from luthier.worker.child import announced_step
 from luthier.worker.recorder import JobRecorder
 from tests.support.office import new_job
+from tests.support.trace_logs import FORECAST
 
 
 def running_job(database: Database) -> Job:
@@ -172,3 +173,15 @@ def test_a_pause_ends_the_loop_by_a_flag_so_that_it_can_still_save(database: Dat
     second.write()
     second.close()
     assert messages(database, job)[-2:] == ["Step 1/4: training loss=1.00", "Step 2/4: training loss=0.50"]
+
+
+def test_the_forecast_tells_the_finish_before_there_is_a_step_and_what_follows_the_steps(database: Database) -> None:
+    job = running_job(database)
+    recorder = JobRecorder(JobStore(database), job, clock=lambda: 1000.0)
+    tracer = Tracer(job.id, [recorder])
+    tracer.emit(Stage.TRAINING, Forecasted(forecast=FORECAST.to_dict(), finish_at=2000.5))
+    assert recorder.write().estimated_finish == 2001
+    tracer.emit(Stage.TRAINING, step(1))
+    # Three steps of half a second, the seven seconds that are forecast for evaluation, and one for rounding.
+    assert recorder.write().estimated_finish == 1000 + 8 + 1
+    recorder.close()

@@ -26,10 +26,14 @@ _PARTS = {
 }
 
 
+def _basis(name: str) -> str:
+    return _BASES.get(name, name)
+
+
 def page(found: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The parts of the page, from top to bottom."""
     made = found["forecast"]
-    head = Text("Forecast ", style="bold").append(_BASES.get(made["basis"], made["basis"]), style="dim")
+    head = Text("Forecast ", style="bold").append(_basis(made["basis"]), style="dim")
     head.append("  model ").append_text(literal(found["base"], "bold")).append(f", {found['method']}")
     yield head
     yield _numbers(found)
@@ -89,15 +93,15 @@ def _buckets(made: Mapping[str, Any]) -> Table:
 
 def forecast_line(made: Mapping[str, Any]) -> Text:
     """One line of a job's trace: what it will take."""
-    text = Text("forecast ", style="dim").append(_BASES.get(made["basis"], made["basis"]), style="dim")
+    text = Text("forecast ", style="dim").append(_basis(made["basis"]), style="dim")
     return text.append(f": {_between(made['seconds'], seconds)}, peak memory {_between(made['peak_bytes'], size)}")
 
 
 def checked_table(checked: ForecastChecked) -> Table:
     """Forecast beside actual."""
-    basis = _BASES.get(checked.basis, checked.basis)
+    basis = _basis(checked.basis)
     table = Table("", Column(f"forecast ({basis})", justify="right"), Column("actual", justify="right"), box=SIMPLE_HEAD)
-    spans = [dict(zip(("low", "likely", "high"), span, strict=True)) for span in (checked.forecast_seconds, checked.forecast_bytes)]
+    spans = [{"low": low, "likely": likely, "high": high} for low, likely, high in (checked.forecast_seconds, checked.forecast_bytes)]
     table.add_row("time", _between(spans[0], seconds), seconds(checked.seconds))
     table.add_row("peak memory", _between(spans[1], size), size(checked.peak_bytes))
     table.add_row("tokens", f"{checked.forecast_tokens:,}", f"{checked.tokens:,}")
