@@ -42,12 +42,13 @@ def run_job(server: Server, job: BenchJob, files: tuple[Path, Path | None]) -> l
     def upload(path: Path) -> str:
         return client.files.create(file=(path.name, io.BytesIO(path.read_bytes())), purpose="fine-tune").id
 
+    method: Any = {"type": "supervised", "supervised": {"hyperparameters": {**job.hyperparameters}}}
     extra: dict[str, Any] = {} if files[1] is None else {"validation_file": upload(files[1])}
     made = client.fine_tuning.jobs.create(
         model=job.model,
         training_file=upload(files[0]),
         seed=0,
-        method={"type": "supervised", "supervised": {"hyperparameters": {**job.hyperparameters}}},
+        method=method,
         extra_body={"luthier": {"adapter": job.adapter, **job.options}},
         **extra,
     )

@@ -15,7 +15,7 @@ def write(root: Path, name: str, text: str) -> None:
 
 def free(root: Path) -> int:
     """What is available beside what this process holds already."""
-    return round(available_memory(Settings(), root=root) / 0.9 - resident_bytes(), -7)
+    return int(round(available_memory(Settings(), root=root) / 0.9 - resident_bytes(), -7))
 
 
 def test_the_machine_says_what_is_free(tmp_path: Path) -> None:

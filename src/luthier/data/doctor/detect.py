@@ -4,29 +4,13 @@ What it does: reads the file by itself, so that a process of its own can do it b
 detect (``data/detectors``). Called by ``examine.py`` and ``worker/examine_data.py``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from luthier.core.doctor_report import DoctorFinding
-from luthier.data.doctor.row import DoctorRow
+from luthier.data.detectors.seen_row import Detector
 from luthier.data.doctor.sound_rows import SoundRows
 from luthier.data.validate import Method
-
-
-class Detector(Protocol):
-    """Looks at one row after the other, in flat memory."""
-
-    codes: tuple[str, ...]
-    """Of the findings that it can make."""
-
-    def see(self, row: DoctorRow) -> None:
-        """Look at the next row."""
-        ...
-
-    def findings(self) -> Iterable[DoctorFinding]:
-        """What was found in all rows so far."""
-        ...
 
 
 def detect(

@@ -20,8 +20,8 @@ import numpy as np
 from luthier.core.doctor_report import DoctorFinding, DoctorReport, Weight
 from luthier.core.examples import RowFormat
 from luthier.data.detectors import all_detectors
+from luthier.data.detectors.seen_row import Detector
 from luthier.data.doctor import answers, conflicts, duplicates, labels, lengths, overlap, truncation, turns
-from luthier.data.doctor.detect import Detector
 from luthier.data.doctor.draft import Draft
 from luthier.data.doctor.row import DoctorRow
 from luthier.data.doctor.row_facts import RowFacts
