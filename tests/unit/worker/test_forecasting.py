@@ -9,6 +9,7 @@ from luthier.core.errors import JobFailure, Unavailable
 from luthier.core.forecast import Basis, Span, forecast_from_dict
 from luthier.core.jobs import JobStatus
 from luthier.trace.events import ForecastChecked, Forecasted, StepDone, TraceEvent
+from luthier.trace.projections import JobEventProjection
 from luthier.training.cures import Cure
 from luthier.worker.forecasting import refusal
 from tests.unit.worker.test_pause_checkpoint import TOTAL, Shop
@@ -56,7 +57,10 @@ def test_a_run_tells_its_forecast_first_and_corrects_it_by_its_steps(tmp_path: P
     assert made.fits
     # Nothing is compared before the job's end.
     assert ForecastChecked not in kinds
-    assert [m.split(":")[0] for m in shop.messages() if m.startswith("Forecast")] == ["Forecast by formula", "Forecast by the first steps"]
+    # Through the projection, not from the database: an attempt that breaks off drops what it had not written yet.
+    projection = JobEventProjection()
+    told = [new.message for event in seen for new in projection.push(event)]
+    assert [m.split(":")[0] for m in told if m.startswith("Forecast")] == ["Forecast by formula", "Forecast by the first steps"]
 
 
 def test_the_job_tells_when_it_will_likely_be_done_before_its_first_step(tmp_path: Path) -> None:
