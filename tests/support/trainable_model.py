@@ -13,7 +13,7 @@ from luthier.core.examples import SourceLine
 from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.preprocessing.stage import Prepared
-from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
+from luthier.trace.events import BaseMeasured, EpochDone, ReferenceScored, ResumeSaved, StepDone
 from tests.support.fake_model import NUM_STATES, FakeModel
 
 
@@ -66,9 +66,13 @@ class Recorder:
         self.epochs: list[EpochDone] = []
         self.checkpoints: list[tuple[int, int, dict[str, float]]] = []
         self.saves: list[ResumeSaved] = []
+        self.references: list[ReferenceScored] = []
 
     def base_measured(self, report: BaseMeasured) -> None:
         self.base.append(report)
+
+    def reference_scored(self, report: ReferenceScored) -> None:
+        self.references.append(report)
 
     def step_done(self, report: StepDone) -> None:
         self.steps.append(report)

@@ -83,6 +83,16 @@ class LanguageModel(ABC):
         losses_N = F.cross_entropy(logits_NV, targets_N, reduction="none")
         return (losses_N * weights_N).sum(), (logits_NV.detach().argmax(dim=-1) == targets_N).sum()
 
+    def token_losses_at(
+        self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As ``losses_at``, but one loss for each position instead of their sum, and no weights.
+
+        Returns:
+            (N,) float32 losses (nats) with gradients where they are enabled, and (N,) int64 1 where a greedy choice hits the target.
+        """
+        return token_losses(self.logits_at(ids_BT, lengths_B, rows_N, columns_N), targets_N)
+
     @abstractmethod
     def new_cache(self, num_slots: int, max_length: int) -> Cache:
         """An empty cache. ``max_length`` above ``facts.max_length`` is refused with InvalidRequest."""
@@ -159,3 +169,10 @@ class LanguageModel(ABC):
     def save_full(self, folder: Path) -> None:
         """Write the whole model into an existing folder in Hugging Face's format: config, safetensors (in the dtype of the
         folder it came from), tokenizer files, generation config. Adapters are not written."""
+
+
+def token_losses(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy (nats) and greedy hits of each row of logits."""
+    targets_N = targets_N.to(logits_NV.device)
+    losses_N = F.cross_entropy(logits_NV, targets_N, reduction="none")
+    return losses_N, (logits_NV.detach().argmax(dim=-1) == targets_N).long()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from multiprocessing import connection, get_context, parent_process
 
-from luthier.core.examples import RowFormat, SftExample, SourceLine
+from luthier.core.examples import RowFormat, SourceLine, TunableExample
 from luthier.preprocessing.table import TokenTable, table_in_memory
 from luthier.preprocessing.tokenize import CHUNK_ROWS, ExampleRenderer, TokenizedRow, tokenize_chunk
 
@@ -50,7 +50,7 @@ class _Sent:
 
 
 def tokenize_over_processes(
-    examples: Sequence[SftExample], load: Callable[[], ExampleRenderer], row_format: RowFormat, *, max_length: int, processes: int
+    examples: Sequence[TunableExample], load: Callable[[], ExampleRenderer], row_format: RowFormat, *, max_length: int, processes: int
 ) -> Iterator[list[TokenizedRow]]:
     """As ``tokenize_all``. Should a process be killed, this one does the rest itself.
 
@@ -100,7 +100,7 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _tokenize(examples: Sequence[SftExample]) -> _Sent:
+def _tokenize(examples: Sequence[TunableExample]) -> _Sent:
     assert _setting is not None
     rows = tokenize_chunk(examples, _setting.renderer, _setting.row_format, max_length=_setting.max_length)
     table = table_in_memory(rows[0].source.file_id, [[example for row in rows for example in row.examples]])

@@ -17,6 +17,7 @@ from luthier.trace.events import (
     Forecasted,
     ModelPublished,
     Notice,
+    ReferenceScored,
     RunFinished,
     RunStarted,
     SpecResolved,
@@ -25,6 +26,8 @@ from luthier.trace.events import (
 )
 
 CSV_COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
+PREFERENCE_COLUMNS = ("reward_accuracy", "reward_margin", "reward_chosen", "reward_rejected")
+"""Behind the others where the job learns from pairs: each for the training and the validation batch."""
 
 
 class JobEventProjection:
@@ -81,16 +84,24 @@ def step_event(created_at: int, step: StepDone, epoch: EpochDone | None) -> NewE
         "total_steps": step.total_steps,
         "train_loss": step.loss,
         "train_mean_token_accuracy": step.token_accuracy,
+        **_preference("train", step.preference),
     }
     if step.valid_loss is not None:
         message += f", validation loss={step.valid_loss:.2f}"
         data["valid_loss"] = step.valid_loss
         data["valid_mean_token_accuracy"] = step.valid_accuracy
+        data |= _preference("valid", step.valid_preference)
     if epoch is not None and epoch.valid_loss is not None:
         message += f", full validation loss={epoch.valid_loss:.2f}"
         data["full_valid_loss"] = epoch.valid_loss
         data["full_valid_mean_token_accuracy"] = epoch.valid_accuracy
+        data |= _preference("full_valid", epoch.valid_preference)
     return NewEvent(created_at=created_at, level="info", message=message, type="metrics", data=data)
+
+
+def _preference(prefix: str, means: dict[str, float] | None) -> dict[str, float]:
+    """The metrics of pairs, named as a checkpoint's are."""
+    return {f"{prefix}_{name}": value for name, value in (means or {}).items()}
 
 
 def checkpoint_event(created_at: int, saved: CheckpointSaved) -> NewEvent:
@@ -131,9 +142,20 @@ def _simple(now: int, event: TraceEvent) -> tuple[NewEvent, ...]:
         return (_info(now, _forecast_text(payload)),)
     if isinstance(payload, ForecastChecked):
         return (_info(now, _checked_text(payload)),)
+    if isinstance(payload, ReferenceScored):
+        return (_info(now, _reference_text(payload)),)
     if isinstance(payload, Notice):
         return (NewEvent(created_at=now, level=payload.level, message=payload.message),)
     return ()
+
+
+def _reference_text(payload: ReferenceScored) -> str:
+    pairs = f"{payload.total:,} pairs"
+    if payload.reused:
+        return f"Reference log-probabilities of {pairs} read from an earlier attempt"
+    if payload.done == payload.total:
+        return f"Reference log-probabilities of {pairs} measured in {payload.seconds:.1f} s"
+    return f"Reference log-probabilities: {payload.done:,} of {pairs} measured"
 
 
 _BASES = {"formula": "by formula", "first_steps": "by the first steps"}
@@ -158,17 +180,21 @@ def _checked_text(payload: ForecastChecked) -> str:
 
 
 def metrics_csv(steps: Iterable[StepDone]) -> str:
-    """The result file: one row per step in step order, at most five decimals, empty where nothing was measured.
+    """The result file: one row per step in step order, at most five decimals, empty where nothing was measured. OpenAI's columns come
+    first, those of ``PREFERENCE_COLUMNS`` after them where the job has any.
 
     Of a step that stands there twice, the later one wins: a resumed run repeats some.
     """
     latest = {step.step: step for step in steps}
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(CSV_COLUMNS)
+    own = PREFERENCE_COLUMNS if any(step.preference for step in latest.values()) else ()
+    rows.writerow([*CSV_COLUMNS, *(f"{prefix}_{name}" for prefix in ("train", "valid") for name in own)])
     for number in sorted(latest):
         step = latest[number]
-        rows.writerow([number, *(_cell(v) for v in (step.loss, step.token_accuracy, step.valid_loss, step.valid_accuracy))])
+        values = [step.loss, step.token_accuracy, step.valid_loss, step.valid_accuracy]
+        values += [(means or {}).get(name) for means in (step.preference, step.valid_preference) for name in own]
+        rows.writerow([number, *map(_cell, values)])
     return text.getvalue()
 
 

@@ -15,12 +15,12 @@ from luthier.core.generation import ModelTarget
 from luthier.core.ids import new_checkpoint_id, new_model_suffix_id
 from luthier.core.jobs import CheckpointRecord, ModelKind, ModelRecord
 from luthier.core.model_names import base_of, tuned_model_name
-from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.specs import ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.core.stage import Stage
 from luthier.deployment.publish import ModelCard, PublishedFolder, publish
 from luthier.jobs.lifecycle import is_paused_from, pause_checkpoint
 from luthier.models.language_model import LanguageModel
-from luthier.trace.events import BaseMeasured, CheckpointSaved, EpochDone, ResumeSaved, StageFinished, StepDone
+from luthier.trace.events import BaseMeasured, CheckpointSaved, EpochDone, ReferenceScored, ResumeSaved, StageFinished, StepDone
 from luthier.trace.projections import checkpoint_event
 from luthier.trace.reader import read_events
 from luthier.training.loop import ADAPTER_NAME
@@ -57,6 +57,11 @@ class Checkpoints:
         self._announce_once()
         self._ctx.tracer.emit(Stage.TRAINING, report)
         self._forecaster.base_measured(report)
+
+    def reference_scored(self, report: ReferenceScored) -> None:
+        """See ``TrainerHooks``."""
+        self._announce_once()
+        self._ctx.tracer.emit(Stage.TRAINING, report)
 
     def step_done(self, report: StepDone) -> None:
         """See ``TrainerHooks``."""
@@ -187,7 +192,10 @@ class Checkpoints:
         trainable, total = self.trainable_parameters(), self._model.facts.num_parameters
         way = f"LoRA of rank {self._spec.lora_rank}" if self._spec.method is TuningMethod.LORA else "full fine-tuning"
         size = self._spec.batch_size
-        rows = "1 example" if size == 1 else f"{size} examples of like length"
+        thing = "example" if self._spec.objective is ObjectiveKind.SUPERVISED else "pair"
+        rows = f"1 {thing}" if size == 1 else f"{size} {thing}s of like length"
+        if self._spec.objective is not ObjectiveKind.SUPERVISED:
+            way += f" by {self._spec.objective.value.upper()} with beta {self._spec.beta:g}"
         return StageFinished(
             shape_in=shape_in,
             did=f"{way}, {self._spec.total_steps:,} steps of {rows}, AdamW, peak rate {self._spec.learning_rate:.2g}",

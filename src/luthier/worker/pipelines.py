@@ -9,16 +9,19 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from luthier.core.errors import InvalidRequest, JobFailure, StaleLease, Unavailable
-from luthier.core.examples import Dataset
+from luthier.core.examples import Dataset, RowFormat
 from luthier.core.generation import ModelTarget
 from luthier.core.jobs import JobStatus, NewEvent
-from luthier.core.specs import Decision, TrainingSpec
+from luthier.core.specs import Decision, ObjectiveKind, TrainingSpec
 from luthier.core.stage import Stage
 from luthier.core.targets import model_target
 from luthier.data.stage import DataFailure, collect
+from luthier.data.validate import Method
 from luthier.deployment.warm import trace_answer, warm
+from luthier.evaluation.preference import PreferenceSetting
 from luthier.evaluation.stage import evaluate, held_out_questions
 from luthier.models.device import compiling_pays, placement_of, prepare_device
 from luthier.models.load import load_model
@@ -45,7 +48,7 @@ from luthier.worker.forecasting import JobForecaster
 from luthier.worker.question import open_question, show_prompt
 from luthier.worker.results import finish
 from luthier.worker.spec_file import read_spec, write_spec
-from luthier.worker.start import Start, decide, find_reader, find_start, hyperparameters_of, options_of
+from luthier.worker.start import Start, decide, find_reader, find_start, hyperparameters_of, objective_kind, options_of
 from luthier.worker.token_cache import tokens_of
 
 
@@ -98,17 +101,17 @@ def fine_tune(ctx: RunContext) -> None:
     max_length = resolve_max_length(options_of(ctx.job).max_length, start.facts.max_length)
     tokens = preprocess(ctx, data, start, int(max_length.value))
     spec, decisions = resolve_spec(ctx, data, start, tokens, max_length)
-    numbers = {"n_epochs": spec.n_epochs, "batch_size": spec.batch_size, "learning_rate_multiplier": spec.learning_rate_multiplier}
-    ctx.recorder.note({"hyperparameters": numbers})
+    ctx.recorder.note({"hyperparameters": decided_hyperparameters(spec)})
     forecaster = JobForecaster(ctx, start, spec, tokens.training, tokens.validation, began)
     forecaster.check_memory()
     if not resumed_from:
         forecaster.announce()
-    result, checkpoints = train(ctx, start, spec, decisions, tokens, data.training.row_format.value, forecaster)
+    row_format = serving_format(data.training.row_format).value
+    result, checkpoints = train(ctx, start, spec, decisions, tokens, row_format, forecaster)
     if result.stopped:
         checkpoints.save_paused(result.epoch, result.steps, result.metrics)
         return
-    base, tuned = base_target(ctx, data.training.row_format.value), checkpoints.final_target(start.folder)
+    base, tuned = base_target(ctx, row_format), checkpoints.final_target(start.folder)
     try:
         evaluate_stage(ctx, data, base=base, tuned=tuned, spec=spec)
         published = deploy_stage(ctx, data, base=base, tuned=tuned, num_bytes=checkpoints.final_bytes)
@@ -125,14 +128,26 @@ LANES: Mapping[str, Callable[[RunContext], None]] = {"validate": validate, "trai
 def collect_files(ctx: RunContext) -> Data:
     """Stage 1: the job's snapshots of its files become data sets."""
     job, limit = ctx.job, ctx.settings.max_line_bytes
-    training = collect(
-        job.training_file, ctx.blobs.path(job.training_sha256), role="training", max_line_bytes=limit, sha256=job.training_sha256
-    )
-    validation = None
+    method: Method = "supervised" if objective_kind(job) is ObjectiveKind.SUPERVISED else "dpo"
+
+    def read(file_id: str, sha256: str, role: FileRole) -> Dataset:
+        return collect(file_id, ctx.blobs.path(sha256), role=role, max_line_bytes=limit, sha256=sha256, method=method)
+
+    training, validation = read(job.training_file, job.training_sha256, "training"), None
     if job.validation_file is not None and job.validation_sha256 is not None:
-        path = ctx.blobs.path(job.validation_sha256)
-        validation = collect(job.validation_file, path, role="validation", max_line_bytes=limit, sha256=job.validation_sha256)
+        validation = read(job.validation_file, job.validation_sha256, "validation")
     return Data(training=training, validation=validation)
+
+
+def serving_format(row_format: RowFormat) -> RowFormat:
+    """How prompts of a model that was trained on such rows are rendered: preference rows hold talks."""
+    return RowFormat.CHAT if row_format is RowFormat.PREFERENCE else row_format
+
+
+def decided_hyperparameters(spec: TrainingSpec) -> dict[str, Any]:
+    """The numbers that the job shows once they are decided."""
+    numbers = {"n_epochs": spec.n_epochs, "batch_size": spec.batch_size, "learning_rate_multiplier": spec.learning_rate_multiplier}
+    return numbers if spec.objective is ObjectiveKind.SUPERVISED else {**numbers, "beta": spec.beta}
 
 
 def check_rows(ctx: RunContext, data: Data) -> None:
@@ -179,9 +194,10 @@ def resolve_spec(
         options_of(ctx.job),
         base=ctx.job.base,
         seed=ctx.job.seed,
-        num_examples=len(tokens.training.examples),
+        num_examples=tokens.training.num_examples,
         fingerprints=(data.training.fingerprint, data.validation.fingerprint if data.validation else None),
         max_length=max_length,
+        objective=objective_kind(ctx.job),
     )
     write_spec(ctx.run_dir, spec, decisions)
     return spec, decisions
@@ -197,7 +213,8 @@ def train(
     forecaster: JobForecaster,
 ) -> tuple[TrainResult, Checkpoints]:
     """Stage 3: tokens become checkpoints."""
-    shape_in = f"{len(tokens.training.examples):,} tokenized examples x {spec.n_epochs} epochs"
+    things = "tokenized examples" if spec.objective is ObjectiveKind.SUPERVISED else "pairs of tokenized answers"
+    shape_in = f"{tokens.training.num_examples:,} {things} x {spec.n_epochs} epochs"
     ctx.tracer.emit(Stage.TRAINING, StageStarted(shape_in=shape_in))
     began = time.perf_counter()
     try:
@@ -252,6 +269,15 @@ def base_target(ctx: RunContext, row_format: str) -> ModelTarget:
     return replace(model_target(record, record, ctx.settings), row_format=row_format)
 
 
+def reference_target(ctx: RunContext, base: ModelTarget) -> ModelTarget:
+    """The model that tuning started from: the base, or the tuned model that was continued."""
+    parent = ctx.models.get(ctx.job.parent_model) if ctx.job.parent_model else None
+    record = ctx.models.get(ctx.job.base)
+    if parent is None or record is None:
+        return base
+    return replace(model_target(parent, record, ctx.settings), row_format=base.row_format)
+
+
 def evaluate_stage(ctx: RunContext, data: Data, *, base: ModelTarget, tuned: ModelTarget, spec: TrainingSpec) -> None:
     """Stage 4: base beside tuned on the validation file."""
     if data.validation is None:
@@ -261,7 +287,10 @@ def evaluate_stage(ctx: RunContext, data: Data, *, base: ModelTarget, tuned: Mod
     questions = held_out_questions(data.validation, spec.seed)
     ctx.tracer.emit(Stage.EVALUATION, StageStarted(shape_in=f"{len(questions):,} validation examples"))
     began = time.perf_counter()
-    report = evaluate(ctx.engine, base=base, tuned=tuned, questions=questions, max_length=spec.max_length)
+    setting = (
+        None if spec.objective is ObjectiveKind.SUPERVISED else PreferenceSetting(reference=reference_target(ctx, base), beta=spec.beta)
+    )
+    report = evaluate(ctx.engine, base=base, tuned=tuned, questions=questions, max_length=spec.max_length, setting=setting)
     ctx.tracer.emit(Stage.EVALUATION, Evaluated(report=report))
     (ctx.run_dir / "evaluation.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
     ctx.tracer.emit(Stage.EVALUATION, narration.evaluation(report, time.perf_counter() - began))

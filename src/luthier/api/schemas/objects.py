@@ -130,10 +130,29 @@ class SupervisedMethod(Shape):
 
 
 class JobMethod(Shape):
-    """How the job trains."""
+    """How a supervised job trains."""
 
     type: Literal["supervised"]
     supervised: SupervisedMethod
+
+
+class DpoHyperparameters(JobHyperparameters):
+    """Those of preference tuning."""
+
+    beta: float | Literal["auto"]
+
+
+class DpoMethod(Shape):
+    """``method.dpo``."""
+
+    hyperparameters: DpoHyperparameters
+
+
+class JobDpoMethod(Shape):
+    """How a job trains that learns from preferences."""
+
+    type: Literal["dpo"]
+    dpo: DpoMethod
 
 
 class JobError(Shape):
@@ -173,7 +192,7 @@ class Job(Shape):
     organization_id: str
     status: Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
     hyperparameters: JobHyperparameters
-    method: JobMethod
+    method: JobMethod | JobDpoMethod
     training_file: str
     validation_file: str | None
     result_files: list[str]
