@@ -7,7 +7,7 @@ What it does: order of the data, steps, validation, epoch ends, when to save a r
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ from luthier.training.progress import Progress
 from luthier.training.resume import ResumeState, ResumeStore
 from luthier.training.schedule import learning_rate_at
 from luthier.training.sft import LossSums, micro_batches, room_on, sft_sums
+from luthier.training.step_figures import StepMeter
 from luthier.training.tokens import TokenSource
 
 ADAPTER_NAME = "tuned"
@@ -55,6 +56,8 @@ class _StepSums:
     num_tokens: int
     num_correct: int
     grad_norm: float
+    groups: Sequence[Sequence[int]]
+    """The rows, by forward."""
 
 
 class Trainer:
@@ -75,8 +78,12 @@ class Trainer:
         resume_seconds: float = 60.0,
         resume_share: float = 0.05,
         parent_adapter: Path | None = None,
+        matrix_rate: float | None = None,
     ) -> None:
-        """``parent_adapter``: a saved adapter to go on from (continued tuning). The rest as in ``core.settings``."""
+        """``parent_adapter``: a saved adapter to go on from (continued tuning). ``matrix_rate``: the device's, see ``matrix_rate.py``.
+
+        The rest as in ``core.settings``.
+        """
         self._model = model
         self._spec = spec
         self._train = train
@@ -89,6 +96,7 @@ class Trainer:
         self._parent_adapter = parent_adapter
         self._saved_at = (0, time.monotonic())
         self._room = room_on(model)
+        self._meter = StepMeter(model, spec, matrix_rate)
 
     def run(self) -> TrainResult:
         """Train to the end, or until ``should_stop``.
@@ -169,6 +177,7 @@ class Trainer:
         rate = learning_rate_at(step, spec)
         sums = self._learn(step, indices, parameters)
         take_step(optimizer, parameters, rate)
+        figures = self._meter.figures(sums.groups, self._train.examples, time.perf_counter() - began)
         loss, accuracy = sums.loss_sum / sums.num_tokens, sums.num_correct / sums.num_tokens
         metrics = {**progress.metrics, "step": float(step), "train_loss": loss, "train_mean_token_accuracy": accuracy}
         checked = self._check(step)
@@ -189,6 +198,7 @@ class Trainer:
                 valid_loss=checked.loss if checked else None,
                 valid_accuracy=checked.accuracy if checked else None,
                 lines=tuple(sorted(self._train.examples[index].source.line for index in indices)[:_REPORTED_LINES]),
+                **asdict(figures),
             )
         )
         return replace(
@@ -199,7 +209,7 @@ class Trainer:
             epoch_tokens=progress.epoch_tokens + sums.num_tokens,
             epoch_correct=progress.epoch_correct + sums.num_correct,
             epoch_seconds=progress.epoch_seconds + seconds,
-            tokens_seen=progress.tokens_seen + sum(self._train.examples[index].num_tokens for index in indices),
+            tokens_seen=progress.tokens_seen + figures.tokens,
             trained_tokens=progress.trained_tokens + sums.num_tokens,
             metrics=metrics,
         )
@@ -230,7 +240,7 @@ class Trainer:
         # torch's clip_grad_norm_ would also multiply every gradient by 1 when there is nothing to clip.
         if grad_norm > self._spec.max_grad_norm:
             nn.utils.clip_grads_with_norm_(parameters, self._spec.max_grad_norm, norm)
-        return _StepSums(loss_sum=loss_sum, num_tokens=total, num_correct=num_correct, grad_norm=grad_norm)
+        return _StepSums(loss_sum=loss_sum, num_tokens=total, num_correct=num_correct, grad_norm=grad_norm, groups=groups)
 
     def _not_finite(self, what: str, step: int, indices: Sequence[int]) -> JobFailure:
         lines = sorted(self._train.examples[index].source.line for index in indices)

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 
+import torch
+
 from luthier.core.errors import InvalidRequest, JobFailure, StaleLease, Unavailable
 from luthier.core.examples import Dataset
 from luthier.core.generation import ModelTarget
@@ -21,6 +23,8 @@ from luthier.data.stage import DataFailure, collect
 from luthier.deployment.warm import trace_answer, warm
 from luthier.evaluation.stage import evaluate, held_out_questions
 from luthier.models.device import compiling_pays, placement_of, prepare_device
+from luthier.models.facts import read_config
+from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.learnable import FileRole, check_learnable
 from luthier.preprocessing.pack import pack
@@ -36,8 +40,10 @@ from luthier.trace.events import (
     StageStarted,
 )
 from luthier.training.loop import Trainer, TrainResult
+from luthier.training.matrix_rate import matrix_rate
 from luthier.training.resolve import resolve_max_length
 from luthier.training.resume import newest_step
+from luthier.training.work import shape_of
 from luthier.worker import narration
 from luthier.worker.checkpoints import Checkpoints
 from luthier.worker.context import RunContext
@@ -236,6 +242,7 @@ def train(
         resume_seconds=ctx.settings.resume_seconds,
         resume_share=ctx.settings.resume_share,
         parent_adapter=start.adapter.folder if start.adapter else None,
+        matrix_rate=measured_rate(model, spec),
     )
     forecaster.training_starts()
     result = trainer.run()
@@ -243,6 +250,13 @@ def train(
         checkpoints.adopt_final()
         ctx.tracer.emit(Stage.TRAINING, checkpoints.stage_report(shape_in, time.perf_counter() - began))
     return result, checkpoints
+
+
+def measured_rate(model: LanguageModel, spec: TrainingSpec) -> float | None:
+    """The device's rate at this model's matrices, with the run's threads."""
+    torch.set_num_threads(spec.num_threads)
+    shape = shape_of(read_config(model.folder), model.facts)
+    return matrix_rate(shape, device=model.device, dtype=model.all_parameters()[0].dtype)
 
 
 def base_target(ctx: RunContext, row_format: str) -> ModelTarget:
