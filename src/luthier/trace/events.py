@@ -84,6 +84,18 @@ class StepDone:
     ``prefers``: share of pairs whose preferred answer is the likelier one, whatever the reference says. None for other jobs."""
     valid_preference: dict[str, float] | None = None
     """The same of the small validation, where there was one."""
+    tokens: int | None = None
+    """Tokens of the step's rows, padding not counted."""
+    tokens_per_second: float | None = None
+    """These tokens over the seconds of forward, backward and update; a validation after the step does not count."""
+    padding_share: float | None = None
+    """Share of the positions that were computed and held no token, 0 to 1."""
+    memory_bytes: int | None = None
+    """Resident memory of the training process after the step; on a GPU the most that its tensors took there so far."""
+    flops_utilization: float | None = None
+    """Model FLOPs utilisation: operations that the step's tokens need (forward and backward, without padding, recomputation and the
+    adapter's own; attention counted whole, as in Chowdhery et al. 2022, arXiv:2204.02311) per second, over what the device did in products
+    of this model's own matrices, measured before the first step. None where that was not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,19 @@ from luthier.trace.events import (
     TraceEvent,
 )
 
+HELD_SECONDS = 0.6
+"""So long an epoch's last step waits for the validation that it is told with; a longer one brings a second event for the step."""
+OWN_METRICS = (
+    "learning_rate",
+    "grad_norm",
+    "tokens",
+    "tokens_per_second",
+    "padding_share",
+    "memory_bytes",
+    "flops_utilization",
+    "seconds",
+)
+"""Of a step's numbers those that OpenAI's metrics have no key for; they stand under ``luthier`` in an event's data."""
 CSV_COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 PREFERENCE_COLUMNS = ("reward_accuracy", "reward_margin", "reward_chosen", "reward_rejected")
 """Behind the others where the job learns from pairs: each for the training and the validation batch."""
@@ -34,20 +47,22 @@ class JobEventProjection:
     """Turns the events of one attempt into public ones.
 
     The public event of an epoch's last step tells the full validation too, which is measured after the step: that step is held
-    until its ``EpochDone``. Where epochs end is known from the spec or from an earlier epoch; an attempt that knows neither
-    lets the step go at once, without the full validation.
+    until its ``EpochDone``, or until ``overdue`` lets it go. A step that went without it is told again, with it, when the epoch is
+    done. Where epochs end is known from the spec or from an earlier epoch; an attempt that knows neither lets the step go at once.
     """
 
     def __init__(self) -> None:
         self._steps_per_epoch: int | None = None
         self._held: StepDone | None = None
+        self._held_since = 0.0
+        self._gone: StepDone | None = None
         self._resumed = False
 
     def push(self, event: TraceEvent) -> tuple[NewEvent, ...]:
         """The public events that one trace event brings, oldest first."""
         now, payload = int(event.time), event.payload
         if isinstance(payload, StepDone):
-            return self._step(now, payload)
+            return self._step(event.time, payload)
         if isinstance(payload, EpochDone):
             return self._epoch(now, payload)
         if isinstance(payload, RunStarted):
@@ -58,22 +73,38 @@ class JobEventProjection:
             return () if self._resumed else _decisions(now, payload)
         return _simple(now, event)
 
-    def _step(self, now: int, step: StepDone) -> tuple[NewEvent, ...]:
-        released = () if self._held is None else (step_event(now, self._held, None),)
-        self._held = None
+    @property
+    def held_until(self) -> float | None:
+        """When a step that is held must go, Unix seconds; None while none is held."""
+        return None if self._held is None else self._held_since + HELD_SECONDS
+
+    def overdue(self, now: float) -> tuple[NewEvent, ...]:
+        """The held step, once it has waited long enough."""
+        until = self.held_until
+        if self._held is None or until is None or now < until:
+            return ()
+        self._gone, self._held = self._held, None
+        return (step_event(int(self._held_since), self._gone, None),)
+
+    def _step(self, now: float, step: StepDone) -> tuple[NewEvent, ...]:
+        released = () if self._held is None else (step_event(int(now), self._held, None),)
+        self._held = self._gone = None
         ends_epoch = step.step == step.total_steps or (self._steps_per_epoch and step.step % self._steps_per_epoch == 0)
         if ends_epoch:
-            self._held = step
+            self._held, self._held_since = step, now
             return released
-        return (*released, step_event(now, step, None))
+        return (*released, step_event(int(now), step, None))
 
     def _epoch(self, now: int, epoch: EpochDone) -> tuple[NewEvent, ...]:
         if epoch.step % epoch.epoch == 0:
             self._steps_per_epoch = epoch.step // epoch.epoch
-        held, self._held = self._held, None
-        if held is None:
-            return ()
-        return (step_event(now, held, epoch if held.step == epoch.step else None),)
+        held, gone = self._held, self._gone
+        self._held = self._gone = None
+        if held is not None:
+            return (step_event(now, held, epoch if held.step == epoch.step else None),)
+        if gone is not None and gone.step == epoch.step and epoch.valid_loss is not None:
+            return (step_event(now, gone, epoch),)
+        return ()
 
 
 def step_event(created_at: int, step: StepDone, epoch: EpochDone | None) -> NewEvent:
@@ -96,6 +127,9 @@ def step_event(created_at: int, step: StepDone, epoch: EpochDone | None) -> NewE
         data["full_valid_loss"] = epoch.valid_loss
         data["full_valid_mean_token_accuracy"] = epoch.valid_accuracy
         data |= _preference("full_valid", epoch.valid_preference)
+    own = {name: value for name in OWN_METRICS if (value := getattr(step, name)) is not None}
+    if step.tokens is not None:
+        data["luthier"] = own
     return NewEvent(created_at=created_at, level="info", message=message, type="metrics", data=data)
 
 

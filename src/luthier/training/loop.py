@@ -8,7 +8,7 @@ owner does), decide whose turn it is (``worker/floor.py``). Called by ``worker/p
 import math
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from luthier.training.reference import ReferenceStore
 from luthier.training.resume import ResumeState, ResumeStore
 from luthier.training.schedule import learning_rate_at
 from luthier.training.sft import micro_batches, room_on
+from luthier.training.step_figures import StepMeter
 from luthier.training.tokens import TokenSource, num_examples, rows_of
 from luthier.training.turns import OwnTurn, Turns, random_state, run_alone, set_random_state
 
@@ -77,10 +78,12 @@ class Trainer:
         parent_adapter: Path | None = None,
         adapter: str = ADAPTER_NAME,
         compiled: bool | None = None,
+        matrix_rate: float | None = None,
     ) -> None:
         """``parent_adapter``: a saved adapter to go on from (continued tuning); ``adapter``: the name of the tuned one.
 
-        ``compiled``: see ``LanguageModel.compiled``; None: as the model has it now. The rest as in ``core.settings``.
+        ``compiled``: see ``LanguageModel.compiled``; None: as the model has it now. ``matrix_rate``: the device's, see
+        ``matrix_rate.py``. The rest as in ``core.settings``.
         """
         self._model = model
         self._spec = spec
@@ -97,6 +100,7 @@ class Trainer:
         self._reference = ReferenceStore(state_dir / "reference", spec.identity(), seconds=resume_seconds)
         self._saved_at = (0, time.monotonic())
         self._room = room_on(model)
+        self._meter = StepMeter(model, spec, matrix_rate)
 
     def run(self) -> TrainResult:
         """Train to the end, or until ``should_stop``.
@@ -211,10 +215,14 @@ class Trainer:
         began = time.perf_counter()
         step = progress.step + 1
         rate = learning_rate_at(step, spec)
-        sums, grad_norm = self._learn(step, indices, parameters)
+        sums, grad_norm, groups = self._learn(step, indices, parameters)
         take_step(optimizer, parameters, rate)
+        figures = self._meter.figures(groups, self._train.examples, time.perf_counter() - began)
         means = means_of(sums, self._objective)
         metrics = {**progress.metrics, "step": float(step), **_named("train", means)}
+        figures = self._meter.figures(sums.groups, self._train.examples, time.perf_counter() - began)
+        loss, accuracy = sums.loss_sum / sums.num_tokens, sums.num_correct / sums.num_tokens
+        metrics = {**progress.metrics, "step": float(step), "train_loss": loss, "train_mean_token_accuracy": accuracy}
         checked = self._check(step)
         if checked is not None:
             metrics |= _named("valid", checked)
@@ -235,6 +243,7 @@ class Trainer:
                 lines=tuple(sorted({self._train.examples[index].source.line for index in indices})[:_REPORTED_LINES]),
                 preference=means.preference,
                 valid_preference=checked.preference if checked else None,
+                **asdict(figures),
             )
         )
         return replace(
@@ -247,15 +256,15 @@ class Trainer:
             epoch_tokens=progress.epoch_tokens + sums.num_scored,
             epoch_correct=progress.epoch_correct + sums.num_correct,
             epoch_seconds=progress.epoch_seconds + seconds,
-            tokens_seen=progress.tokens_seen + sum(self._train.examples[index].num_tokens for index in indices),
+            tokens_seen=progress.tokens_seen + figures.tokens,
             trained_tokens=progress.trained_tokens + sums.num_tokens,
             metrics=metrics,
         )
 
-    def _learn(self, step: int, indices: list[int], parameters: Sequence[nn.Parameter]) -> tuple[Totals, float]:
+    def _learn(self, step: int, indices: list[int], parameters: Sequence[nn.Parameter]) -> tuple[Totals, float, list[list[int]]]:
         """Forward and backward over the step's micro-batches; the loss is divided once, by all trained tokens (or pairs) of the step.
 
-        Returns the sums and the norm of the gradient before it was cut.
+        Returns the sums, the norm of the gradient before it was cut, and the rows of each forward.
         """
         examples, objective = self._train.examples, self._objective
         total = objective.count(self._train, indices)
@@ -281,7 +290,7 @@ class Trainer:
         # torch's clip_grad_norm_ would also multiply every gradient by 1 when there is nothing to clip.
         if grad_norm > self._spec.max_grad_norm:
             nn.utils.clip_grads_with_norm_(parameters, self._spec.max_grad_norm, norm)
-        return totals, grad_norm
+        return totals, grad_norm, groups
 
     def _not_finite(self, what: str, step: int, indices: Sequence[int]) -> JobFailure:
         lines = sorted({self._train.examples[index].source.line for index in indices})

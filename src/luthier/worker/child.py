@@ -31,7 +31,7 @@ from luthier.worker.engine_link import EngineLink
 from luthier.worker.heartbeat import Heartbeat
 from luthier.worker.orders import EXIT_CRASH, EXIT_OK, EXIT_ORPHAN, ChildOrder
 from luthier.worker.patient_engine import PatientEngine
-from luthier.worker.recorder import JobRecorder
+from luthier.worker.recorder import JobRecorder, is_whole
 
 # Training yields to serving and to the rest of the machine.
 NICENESS = 5
@@ -74,7 +74,8 @@ def _attempt(order: ChildOrder) -> int:
     heartbeat.start()
     run_dir = settings.run_dir(job.id)
     writer = TraceWriter(run_dir / "trace.jsonl")
-    recorder = JobRecorder(store, job, announced_step=announced_step(store, job), lost=heartbeat.lost)
+    step, whole = last_announced(store, job)
+    recorder = JobRecorder(store, job, announced_step=step, announced_whole=whole, lost=heartbeat.lost)
     earlier, _ = read_events(run_dir / "trace.jsonl")
     recorder.refill(earlier)
     attempt = 1 + sum(isinstance(event.payload, RunStarted) for event in earlier)
@@ -119,16 +120,16 @@ def _carry_out(context: RunContext, lane: str) -> None:
         _fail(context, failure)  # refused as any other write when the job was taken away meanwhile
 
 
-def announced_step(store: JobStore, job: Job) -> int:
-    """The last step whose metrics an earlier attempt already made public; 0 when there is none."""
+def last_announced(store: JobStore, job: Job) -> tuple[int, bool]:
+    """The last step that an earlier attempt made public (0 when there is none), and whether with its epoch's validation."""
     after: str | None = None
     while True:
         page = store.events(job.id, limit=100, after=after)
         for event in page.items:
             if event.type == "metrics" and event.data:
-                return int(event.data["step"])
+                return int(event.data["step"]), is_whole(event)
         if not page.has_more or not page.items:
-            return 0
+            return 0, True
         after = page.items[-1].id
 
 

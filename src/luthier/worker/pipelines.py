@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
+
 from luthier.core.errors import InvalidRequest, JobFailure, StaleLease, Unavailable
 from luthier.core.examples import Dataset, RowFormat
 from luthier.core.generation import ModelTarget
@@ -24,6 +26,8 @@ from luthier.deployment.warm import trace_answer, warm
 from luthier.evaluation.preference import PreferenceSetting
 from luthier.evaluation.stage import evaluate, held_out_questions
 from luthier.models.device import compiling_pays, placement_of, prepare_device
+from luthier.models.facts import read_config
+from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.learnable import FileRole, check_learnable
 from luthier.preprocessing.pack import pack
@@ -39,8 +43,10 @@ from luthier.trace.events import (
     StageStarted,
 )
 from luthier.training.loop import Trainer, TrainResult
+from luthier.training.matrix_rate import matrix_rate
 from luthier.training.resolve import resolve_max_length
 from luthier.training.resume import newest_step
+from luthier.training.work import shape_of
 from luthier.worker import narration
 from luthier.worker.checkpoints import Checkpoints
 from luthier.worker.context import RunContext
@@ -253,6 +259,7 @@ def train(
         resume_share=ctx.settings.resume_share,
         parent_adapter=start.adapter.folder if start.adapter else None,
         compiled=compiling_pays(spec.device, spec.total_steps),
+        matrix_rate=measured_rate(model, spec),
     )
     forecaster.training_starts()
     result = trainer.run()
@@ -260,6 +267,13 @@ def train(
         checkpoints.adopt_final()
         ctx.tracer.emit(Stage.TRAINING, checkpoints.stage_report(shape_in, time.perf_counter() - began))
     return result, checkpoints
+
+
+def measured_rate(model: LanguageModel, spec: TrainingSpec) -> float | None:
+    """The device's rate at this model's matrices, with the run's threads."""
+    torch.set_num_threads(spec.num_threads)
+    shape = shape_of(read_config(model.folder), model.facts)
+    return matrix_rate(shape, device=model.device, dtype=model.all_parameters()[0].dtype)
 
 
 def base_target(ctx: RunContext, row_format: str) -> ModelTarget:

@@ -17,6 +17,7 @@ from luthier.cli.render.forecast import checked_table, forecast_line
 from luthier.cli.render.prediction import prediction
 from luthier.cli.render.stages import stages
 from luthier.cli.render.text import literal, number, plain, seconds, size
+from luthier.cli.render.work import work_line
 from luthier.trace.view import TraceView
 
 MAX_WIDTH = 120
@@ -41,6 +42,9 @@ def report(view: TraceView, width: int) -> Iterator[RenderableType]:
             yield _spec_line(view)
         if view.forecast is not None and view.forecast_checked is None:
             yield forecast_line(view.forecast)
+        work = work_line(steps)
+        if work is not None:
+            yield work
         yield loss_curve(steps, view.ordered_epochs(), width=width)
         if view.epochs:
             yield epoch_table(view)
