@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -260,11 +261,10 @@ def trl(folder: Path, method: TuningMethod, setting: Setting, *, steps: int, war
     """TRL's trainer over the same rows from the same start, with our rate, betas and decay."""
     # Nothing here may look for a hub or tell anybody.
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TRL_EXPERIMENTAL_SILENCE": "1"}
-    from datasets import Dataset
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import SFTConfig
 
+    table, config = import_module("datasets").Dataset, import_module("trl").SFTConfig
     torch.set_num_threads(setting.threads)
     data, held_out = talks(steps * BATCH, folder), talks(HELD_OUT_ROWS, folder, seed=SEED + 1)
     spec = spec_for(method, folder, steps=steps, threads=setting.threads)
@@ -289,8 +289,8 @@ def trl(folder: Path, method: TuningMethod, setting: Setting, *, steps: int, war
         quiet = {"output_dir": out, "report_to": "none", "save_strategy": "no", "disable_tqdm": True, "use_cpu": True}
         trainer = _metered_trainer(meter, spec)(
             model=model,
-            args=SFTConfig(**{**quiet, **shared, **setting.options}),
-            train_dataset=Dataset.from_dict(_columns(data, order, all_tokens=setting.all_tokens)),
+            args=config(**{**quiet, **shared, **setting.options}),
+            train_dataset=table.from_dict(_columns(data, order, all_tokens=setting.all_tokens)),
             processing_class=AutoTokenizer.from_pretrained(folder),
         )
         meter.begin()
@@ -301,15 +301,15 @@ def trl(folder: Path, method: TuningMethod, setting: Setting, *, steps: int, war
 def _metered_trainer(meter: Meter, spec: TrainingSpec) -> Any:
     """SFTTrainer with our schedule and a clock; nothing else is changed."""
     from transformers import TrainerCallback
-    from trl import SFTTrainer
 
+    trainer: Any = import_module("trl").SFTTrainer
     seen: dict[str, int] = {}
 
     class Clock(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
             meter.step(seen["rows"], seen["tokens"])
 
-    class Metered(SFTTrainer):
+    class Metered(trainer):
         def __init__(self, **arguments: Any) -> None:
             super().__init__(callbacks=[Clock()], **arguments)
 
