@@ -5,6 +5,7 @@ decide the order of the stages (``pipelines.py``) or retry (``lanes.py``). Forke
 torch preloaded, so the first step comes seconds after a job's creation.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -13,9 +14,10 @@ import time
 import traceback
 from multiprocessing.connection import Connection
 
-from luthier.core.errors import JobFailure, StaleLease, Unavailable
+from luthier.core.errors import JobFailure, StaleLease, StorageFull, Unavailable
 from luthier.core.jobs import Job, JobStatus, NewEvent
 from luthier.core.stage import Stage
+from luthier.jobs import lifecycle
 from luthier.jobs.queue import JobQueue
 from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database
@@ -118,6 +120,28 @@ def _carry_out(context: RunContext, lane: str) -> None:
         pipelines.LANES[lane](context)
     except JobFailure as failure:
         _fail(context, failure)  # refused as any other write when the job was taken away meanwhile
+    except (StorageFull, OSError) as error:
+        trouble = disk_trouble(error)
+        if trouble is None:
+            raise
+        _pause(context, trouble)
+
+
+def disk_trouble(error: StorageFull | OSError) -> str | None:
+    """Why a job cannot write, in words; None for what somebody else than the disk's owner must mend."""
+    number = errno.ENOSPC if isinstance(error, StorageFull) else error.errno
+    return {errno.ENOSPC: "full", errno.EDQUOT: "full", errno.EROFS: "read-only"}.get(number or 0)
+
+
+def _pause(context: RunContext, trouble: str) -> None:
+    """A job that cannot write waits for a person, with the newest state that it could write; failing would throw that away.
+
+    Raises:
+        StorageFull, Unavailable: the database cannot be written either; the attempt counts as a crash, and the job is taken again.
+    """
+    message = f"The job has been paused because the server's disk is {trouble}. Mend that and resume it; it goes on from its newest state."
+    context.recorder.write()
+    context.jobs.decide(context.job.id, lambda job: lifecycle.paused(job, context.now(), message=message), fence=context.job.fence)
 
 
 def last_announced(store: JobStore, job: Job) -> tuple[int, bool]:
