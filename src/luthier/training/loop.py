@@ -220,9 +220,6 @@ class Trainer:
         figures = self._meter.figures(groups, self._train.examples, time.perf_counter() - began)
         means = means_of(sums, self._objective)
         metrics = {**progress.metrics, "step": float(step), **_named("train", means)}
-        figures = self._meter.figures(sums.groups, self._train.examples, time.perf_counter() - began)
-        loss, accuracy = sums.loss_sum / sums.num_tokens, sums.num_correct / sums.num_tokens
-        metrics = {**progress.metrics, "step": float(step), "train_loss": loss, "train_mean_token_accuracy": accuracy}
         checked = self._check(step)
         if checked is not None:
             metrics |= _named("valid", checked)
