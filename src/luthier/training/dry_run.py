@@ -89,9 +89,9 @@ class _Bench:
 
     def __init__(self, model: LanguageModel, spec: TrainingSpec, plan: Plan, train: TokenSource, parent_adapter: Path | None) -> None:
         self.model, self.spec, self.plan, self.train = model, spec, plan, train
-        self.parameters: list[nn.Parameter] = attach(model, spec, parent_adapter)
-        self.optimizer = build_optimizer(self.parameters, spec)
         self.adapter = ADAPTER_NAME if spec.method is TuningMethod.LORA else None
+        self.parameters: list[nn.Parameter] = attach(model, spec, parent_adapter, self.adapter)
+        self.optimizer = build_optimizer(self.parameters, spec)
         self.peak_activations = 0
         self.last: tuple[tuple[int, ...], float] = ((), 0.0)
         self.resident: list[tuple[int, int]] = []

@@ -4,7 +4,7 @@ What it does: the numbers of validation, of the base before the first step and o
 generate text (``evaluation`` does). Called by ``loop.py``, and by ``plan.py`` for which rows are measured when.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,19 +35,30 @@ class Measured:
 
 def measure(model: LanguageModel, source: TokenSource, indices: Sequence[int] | None = None) -> Measured:
     """Measure the model, with the adapter that is in use, on some examples or on all of them."""
+    turns = measuring(model, source, indices)
+    while True:
+        try:
+            next(turns)
+        except StopIteration as end:
+            return end.value
+
+
+def measuring(model: LanguageModel, source: TokenSource, indices: Sequence[int] | None = None) -> Generator[None, None, Measured]:
+    """``measure`` in turns, one forward each: between two of them another run may use the model."""
     loss_sum, num_tokens, num_correct = 0.0, 0, 0
     room = room_on(model)
-    was_training = model.module.training
-    model.module.eval()
-    try:
-        with torch.no_grad():
-            for group in forward_groups(source, indices, model.facts, room):
+    for group in forward_groups(source, indices, model.facts, room):
+        was_training = model.module.training
+        model.module.eval()
+        try:
+            with torch.no_grad():
                 sums = sft_sums(model, source.batch(group))
-                loss_sum += float(sums.loss)
-                num_tokens += sums.num_tokens
-                num_correct += int(sums.num_correct)
-    finally:
-        model.module.train(was_training)
+        finally:
+            model.module.train(was_training)
+        loss_sum += float(sums.loss)
+        num_tokens += sums.num_tokens
+        num_correct += int(sums.num_correct)
+        yield
     return Measured(loss=loss_sum / num_tokens, accuracy=num_correct / num_tokens, num_tokens=num_tokens)
 
 

@@ -1,23 +1,25 @@
 """The training loop: a page that calls named steps.
 
-What it does: order of the data, steps, validation, epoch ends, when to save a resume state. What it does not: choose numbers
-(``resolve.py``), compute a loss (``sft.py``), publish anything (the hooks' owner does). Called by ``worker/pipelines.py``.
+What it does: order of the data, steps, validation, epoch ends, when to save a resume state; all of it in turns, so that several runs
+can share one base. What it does not: choose numbers (``resolve.py``), compute a loss (``sft.py``), publish anything (the hooks' owner
+does), decide whose turn it is (``worker/floor.py``). Called by ``worker/pipelines.py``.
 """
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from luthier.core.errors import JobFailure
 from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.models.language_model import LanguageModel
 from luthier.trace.events import BaseMeasured, EpochDone, StepDone
-from luthier.training.evaluate import Measured, base_rows, check_rows, measure
+from luthier.training.evaluate import Measured, base_rows, check_rows, measure, measuring
 from luthier.training.hooks import TrainerHooks
 from luthier.training.memory import keep_freed_memory
 from luthier.training.optimizer import build_optimizer, export_state, import_state, take_step
@@ -26,6 +28,7 @@ from luthier.training.resume import ResumeState, ResumeStore
 from luthier.training.schedule import learning_rate_at
 from luthier.training.sft import LossSums, micro_batches, room_on, sft_sums
 from luthier.training.tokens import TokenSource
+from luthier.training.turns import OwnTurn, Turns, random_state, run_alone, set_random_state
 
 ADAPTER_NAME = "tuned"
 _NAMED_LINES = 10
@@ -60,7 +63,9 @@ class _StepSums:
 class Trainer:
     """Trains one model in place, from the start or from the newest resume state in ``state_dir``.
 
-    With LoRA the tuned weights end up as the model's adapter ``"tuned"``; with full tuning in the model itself.
+    With LoRA the tuned weights end up as the model's adapter ``"tuned"``, or of another name; with full tuning in the model itself.
+    Several trainers may train adapters of different names on one model, turn by turn in one thread: each has its own optimizer, random
+    numbers and mode, so that each ends bit for bit as it would alone.
     """
 
     def __init__(
@@ -75,8 +80,13 @@ class Trainer:
         resume_seconds: float = 60.0,
         resume_share: float = 0.05,
         parent_adapter: Path | None = None,
+        adapter: str = ADAPTER_NAME,
+        compiled: bool | None = None,
     ) -> None:
-        """``parent_adapter``: a saved adapter to go on from (continued tuning). The rest as in ``core.settings``."""
+        """``parent_adapter``: a saved adapter to go on from (continued tuning); ``adapter``: the name of the tuned one.
+
+        ``compiled``: see ``LanguageModel.compiled``; None: as the model has it now. The rest as in ``core.settings``.
+        """
         self._model = model
         self._spec = spec
         self._train = train
@@ -85,7 +95,8 @@ class Trainer:
         self._store = ResumeStore(state_dir, spec.identity())
         self._resume_seconds = resume_seconds
         self._resume_steps = resume_interval(spec.total_steps, resume_share)
-        self._adapter = ADAPTER_NAME if spec.method is TuningMethod.LORA else None
+        self._adapter = adapter if spec.method is TuningMethod.LORA else None
+        self._turn = OwnTurn(model, num_threads=spec.num_threads, compiled=model.compiled if compiled is None else compiled)
         self._parent_adapter = parent_adapter
         self._saved_at = (0, time.monotonic())
         self._room = room_on(model)
@@ -97,21 +108,42 @@ class Trainer:
             JobFailure: code ``nan_loss``: loss or gradient became infinite or not a number.
             StorageFull, OSError: a resume state could not be written.
         """
-        # The number of threads decides the order of sums, hence the bits: it is part of the spec.
-        torch.set_num_threads(self._spec.num_threads)
+        try:
+            return run_alone(self.turns())
+        finally:
+            self.wait_for_saves()
+            self._model.module.eval()
+
+    def turns(self) -> Turns[TrainResult]:
+        """``run`` in turns, for whoever shares the model among several runs; see ``Turns``. Afterwards ``wait_for_saves``.
+
+        Raises:
+            As ``run``.
+        """
+        work = self._work()
+        while True:
+            try:
+                with self._turn():
+                    beside = next(work)
+            except StopIteration as end:
+                return end.value
+            yield beside
+
+    def wait_for_saves(self) -> None:
+        """Return when nothing is being written any more. Needs no turn."""
+        self._store.wait()
+
+    def _work(self) -> Turns[TrainResult]:
         keep_freed_memory()
-        parameters = attach(self._model, self._spec, self._parent_adapter)
+        parameters = attach(self._model, self._spec, self._parent_adapter, self._adapter)
         optimizer = build_optimizer(parameters, self._spec)
         progress = self._restore(parameters, optimizer)
-        self._model.module.train()
-        try:
-            if not progress.base_measured:
-                progress = self._measure_base(progress)
-            with self._model.use_adapter(self._adapter):
-                progress, stopped = self._epochs(progress, parameters, optimizer)
-        finally:
-            self._store.wait()
-            self._model.module.eval()
+        if not progress.base_measured:
+            progress = yield from self._measure_base(progress)
+        self._turn.adapter = self._adapter
+        yield None
+        progress, stopped = yield from self._epochs(progress, parameters, optimizer)
+        yield self._store.wait
         self._report_saves()
         return TrainResult(
             steps=progress.step,
@@ -122,21 +154,24 @@ class Trainer:
             metrics=dict(progress.metrics),
         )
 
-    def _epochs(self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> tuple[Progress, bool]:
+    def _epochs(
+        self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
+    ) -> Turns[tuple[Progress, bool]]:
         spec = self._spec
         while progress.epoch <= spec.n_epochs:
             batches = self._train.epoch_batches(batch_size=spec.batch_size, seed=spec.seed, epoch=progress.epoch)
             while progress.batch_index < len(batches):
                 if self._hooks.should_stop():
-                    self._save_resume(progress, parameters, optimizer)
+                    yield from self._save_resume(progress, parameters, optimizer)
                     return progress, True
                 progress = self._step(progress, batches[progress.batch_index], parameters, optimizer)
                 if progress.batch_index < len(batches) and self._resume_is_due(progress.step):
-                    self._save_resume(progress, parameters, optimizer)
+                    yield from self._save_resume(progress, parameters, optimizer)
                 self._report_saves()
-            progress = self._finish_epoch(progress)
+                yield None
+            progress = yield from self._finish_epoch(progress)
             # After the hooks, so that a checkpoint never lies behind the position that a resume starts from.
-            self._save_resume(progress, parameters, optimizer)
+            yield from self._save_resume(progress, parameters, optimizer)
         return progress, False
 
     def _restore(self, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:
@@ -146,16 +181,13 @@ class Trainer:
         if state is None:
             return Progress()
         import_state(parameters, optimizer, state.tensors, step=state.progress.step)
-        torch.set_rng_state(state.tensors["random.cpu"])
-        if "random.device" in state.tensors:
-            torch.cuda.set_rng_state(state.tensors["random.device"], self._model.device)
+        set_random_state(state.tensors, self._model.device)
         self._saved_at = (state.progress.step, time.monotonic())
         return state.progress
 
-    def _measure_base(self, progress: Progress) -> Progress:
+    def _measure_base(self, progress: Progress) -> Generator[None, None, Progress]:
         source = self._valid or self._train
-        with self._model.use_adapter(None):
-            measured = measure(self._model, source, base_rows(self._train, self._valid))
+        measured = yield from measuring(self._model, source, base_rows(self._train, self._valid))
         self._hooks.base_measured(BaseMeasured(loss=measured.loss, accuracy=measured.accuracy, held_out=self._valid is not None))
         return replace(progress, base_measured=True)
 
@@ -246,10 +278,10 @@ class Trainer:
         rows = check_rows(step, self._spec, len(self._valid.examples)) if self._valid is not None else None
         return measure(self._model, self._valid, rows) if self._valid is not None and rows is not None else None
 
-    def _finish_epoch(self, progress: Progress) -> Progress:
-        began = time.perf_counter()
+    def _finish_epoch(self, progress: Progress) -> Turns[Progress]:
+        began = self._turn.seconds
         metrics = dict(progress.metrics)
-        full = measure(self._model, self._valid) if self._valid is not None else None
+        full = (yield from measuring(self._model, self._valid)) if self._valid is not None else None
         if full is not None:
             metrics |= {"full_valid_loss": full.loss, "full_valid_mean_token_accuracy": full.accuracy}
         sample = measure(self._model, self._train, [0])
@@ -263,10 +295,10 @@ class Trainer:
                 valid_loss=full.loss if full else None,
                 valid_accuracy=full.accuracy if full else None,
                 sample_loss=sample.loss,
-                seconds=progress.epoch_seconds + time.perf_counter() - began,
+                seconds=progress.epoch_seconds + self._turn.seconds - began,
             )
         )
-        self._hooks.save_checkpoint(progress.epoch, progress.step, dict(metrics))
+        yield partial(self._hooks.save_checkpoint, progress.epoch, progress.step, dict(metrics))
         return replace(
             progress,
             epoch=progress.epoch + 1,
@@ -283,8 +315,10 @@ class Trainer:
         due = step - saved_step >= self._resume_steps or time.monotonic() - saved_time >= self._resume_seconds
         return due and not self._store.busy
 
-    def _save_resume(self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        tensors = {**export_state(parameters, optimizer), **_random_state(self._model.device)}
+    def _save_resume(self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> Turns[None]:
+        if self._store.busy:
+            yield self._store.wait
+        tensors = {**export_state(parameters, optimizer), **random_state(self._model.device)}
         self._store.save(ResumeState(progress, tensors))
         self._saved_at = (progress.step, time.monotonic())
 
@@ -293,16 +327,19 @@ class Trainer:
             self._hooks.resume_saved(report)
 
 
-def attach(model: LanguageModel, spec: TrainingSpec, parent_adapter: Path | None) -> list[nn.Parameter]:
-    """The parameters that learn, ready for it: all weights, or those of a new adapter (or of ``parent_adapter``, to go on from)."""
-    if spec.method is TuningMethod.FULL:
+def attach(model: LanguageModel, spec: TrainingSpec, parent_adapter: Path | None, adapter: str | None) -> list[nn.Parameter]:
+    """The parameters that learn, ready for it: all weights, or those of a new adapter (or of ``parent_adapter``, to go on from).
+
+    ``adapter`` is its name; None with full tuning.
+    """
+    if adapter is None:
         parameters = model.all_parameters()
     else:
         if parent_adapter is not None:
-            model.load_adapter(ADAPTER_NAME, parent_adapter)
+            model.load_adapter(adapter, parent_adapter)
         else:
-            model.add_adapter(ADAPTER_NAME, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed)
-        parameters = model.adapter_parameters(ADAPTER_NAME)
+            model.add_adapter(adapter, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed)
+        parameters = model.adapter_parameters(adapter)
     for parameter in parameters:
         parameter.requires_grad_(True)
     return parameters
@@ -311,10 +348,3 @@ def attach(model: LanguageModel, spec: TrainingSpec, parent_adapter: Path | None
 def resume_interval(total_steps: int, share: float) -> int:
     """Steps between two resume states that come by number of steps."""
     return max(1, int(total_steps * share))
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    states = {"random.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["random.device"] = torch.cuda.get_rng_state(device)
-    return states

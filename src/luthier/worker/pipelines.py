@@ -206,7 +206,6 @@ def train(
         raise JobFailure(f"The run began on another machine. {refusal.message}", code="device_unavailable") from refusal
     prepare_device(spec.device)
     model = load_model(start.folder, device=spec.device, dtype=placement.dtype)
-    model.compiled = compiling_pays(spec.device, spec.total_steps)
 
     def announce() -> None:
         resolved = SpecResolved(
@@ -236,6 +235,7 @@ def train(
         resume_seconds=ctx.settings.resume_seconds,
         resume_share=ctx.settings.resume_share,
         parent_adapter=start.adapter.folder if start.adapter else None,
+        compiled=compiling_pays(spec.device, spec.total_steps),
     )
     forecaster.training_starts()
     result = trainer.run()
