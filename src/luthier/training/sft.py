@@ -72,12 +72,17 @@ def room_on(model: LanguageModel) -> Room:
     return Room(taken, padded=not model.flat, most_logits=None if model.flat else _GPU_LOGITS)
 
 
+def most_tokens_of(facts: ModelFacts, activation_bytes: int = _ACTIVATION_BYTES) -> int:
+    """Tokens of one forward at most, padding included, unless one row alone has more."""
+    return activation_bytes // max(1, facts.num_layers * facts.hidden_size * _BYTES_PER_UNIT)
+
+
 def micro_batches(
     indices: Sequence[int], examples: Sequence[TokenizedExample], facts: ModelFacts, room: Room | None = None
 ) -> list[list[int]]:
     """Cut a step's examples into forwards of bounded size; an example that is too large alone goes alone."""
     room = room or Room(_ACTIVATION_BYTES)
-    most_tokens = room.activation_bytes // max(1, facts.num_layers * facts.hidden_size * _BYTES_PER_UNIT)
+    most_tokens = most_tokens_of(facts, room.activation_bytes)
     groups: list[list[int]] = []
     longest = trained = tokens = 0
     for index in indices:

@@ -14,7 +14,7 @@ from luthier.storage.jobs import JobStore
 from luthier.trace.events import EpochDone, Forecasted, RunStarted, StepDone, TraceEvent
 from luthier.trace.tracer import Tracer
 from luthier.worker import recorder as recorder_module
-from luthier.worker.child import announced_step
+from luthier.worker.attempt import announced_step
 from luthier.worker.recorder import JobRecorder
 from tests.support.office import new_job
 from tests.support.trace_logs import FORECAST
