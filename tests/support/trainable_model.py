@@ -90,10 +90,10 @@ class Recorder:
         return self.stop_after is not None and len(self.steps) >= self.stop_after
 
     def numbers(self) -> list[object]:
-        """All that must be equal between a straight and an interrupted run: everything but the clock."""
+        """All that must be equal between a straight and an interrupted run: everything but the clock and the memory."""
         return [
             self.base,
-            [replace(s, seconds=0.0) for s in self.steps],
+            [replace(s, seconds=0.0, tokens_per_second=None, memory_bytes=None) for s in self.steps],
             [replace(e, seconds=0.0) for e in self.epochs],
             self.checkpoints,
         ]

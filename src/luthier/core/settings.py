@@ -82,6 +82,10 @@ class Settings:
     """Numbers of weights in memory: `auto` (float32 on a CPU; on a GPU bfloat16 except for full tuning), `float32` or `bfloat16`."""
     train_threads: int = 0
     """CPU threads of a training process; 0 means one per core. Decides the bits of a run."""
+    group_jobs: int = 8
+    """Small LoRA jobs on one base that one process trains together over one copy of the base, at most; 1: one after another."""
+    train_processes: int = 1
+    """Training processes at once. Jobs on another base, and full fine-tunes, have processes of their own; they share the cores."""
     engine_threads: int = 0
     """CPU threads of the engine host; 0 means one for every two cores, at most 4: training has the rest."""
     train_memory_bytes: int = 0
@@ -262,6 +266,16 @@ def _check_limits(settings: Settings) -> None:
             raise InvalidRequest(f"{_variable(name)} has the value {value}, but must be 0 (no limit) or more.")
 
 
+_AT_LEAST_ONE = ("group_jobs", "train_processes")
+
+
+def _check_counts(settings: Settings) -> None:
+    for name in _AT_LEAST_ONE:
+        value = getattr(settings, name)
+        if value < 1:
+            raise InvalidRequest(f"{_variable(name)} has the value {value}, but must be 1 or more.")
+
+
 def _check_device(settings: Settings) -> None:
     if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", settings.device) is None:
         raise InvalidRequest(f"LUTHIER_DEVICE has the value {settings.device!r}, but must be auto, cpu, cuda or cuda:N.")
@@ -286,6 +300,7 @@ def from_environment(environ: Mapping[str, str] | None = None, **overrides: obje
     check_alias_table(settings.aliases)
     _check_dates(settings.shutdown_dates)
     _check_limits(settings)
+    _check_counts(settings)
     _check_device(settings)
     _check_prices(settings)
     return settings

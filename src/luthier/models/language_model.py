@@ -143,7 +143,10 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def save_adapter(self, name: str, folder: Path, *, base_name: str) -> None:
-        """Write ``adapter_config.json`` and ``adapter_model.safetensors`` (float32) into an existing folder, in PEFT's format."""
+        """Write ``adapter_config.json`` and ``adapter_model.safetensors`` (float32) into an existing folder, in PEFT's format.
+
+        May be called beside the thread that uses the model, as long as that leaves this adapter alone.
+        """
 
     @abstractmethod
     def remove_adapter(self, name: str) -> None:

@@ -93,6 +93,11 @@ def room_on(model: LanguageModel) -> Room:
     return Room(taken, padded=not model.flat, most_logits=None if model.flat else _GPU_LOGITS)
 
 
+def most_tokens_of(facts: ModelFacts, activation_bytes: int = _ACTIVATION_BYTES) -> int:
+    """Tokens of one forward at most, padding included, unless one row alone has more."""
+    return activation_bytes // max(1, facts.num_layers * facts.hidden_size * _BYTES_PER_UNIT)
+
+
 def micro_batches(
     indices: Sequence[int],
     examples: Sequence[TokenizedExample],
@@ -103,7 +108,7 @@ def micro_batches(
 ) -> list[list[int]]:
     """Cut a step's rows into forwards of bounded size; one that is too large alone goes alone. The rows of a pair stay together."""
     room = room or Room(_ACTIVATION_BYTES)
-    most_tokens = room.activation_bytes // max(1, facts.num_layers * facts.hidden_size * _BYTES_PER_UNIT)
+    most_tokens = most_tokens_of(facts, room.activation_bytes)
     groups: list[list[int]] = []
     longest = trained = tokens = 0
     for at in range(0, len(indices), rows_per_example):

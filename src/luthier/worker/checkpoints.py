@@ -23,7 +23,6 @@ from luthier.models.language_model import LanguageModel
 from luthier.trace.events import BaseMeasured, CheckpointSaved, EpochDone, ReferenceScored, ResumeSaved, StageFinished, StepDone
 from luthier.trace.projections import checkpoint_event
 from luthier.trace.reader import read_events
-from luthier.training.loop import ADAPTER_NAME
 from luthier.worker import narration
 from luthier.worker.context import RunContext
 from luthier.worker.forecasting import JobForecaster
@@ -44,6 +43,8 @@ class Checkpoints:
         forecaster: JobForecaster,
     ) -> None:
         self._ctx, self._spec, self._model = ctx, spec, model
+        # Not one name for all: other jobs may have theirs on the same model.
+        self.adapter = ctx.job.id
         self._row_format, self._chat_template = row_format, chat_template
         self._announce: Callable[[], None] | None = announce
         self._forecaster = forecaster
@@ -90,7 +91,7 @@ class Checkpoints:
 
     def save_checkpoint(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """Publish the weights; an intermediate checkpoint answers by name as soon as this returns."""
-        published = publish(self._model, adapter=ADAPTER_NAME, folder=self._folder(step), card=self._card(step))
+        published = publish(self._model, adapter=self.adapter, folder=self._folder(step), card=self._card(step))
         if step == self._spec.total_steps:
             self._final = (published, metrics)
             return
@@ -122,7 +123,7 @@ class Checkpoints:
         """
         if step == 0 or step in self._known or not self._is_paused():
             return
-        published = publish(self._model, adapter=ADAPTER_NAME, folder=self._folder(step), card=self._card(step))
+        published = publish(self._model, adapter=self.adapter, folder=self._folder(step), card=self._card(step))
         name, saved = self._named(step, epoch, published)
         # The whole validation file was last measured at an earlier step than this one.
         own = {key: value for key, value in metrics.items() if step == self._spec.total_steps or not key.startswith("full_")}
@@ -153,7 +154,7 @@ class Checkpoints:
         """After a resume from behind the last step nothing is saved again: take the folder that the earlier attempt left."""
         if self._final is None:
             step = self._spec.total_steps
-            self._final = (publish(self._model, adapter=ADAPTER_NAME, folder=self._folder(step), card=self._card(step)), {"step": step})
+            self._final = (publish(self._model, adapter=self.adapter, folder=self._folder(step), card=self._card(step)), {"step": step})
 
     @property
     def final_bytes(self) -> int:
@@ -184,7 +185,7 @@ class Checkpoints:
     def trainable_parameters(self) -> int:
         """How many numbers learn."""
         if self._spec.method is TuningMethod.LORA:
-            return sum(p.numel() for p in self._model.adapter_parameters(ADAPTER_NAME))
+            return sum(p.numel() for p in self._model.adapter_parameters(self.adapter))
         return self._model.facts.num_parameters
 
     def stage_report(self, shape_in: str, seconds: float) -> StageFinished:

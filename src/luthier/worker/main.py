@@ -24,9 +24,11 @@ from luthier.storage.database import Database
 from luthier.storage.dataset_tasks import DatasetTaskStore
 from luthier.storage.files import referenced_blobs
 from luthier.storage.jobs import JobStore
+from luthier.storage.models import ModelStore
 from luthier.storage.parts import PartFiles
 from luthier.storage.workers import WorkerStore
 from luthier.worker.data_lane import DataLane
+from luthier.worker.group_lane import GroupLane
 from luthier.worker.lanes import LANES, LaneRunner, forkserver
 from luthier.worker.orders import EXIT_ORPHAN
 
@@ -71,9 +73,11 @@ def main() -> None:
     context, owner = forkserver(), new_owner_id()
     # Start it now: the workshop's imports are done before the first job comes.
     ensure_running()
-    lanes: list[LaneRunner | DataLane] = [
+    lanes: list[LaneRunner | GroupLane | DataLane] = [
         LaneRunner(lane, settings=settings, owner=owner, context=context, queue=queue, jobs=jobs, workers=workers) for lane in LANES
     ]
+    models = ModelStore(database)
+    lanes.append(GroupLane(settings=settings, owner=owner, context=context, queue=queue, jobs=jobs, models=models, workers=workers))
     for quick in (True, False):
         lanes.append(DataLane(quick=quick, settings=settings, owner=owner, context=context, tasks=tasks, workers=workers))
     for lane in lanes:

@@ -17,7 +17,7 @@ from luthier.core.errors import InvalidRequest, JobFailure, StaleLease, Unavaila
 from luthier.core.examples import Dataset, RowFormat
 from luthier.core.generation import ModelTarget
 from luthier.core.jobs import JobStatus, NewEvent
-from luthier.core.specs import Decision, ObjectiveKind, TrainingSpec
+from luthier.core.specs import Decision, ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.core.stage import Stage
 from luthier.core.targets import model_target
 from luthier.data.stage import DataFailure, collect
@@ -28,7 +28,6 @@ from luthier.evaluation.stage import evaluate, held_out_questions
 from luthier.models.device import compiling_pays, placement_of, prepare_device
 from luthier.models.facts import read_config
 from luthier.models.language_model import LanguageModel
-from luthier.models.load import load_model
 from luthier.preprocessing.learnable import FileRole, check_learnable
 from luthier.preprocessing.pack import pack
 from luthier.preprocessing.stage import Prepared
@@ -228,7 +227,8 @@ def train(
     except InvalidRequest as refusal:
         raise JobFailure(f"The run began on another machine. {refusal.message}", code="device_unavailable") from refusal
     prepare_device(spec.device)
-    model = load_model(start.folder, device=spec.device, dtype=placement.dtype)
+    full = spec.method is TuningMethod.FULL
+    model = ctx.floor.model(start.folder, device=spec.device, dtype=placement.dtype, own=full)
 
     def announce() -> None:
         resolved = SpecResolved(
@@ -258,11 +258,12 @@ def train(
         resume_seconds=ctx.settings.resume_seconds,
         resume_share=ctx.settings.resume_share,
         parent_adapter=start.adapter.folder if start.adapter else None,
+        adapter=checkpoints.adapter,
         compiled=compiling_pays(spec.device, spec.total_steps),
-        matrix_rate=measured_rate(model, spec),
+        matrix_rate=ctx.floor.call(lambda: measured_rate(model, spec)),
     )
     forecaster.training_starts()
-    result = trainer.run()
+    result = ctx.floor.train(trainer, None if full else checkpoints.adapter)
     if not result.stopped:
         checkpoints.adopt_final()
         ctx.tracer.emit(Stage.TRAINING, checkpoints.stage_report(shape_in, time.perf_counter() - began))

@@ -33,16 +33,18 @@ class JobRecorder:
         announced_whole: bool = True,
         lost: threading.Event | None = None,
         clock: Callable[[], float] = time.time,
+        stretch: Callable[[], float] = lambda: 1.0,
     ) -> None:
         """Args:
         announced_step: the last one that earlier attempts made public.
         announced_whole: whether it was told with its epoch's validation.
         lost: set when a write in the background is refused: the lease is over, and the loop ends at its next boundary.
+        stretch: by how much longer the run takes now than its steps tell, because it takes turns with others.
         """
         self._store = store
         self._lost = lost or threading.Event()
         self._job_id, self._fence = job.id, job.fence
-        self._clock = clock
+        self._clock, self._stretch = clock, stretch
         self._projection = JobEventProjection()
         self._announced_step, self._announced_whole = announced_step, announced_whole
         self._pending: list[NewEvent] = []
@@ -68,7 +70,7 @@ class JobRecorder:
                 return
             self._pending.extend(events)
             if isinstance(payload, StepDone):
-                self._changes["estimated_finish"] = int(self._clock() + self._pace.step_done(payload)) + 1
+                self._changes["estimated_finish"] = int(self._clock() + self._pace.step_done(payload) * self._stretch()) + 1
             elif isinstance(payload, EpochDone):
                 self._pace.epoch_done(payload)
             elif isinstance(payload, Forecasted):

@@ -27,7 +27,7 @@ from luthier.trace.tracer import Tracer
 from luthier.trace.writer import TraceWriter
 from luthier.training import resume
 from luthier.worker import checkpoints as checkpoints_module
-from luthier.worker import child
+from luthier.worker import attempt
 from luthier.worker.context import RunContext
 from luthier.worker.pipelines import fine_tune
 from luthier.worker.recorder import JobRecorder
@@ -277,7 +277,7 @@ def test_a_disk_in_trouble_pauses_the_job_with_the_reason_and_a_resume_goes_on(
         pass
 
     monkeypatch.setattr(resume, "save_file", failing)
-    shop.attempt(ignore, carry_out=lambda context: child._carry_out(context, "train"))
+    shop.attempt(ignore, carry_out=lambda context: attempt._carry_out(context, "train", lambda _context: None))
     job = shop.jobs.get(shop.job_id)
     assert job is not None
     assert (job.status, job.lease_owner, job.finished_at) == (JobStatus.PAUSED, None, None)
@@ -301,7 +301,7 @@ def test_other_errors_of_the_system_are_crashes(shop: Shop, monkeypatch: pytest.
 
     monkeypatch.setattr(resume, "save_file", broken)
     with pytest.raises(OSError, match="Input/output"):
-        shop.attempt(lambda _: None, carry_out=lambda context: child._carry_out(context, "train"))
+        shop.attempt(lambda _: None, carry_out=lambda context: attempt._carry_out(context, "train", lambda _context: None))
     job = shop.jobs.get(shop.job_id)
     assert job is not None
     assert job.status is JobStatus.RUNNING

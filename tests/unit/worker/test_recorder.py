@@ -15,7 +15,7 @@ from luthier.trace.events import EpochDone, Forecasted, RunStarted, StepDone, Tr
 from luthier.trace.projections import HELD_SECONDS, step_event
 from luthier.trace.tracer import Tracer
 from luthier.worker import recorder as recorder_module
-from luthier.worker.child import last_announced
+from luthier.worker.attempt import last_announced
 from luthier.worker.recorder import JobRecorder
 from tests.support.office import new_job
 from tests.support.trace_logs import FORECAST
