@@ -34,7 +34,7 @@ def _loss_and_gradients(model, *, flat, method, ids_BT, lengths, rows, columns):
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "smollm3"])
 def test_flat_rows_equal_padded_rows(tmp_path, family, method, monkeypatch):
     monkeypatch.setattr(linear_cross_entropy, "CHUNK_NUMBERS", 8192 * 3)
     model = load_model(build(family, tmp_path / "m"), dtype=torch.float64)
