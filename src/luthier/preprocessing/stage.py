@@ -16,7 +16,7 @@ from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.preprocessing.batches import collate, epoch_order
 from luthier.preprocessing.learnable import FileRole, Unlearnable, nothing_left
 from luthier.preprocessing.table import TokenTable, table_in_memory
-from luthier.preprocessing.tokenize import ExampleRenderer, TokenizedRow, tokenize_all
+from luthier.preprocessing.tokenize import ExampleRenderer, TokenizedChunk, tokenize_all
 
 MAX_KEPT_LINES = 50
 
@@ -70,7 +70,7 @@ class KeptRows:
 
     def __init__(
         self,
-        chunks: Iterable[list[TokenizedRow]],
+        chunks: Iterable[TokenizedChunk],
         *,
         max_length: int,
         role: FileRole,
@@ -88,15 +88,16 @@ class KeptRows:
         """Rows that gave an example."""
         self.skipped: list[SourceLine] = []
 
-    def __iter__(self) -> Iterator[list[TokenizedExample]]:
-        """Yield the examples to keep.
+    def __iter__(self) -> Iterator[TokenTable]:
+        """Yield the examples to keep, in tables that may be empty.
 
         Raises:
             JobFailure: as in ``prepare``, when all rows have been looked at.
         """
         done = 0
         for chunk in self._chunks:
-            yield [example for row in chunk for example in self._examples(row)]
+            self._note(chunk)
+            yield chunk.table
             done += len(chunk)
             self._on_progress(done)
         self._found.raise_any(self._role, max_length=self._max_length, skip_untrained=self._skip_untrained)
@@ -108,15 +109,15 @@ class KeptRows:
         lines = [source.line for source in self.skipped[:MAX_KEPT_LINES]]
         return {"num_rows": self.num_rows, "num_skipped": len(self.skipped), "skipped": lines}
 
-    def _examples(self, row: TokenizedRow) -> tuple[TokenizedExample, ...]:
-        if row.refusal is not None:
-            self._found.refused.append((row.source.line, row.refusal))
-        elif not row.examples:
-            self._found.untrained.append(row.source.line)
-            self.skipped.append(row.source)
-        else:
-            self.num_rows += 1
-        return row.examples
+    def _note(self, chunk: TokenizedChunk) -> None:
+        for i, (line, count) in enumerate(zip(chunk.lines, chunk.counts, strict=True)):
+            if i in chunk.refusals:
+                self._found.refused.append((line, chunk.refusals[i]))
+            elif not count:
+                self._found.untrained.append(line)
+                self.skipped.append(SourceLine(chunk.table.file_id, line))
+            else:
+                self.num_rows += 1
 
 
 def prepare(

@@ -48,9 +48,8 @@ def pack_file(
     lines, lengths, num_without = array("q"), array("q"), 0
     for chunk in rows.chunks(CHUNK_ROWS, on_progress):
         assert rows.row_format is not None
-        for row in tokenize_chunk(chunk, reader.renderer, rows.row_format, max_length=max_length):
-            num_without += not row.examples
-            for example in row.examples:
-                lines.append(row.source.line)
-                lengths.append(example.num_tokens)
+        done = tokenize_chunk(chunk, reader.renderer, rows.row_format, max_length=max_length)
+        num_without += done.counts.count(0)
+        lines.extend(done.table.columns["lines"].tolist())
+        lengths.extend(done.table.lengths.tolist())
     return pack_lines(lines, lengths, max_length, num_left_out=rows.num_left_out + num_without)
