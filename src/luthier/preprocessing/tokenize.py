@@ -1,8 +1,8 @@
 """Examples become token ids with loss weights, cut at the longest length.
 
-What it does: renders through the one renderer that serving uses too, most rows in bulk as columns of a table, and cuts at the end. A row
-whose earlier answers the chat template rewrites becomes an example for each of them. What it does not: choose the length or judge the whole set (``stage.py``). Called by
-``stage.py``, ``parallel.py`` and ``learnable.py``.
+What it does: renders through the one renderer that serving uses too, most rows in bulk as columns of a table, and cuts at the end.
+A row whose earlier answers the chat template rewrites becomes an example for each of them. What it does not: choose the length or
+judge the whole set (``stage.py``). Called by ``stage.py``, ``parallel.py`` and ``learnable.py``.
 """
 
 from collections.abc import Iterator, Sequence
