@@ -11,7 +11,7 @@ give that very example.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,13 @@ class _Shape:
         """Whether these contents are such as were presumed, and whether the renderer finds each where it stands."""
         for message, before in zip(messages, self.before, strict=True):
             content = message.content
-            if not content or content.strip() != content or message.name is not None or message.tool_calls or message.tool_call_id is not None:
+            if (
+                not content
+                or content.strip() != content
+                or message.name is not None
+                or message.tool_calls
+                or message.tool_call_id is not None
+            ):
                 return False
             if before and (before + content).find(content) < len(before):
                 return False
@@ -84,44 +90,44 @@ class Bulk:
         if not chosen:
             return None
         words: list[str] = []
-        places: list[int] = []  # of heads
-        numbers: list[int] = []
-        for i, shape in chosen:
-            for message, head in zip(conversations[i].messages, shape.heads, strict=False):
+        places: list[int] = []  # of heads, which are numbered apart
+        firsts: list[str] = []
+        for i, _ in chosen:
+            for message in conversations[i].messages:
                 cut = message.content.split(" ")
                 places.append(len(words))
-                numbers.append(head[cut[0]])
+                firsts.append(cut[0])
+                cut[0] = ""
                 words += cut
             places.append(len(words))
-            numbers.append(shape.heads[-1][""])
+            firsts.append("")
             words.append("")
         numbers_W = np.fromiter(map(self._words.__getitem__, words), dtype=np.int32, count=len(words))
-        places_H, kept_W = np.array(places), np.ones(len(words), dtype=bool)
-        numbers_W[places_H] = numbers
         heads = [head for _, shape in chosen for head in shape.heads]
-        for first, end in self._uncertain(numbers_W, words):
-            at = int(np.searchsorted(places_H, first))
-            numbering = heads[at] if at < len(places) and places[at] == first else self._words
+        places_H, kept_W = np.array(places), np.ones(len(words), dtype=bool)
+        numbers_W[places_H] = [head[first] for head, first in zip(heads, firsts, strict=True)]
+        for place, first in zip(places, firsts, strict=True):
+            words[place] = first
+        runs = self._uncertain(numbers_W, words)
+        for (first, end), at in zip(runs, np.searchsorted(places_H, [first for first, _ in runs]).tolist(), strict=True):
+            numbering = heads[at] if places[at] == first else self._words
             numbers_W[first] = numbering[" ".join(words[first:end])]
             kept_W[first + 1 : end] = False
         return self._of_fit_rows(chosen, numbers_W[kept_W], (np.cumsum(kept_W) - 1)[places_H])
 
-    def _uncertain(self, numbers_W: np.ndarray, words: Sequence[str]) -> Iterator[tuple[int, int]]:
+    def _uncertain(self, numbers_W: np.ndarray, words: Sequence[str]) -> list[tuple[int, int]]:
         """Runs of words with no certain border between them: there is white space beside the spaces that set them apart."""
-        end = 0
-        first = 0
+        runs: list[tuple[int, int]] = []
         for at in np.flatnonzero(self._words.flags_of(numbers_W) & SPACED).tolist():
             # Contents have no white space at their ends: what is before or after such a word is of the same content.
-            joins_before = not words[at] or words[at][0].isspace()
-            joins_after = not words[at] or words[at][-1].isspace()
-            begin = at - 1 if joins_before else at
-            if begin >= end:
-                if end:
-                    yield first, end
-                first = begin
-            end = at + 2 if joins_after else at + 1
-        if end:
-            yield first, end
+            word = words[at]
+            begin = at - 1 if not word or word[0].isspace() else at
+            end = at + 2 if not word or word[-1].isspace() else at + 1
+            if runs and begin < runs[-1][1]:
+                runs[-1] = (runs[-1][0], end)
+            else:
+                runs.append((begin, end))
+        return runs
 
     def _of_fit_rows(self, chosen: list[tuple[int, _Shape]], numbers_W: np.ndarray, places_H: np.ndarray) -> RenderedRows | None:
         """Leave rows out in which a word is ``UNFIT``."""

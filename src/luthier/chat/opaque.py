@@ -1,9 +1,9 @@
 """Texts that a template may write and may not look at: what it writes around them, it writes around every text.
 
-What it does: ``Opaque`` stands for any text that is not empty, has no white space at its ends and holds none of ``Watch.forbidden``. It can be
-written, added to other texts, and asked what holds of all such texts; whatever else is done with it is noted in ``Watch.looked``. A rendering
-that comes through unnoted is therefore the same for all of them but for the texts themselves. What it does not: find them in what was
-written (``skeleton.py``). Called by ``template.py`` and ``skeleton.py``.
+What it does: ``Opaque`` stands for any text that is not empty, has no white space at its ends and holds none of
+``Watch.forbidden``. It can be written, added to other texts, and asked what holds of all such texts; whatever else is done with it
+is noted in ``Watch.looked``. A rendering that comes through unnoted is the same for all of them but for the texts themselves. What it
+does not: find them in what was written (``skeleton.py``). Called by ``template.py`` and ``skeleton.py``.
 
 Python and Jinja could work on such a text without asking it, where they join or format texts in their own code, and what came of it would
 be an ordinary text. So ``watched`` makes additions of ``~`` and lets a template call only what is known to ask; ``is_watchable`` refuses
@@ -20,22 +20,35 @@ from jinja2.visitor import NodeTransformer
 
 # What Python needs to have such an object at all.
 _FREE = frozenset(
-    ["__new__", "__init__", "__init_subclass__", "__subclasshook__", "__class__", "__doc__", "__dict__", "__module__", "__weakref__", "__getattribute__", "__setattr__", "__delattr__", "__dir__", "__sizeof__", "__reduce__", "__reduce_ex__", "__getnewargs__", "__getstate__"]
+    (
+        *("__new__", "__init__", "__init_subclass__", "__subclasshook__", "__class__", "__doc__", "__dict__", "__module__", "__weakref__"),
+        *("__getattribute__", "__setattr__", "__delattr__", "__dir__", "__sizeof__"),
+        *("__reduce__", "__reduce_ex__", "__getnewargs__", "__getstate__"),
+    )
 )
 # Filters that ask the texts they are given, or pass them on as they are.
-_ASKING = frozenset(["trim", "default", "d", "length", "count", "list", "first", "last", "reverse", "items", "selectattr", "rejectattr"])
+_ASKING = frozenset({"trim", "default", "d", "length", "count", "list", "first", "last", "reverse", "items", "selectattr", "rejectattr"})
 _CALLED = frozenset({"raise_exception", "strftime_now", "namespace", "range"})
 _METHODS = {
     dict: frozenset({"get", "items", "keys", "values"}),
     str: frozenset({"strip", "lstrip", "rstrip", "split", "startswith", "endswith", "replace", "upper", "lower", "title", "capitalize"}),
 }
 _IN = ("in", "notin")
-_CAPTURING = (nodes.Macro, nodes.CallBlock, nodes.AssignBlock, nodes.FilterBlock, nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends)
+_CAPTURING = (
+    nodes.Macro,
+    nodes.CallBlock,
+    nodes.AssignBlock,
+    nodes.FilterBlock,
+    nodes.Import,
+    nodes.FromImport,
+    nodes.Include,
+    nodes.Extends,
+)
 _CAPTURING += (nodes.Block, nodes.ScopedEvalContextModifier)
 
 
 class Looked(Exception):
-    """A template asked something of a text that does not hold of all texts alike."""
+    """A template asked something of a text that does not hold of all texts alike. Not an error of anybody's: it ends an attempt."""
 
 
 class Watch:
@@ -137,7 +150,7 @@ class _Asking(NodeTransformer):
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Expr:
         """Replace one ``in`` or ``not in``."""
-        node = self.generic_visit(node)
+        self.generic_visit(node)
         if len(node.ops) != 1 or node.ops[0].op not in _IN:
             return node
         test = nodes.Test(node.expr, "in", [node.ops[0].expr], [], None, None, lineno=node.lineno)

@@ -1,12 +1,14 @@
 """What a template writes around the messages of a talk, found once for all talks with the same roles.
 
-What it does: has the template write messages with opaque texts (``opaque.py``), and keeps what stands between them. Where that comes through,
-every talk of these roles is the same texts with its own contents between them. What it does not: encode (``word_ids.py``), or deal with
-tools, names and calls, and with templates that look into messages: those are rendered. Called by ``bulk.py``.
+What it does: has the template write messages with opaque texts (``opaque.py``), and keeps what stands between them. Where that comes
+through, every talk of these roles is the same texts with its own contents between them. What it does not: encode (``word_ids.py``), or
+deal with tools, names and calls, and with templates that look into messages: those are rendered. Called by ``bulk.py``.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from luthier.chat.habits import Habits
 from luthier.chat.opaque import Looked, Watch
@@ -45,6 +47,8 @@ class Skeletons:
         self._template = Template(source, named_marks, watching=True)
         self._habits = habits
         self._marks = tuple(marks)
+        # Longest first: at one place the tokenizer takes the longest mark, and then goes on after it.
+        self._pattern = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True)))) if marks else re.compile("(?!)")
 
     def find(self, roles: Sequence[Role]) -> Skeleton | None:
         """The skeleton of talks with these roles; None where there is none.
@@ -56,9 +60,10 @@ class Skeletons:
         talk = [self._habits.plain(Message(role=role, content=watch.text(i))) for i, role in enumerate(roles)]
         try:
             text = self._template.render(talk)
-            for end in range(len(talk)):
-                for opened in (False, True):
-                    self._render_part(talk[:end], opened)
+            for end, role in enumerate(roles):
+                self._takes(talk[:end], opened=False)
+                if not self._takes(talk[:end], opened=True) and role is Role.ASSISTANT:
+                    return None
         except (Looked, InvalidRequest):
             return None
         sample = tuple(watch.plain(i) for i in range(len(roles)))
@@ -69,18 +74,21 @@ class Skeletons:
 
     def opening_of(self, literal: str) -> str:
         """What follows the last mark of a literal: the tokenizer reads it together with the content."""
-        end = max((at + len(mark) for mark in self._marks if (at := literal.rfind(mark)) >= 0), default=0)
+        end = 0
+        for found in self._pattern.finditer(literal):
+            end = found.end()
         return literal[end:]
 
-    def _render_part(self, talk: Sequence[dict[str, object]], opened: bool) -> None:
+    def _takes(self, talk: Sequence[dict[str, Any]], *, opened: bool) -> bool:
         try:
             self._template.render(talk, add_generation_prompt=opened)
-        except InvalidRequest:  # refused for its roles: had it looked, ``Watch`` would know
-            return
+        except InvalidRequest:  # refused for its roles: had the template looked, ``Watch`` would know
+            return False
+        return True
 
     def _stand_apart(self, literals: Sequence[str]) -> bool:
         """Whether every content ends at a mark, and none can make a mark together with what stands around it."""
-        if not all(literal.startswith(self._marks) for literal in literals[1:]):
+        if not all(self._pattern.match(literal) for literal in literals[1:]):
             return False
         for mark in self._marks:
             for at in range(1, len(mark)):

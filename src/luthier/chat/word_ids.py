@@ -20,7 +20,7 @@ _MOST_WORDS = 1 << 18
 _MOST_IDS = 1 << 22
 
 UNFIT, SPACED = 1, 2
-"""Why a row with a word is not what its words are: it holds a mark, or a token lies over the beginning of an answer; white space at its ends
+"""Why a row is not what its words are: one holds a mark, or a token lies over the beginning of an answer; white space at the ends of one
 makes the space that set it apart no certain border."""
 
 

@@ -16,6 +16,7 @@ from multiprocessing import connection, get_context, parent_process
 from luthier.core.examples import RowFormat, TunableExample
 from luthier.preprocessing.tokenize import CHUNK_ROWS, ExampleRenderer, TokenizedChunk, tokenize_chunk
 
+MOST_PROCESSES = 8
 _CHUNKS_AHEAD = 3
 """Chunks per process that may be under way or wait to be taken: what bounds the memory."""
 
@@ -28,6 +29,11 @@ class _Setting:
 
 
 _setting: _Setting | None = None
+
+
+def processes_for(cores: int) -> int:
+    """How many processes to tokenize with. This one takes and writes what they make: little work, but what many make keeps a core busy."""
+    return cores if cores <= 2 else min(cores - 1, MOST_PROCESSES)
 
 
 def tokenize_over_processes(
