@@ -1,4 +1,4 @@
-"""A disk that fails or a process that dies costs steps at most: no torn state is taken, the run ends bit for bit as an undisturbed one."""
+"""A disk that fails or a process that dies costs steps at most: no torn state is taken, and the end is bit for bit the undisturbed one."""
 
 import errno
 import os
