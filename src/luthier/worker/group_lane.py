@@ -142,8 +142,9 @@ class GroupLane:
         return STATUSES.index(waiting.job.status), waiting.turn, self._use.of(waiting.project_id, self._clock())
 
     def _has_room(self, training: Training, base: str) -> bool:
+        # One that is empty is about to be dismissed: the next job begins in a fresh one.
         open_to = training.base == base and not training.dismissed and training.process.is_alive()
-        return open_to and len(training.members) < self._settings.group_jobs
+        return open_to and 0 < len(training.members) < self._settings.group_jobs
 
     def _shared_base(self, job: Job) -> str | None:
         """The base that the job can share with others; None when it trains alone.

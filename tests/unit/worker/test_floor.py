@@ -52,9 +52,10 @@ def in_threads(*acts: Callable[[], Any]) -> list[Any]:
 
 def test_all_turns_are_taken_by_one_thread_and_no_two_at_once(floor: SharedFloor) -> None:
     seen: list[tuple[str, int]] = []
-    inside = threading.Lock()
+    inside, all_here = threading.Lock(), threading.Barrier(3)
 
     def turns(name: str) -> Any:
+        yield lambda: all_here.wait(60)
         for _ in range(20):
             assert inside.acquire(blocking=False), "two computed at once"
             seen.append((name, threading.get_ident()))
