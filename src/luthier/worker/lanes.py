@@ -21,6 +21,7 @@ from luthier.jobs.queue import JobQueue
 from luthier.storage.jobs import JobStore
 from luthier.storage.workers import WorkerStore
 from luthier.worker.entry import carry_out
+from luthier.worker.loggers.followers import Followers
 from luthier.worker.orders import EXIT_OK, ChildOrder
 
 log = logging.getLogger("luthier.worker")
@@ -82,7 +83,10 @@ class LaneRunner:
         queue: JobQueue,
         jobs: JobStore,
         workers: WorkerStore,
+        followers: Followers | None = None,
     ) -> None:
+        """``followers``: tell loggers of this lane's jobs; None where none shall."""
+        self._followers = followers
         self._lane, self._settings, self._owner = lane, settings, owner
         self._context, self._queue, self._jobs, self._workers = context, queue, jobs, workers
         self._stopping = threading.Event()
@@ -121,11 +125,15 @@ class LaneRunner:
         )
         alive_here, alive_there = self._context.Pipe()
         process = self._context.Process(target=carry_out, args=(order, alive_there), name=f"luthier-{self._lane.name}")
+        if self._followers is not None:
+            self._followers.begin(job)
         process.start()
         alive_there.close()
         log.info("%s: job %s in process %s (fence %s)", self._lane.name, job.id, process.pid, job.fence)
         watch(process, self._stopping, self._beat)
         alive_here.close()
+        if self._followers is not None:
+            self._followers.end(job.id)
         if process.exitcode != EXIT_OK and not self._stopping.is_set():
             self._note_crash(job, process.exitcode)
 

@@ -28,10 +28,13 @@ from luthier.storage.parts import PartFiles
 from luthier.storage.workers import WorkerStore
 from luthier.worker.data_lane import DataLane
 from luthier.worker.lanes import LANES, LaneRunner, forkserver
+from luthier.worker.loggers.followers import Followers, event_writer
 from luthier.worker.orders import EXIT_ORPHAN
 
 COLLECT_SECONDS = 3600.0
 """Time between two searches for bytes on the disk that nobody needs any more."""
+LOGGER_STOP_SECONDS = 2.0
+"""What loggers have at the worker's end; the next worker goes on where they were."""
 _LOG = logging.getLogger("luthier.worker")
 
 
@@ -71,8 +74,19 @@ def main() -> None:
     context, owner = forkserver(), new_owner_id()
     # Start it now: the workshop's imports are done before the first job comes.
     ensure_running()
+    followers = Followers(settings, event_writer(jobs))
     lanes: list[LaneRunner | DataLane] = [
-        LaneRunner(lane, settings=settings, owner=owner, context=context, queue=queue, jobs=jobs, workers=workers) for lane in LANES
+        LaneRunner(
+            lane,
+            settings=settings,
+            owner=owner,
+            context=context,
+            queue=queue,
+            jobs=jobs,
+            workers=workers,
+            followers=followers if lane.name == "train" else None,
+        )
+        for lane in LANES
     ]
     for quick in (True, False):
         lanes.append(DataLane(quick=quick, settings=settings, owner=owner, context=context, tasks=tasks, workers=workers))
@@ -84,6 +98,7 @@ def main() -> None:
         lane.stop()
     for lane in lanes:
         lane.thread.join()
+    followers.stop(LOGGER_STOP_SECONDS)
     database.close()
 
 
