@@ -23,6 +23,7 @@ from luthier.training.memory import keep_freed_memory
 from luthier.training.optimizer import build_optimizer, export_state, import_state, take_step
 from luthier.training.progress import Progress
 from luthier.training.resume import ResumeState, ResumeStore
+from luthier.training.row_losses import RowLosses
 from luthier.training.schedule import learning_rate_at
 from luthier.training.sft import LossSums, micro_batches, room_on, sft_sums
 from luthier.training.step_figures import StepMeter
@@ -79,9 +80,11 @@ class Trainer:
         resume_share: float = 0.05,
         parent_adapter: Path | None = None,
         matrix_rate: float | None = None,
+        run_dir: Path | None = None,
     ) -> None:
         """``parent_adapter``: a saved adapter to go on from (continued tuning). ``matrix_rate``: the device's, see ``matrix_rate.py``.
 
+        ``run_dir``: where each epoch's losses by row go; None: nowhere.
         The rest as in ``core.settings``.
         """
         self._model = model
@@ -96,6 +99,7 @@ class Trainer:
         self._parent_adapter = parent_adapter
         self._saved_at = (0, time.monotonic())
         self._room = room_on(model)
+        self._rows = RowLosses(train, run_dir)
         self._meter = StepMeter(model, spec, matrix_rate)
 
     def run(self) -> TrainResult:
@@ -157,6 +161,7 @@ class Trainer:
         torch.set_rng_state(state.tensors["random.cpu"])
         if "random.device" in state.tensors:
             torch.cuda.set_rng_state(state.tensors["random.device"], self._model.device)
+        self._rows.restore(state.tensors)
         self._saved_at = (state.progress.step, time.monotonic())
         return state.progress
 
@@ -233,6 +238,7 @@ class Trainer:
             if not math.isfinite(loss_sum):
                 raise self._not_finite("loss", step, group)
             num_correct += int(part.num_correct)
+            self._rows.add(group, part.losses_N)
         norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         grad_norm = float(norm)
         if not math.isfinite(grad_norm):
@@ -263,6 +269,7 @@ class Trainer:
         if full is not None:
             metrics |= {"full_valid_loss": full.loss, "full_valid_mean_token_accuracy": full.accuracy}
         sample = measure(self._model, self._train, [0])
+        self._rows.finish(progress.epoch)
         self._hooks.epoch_done(
             EpochDone(
                 epoch=progress.epoch,
@@ -294,7 +301,7 @@ class Trainer:
         return due and not self._store.busy
 
     def _save_resume(self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        tensors = {**export_state(parameters, optimizer), **_random_state(self._model.device)}
+        tensors = {**export_state(parameters, optimizer), **_random_state(self._model.device), **self._rows.state()}
         self._store.save(ResumeState(progress, tensors))
         self._saved_at = (progress.step, time.monotonic())
 

@@ -38,6 +38,8 @@ class LossSums:
     num_tokens: int
     num_correct: Tensor
     """Scalar int64: tokens that the model would have chosen greedily."""
+    losses_N: Tensor | None = None
+    """float32 losses that make up ``loss``, without gradients, in the order of the rows."""
 
 
 def sft_sums(model: LanguageModel, batch: TokenBatch) -> LossSums:
@@ -48,8 +50,8 @@ def sft_sums(model: LanguageModel, batch: TokenBatch) -> LossSums:
     weights_N = torch.from_numpy(batch.weights_BT[rows, columns])
     targets_N = ids_BT[rows_N, columns_N]
     lengths_B = torch.from_numpy(batch.lengths_B)
-    loss, num_correct = model.losses_at(ids_BT, lengths_B, rows_N, columns_N - 1, targets_N, weights_N)
-    return LossSums(loss=loss, num_tokens=len(rows), num_correct=num_correct)
+    loss, num_correct, losses_N = model.losses_at(ids_BT, lengths_B, rows_N, columns_N - 1, targets_N, weights_N)
+    return LossSums(loss=loss, num_tokens=len(rows), num_correct=num_correct, losses_N=losses_N)
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,6 +243,7 @@ def train(
         resume_share=ctx.settings.resume_share,
         parent_adapter=start.adapter.folder if start.adapter else None,
         matrix_rate=measured_rate(model, spec),
+        run_dir=ctx.run_dir,
     )
     forecaster.training_starts()
     result = trainer.run()
