@@ -10,7 +10,7 @@ PACK ?= $(if $(filter gpu,$(RECIPE)),--shards 16,)
 LENGTH ?= $(if $(filter gpu,$(RECIPE)),--seconds 420,)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test nightly fuzz test-clients check conformance bench bench-training base-model clean venv venv-dev client-envs docs
+.PHONY: help demo serve test nightly fuzz test-loggers test-clients check conformance bench bench-training base-model clean venv venv-dev client-envs docs
 OPENAI_CLIENTS := openai-1 openai-2 openai-node
 RUN := build/conformance
 
@@ -33,6 +33,10 @@ nightly: venv-dev ## run what is too long for every change: 5,000 generated requ
 fuzz: venv-dev   ## look for files that break the check of data, with atheris (ARGS=600 for ten minutes; usual: 60 seconds)
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz.fuzz_data_check $(ARGS)
+
+test-loggers: venv-dev ## run the tests of W&B, MLflow, TensorBoard and trackio with the real libraries, installed first
+	@$(BIN)/python -c "import wandb, mlflow, tensorboard, trackio" 2>/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[loggers]'
+	@$(BIN)/python -m pytest tests/unit/worker/loggers tests/e2e/test_loggers.py $(ARGS)
 
 test-clients: venv-dev ## run W&B, DSPy, LiteLLM, instructor and LangChain against a real server; write docs/reference/clients.md
 	@$(BIN)/python -m scripts.run_client_examples $(ARGS)

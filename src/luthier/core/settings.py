@@ -102,6 +102,16 @@ class Settings:
     """Longest time between two resume states of a running job, seconds."""
     resume_share: float = 0.05
     """Largest share of a run's steps between two resume states."""
+    mlflow_uri: str = ""
+    """MLflow tracking address that all jobs' numbers go to: `http://HOST:5000`, `sqlite:////PATH/mlflow.db`; empty: none."""
+    mlflow_experiment: str = "luthier"
+    """Name of the experiment there."""
+    tensorboard_dir: str = ""
+    """Directory that all jobs' numbers go to as TensorBoard event files, one folder per job; empty: none."""
+    trackio_project: str = ""
+    """Name of the trackio project that all jobs' numbers go to; empty: none."""
+    logger_grace_seconds: float = 60.0
+    """How long a logger may go on telling a job's numbers after the end of its process, seconds; nothing else waits for it."""
     max_line_bytes: int = 8 * 1024 * 1024
     """Longest accepted line of a JSONL file, bytes."""
     max_file_bytes: int = 512 * 1024 * 1024
@@ -314,6 +324,6 @@ def _check_prices(settings: Settings) -> None:
             sound = False
         if not sound:
             raise InvalidRequest(f"LUTHIER_OPENAI_PRICES gives {name!r} the price {text!r}, which is not a number of dollars.")
-    for name in ("train_memory_bytes", "price_per_hour", "price_per_million_tokens"):
+    for name in ("logger_grace_seconds", "train_memory_bytes", "price_per_hour", "price_per_million_tokens"):
         if not 0 <= getattr(settings, name) < math.inf:
             raise InvalidRequest(f"{_variable(name)} must be 0 or more.")

@@ -100,7 +100,7 @@ class DecoderModel(LanguageModel):
 
     def losses_at(
         self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor, weights_N: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``LanguageModel``. On a GPU rows lie end to end and logits exist for some positions at a time."""
         if not self.flat:
             return super().losses_at(ids_BT, lengths_B, rows_N, columns_N, targets_N, weights_N)
@@ -108,8 +108,7 @@ class DecoderModel(LanguageModel):
         x, frame = self._flat_hidden(ids_BT, lengths_B)
         chosen = x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
         normed = F.rms_norm(chosen, (self._config.hidden_size,), self._weights.final_norm, self._config.norm_eps)
-        loss, hits = LinearCrossEntropy.apply(normed, self._weights.head_weight, targets_N, weights_N)  # type: ignore[misc]
-        return loss, hits
+        return LinearCrossEntropy.apply(normed, self._weights.head_weight, targets_N, weights_N)  # type: ignore[misc]
 
     def token_losses_at(
         self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor

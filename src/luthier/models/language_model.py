@@ -67,7 +67,7 @@ class LanguageModel(ABC):
 
     def losses_at(
         self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor, weights_N: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Cross-entropy of the tokens AFTER chosen positions, with gradients where they are enabled.
 
         Args:
@@ -76,12 +76,13 @@ class LanguageModel(ABC):
             weights_N: float32 weight of each.
 
         Returns:
-            The weighted sum of losses (scalar, nats), and how many targets a greedy choice would have hit (scalar int64).
+            The weighted sum of losses (scalar, nats), how many targets a greedy choice would have hit (scalar int64), and the (N,) float32
+            weighted losses themselves, without gradients.
         """
         logits_NV = self.logits_at(ids_BT, lengths_B, rows_N, columns_N)
         targets_N, weights_N = targets_N.to(logits_NV.device), weights_N.to(logits_NV.device)
-        losses_N = F.cross_entropy(logits_NV, targets_N, reduction="none")
-        return (losses_N * weights_N).sum(), (logits_NV.detach().argmax(dim=-1) == targets_N).sum()
+        losses_N = F.cross_entropy(logits_NV, targets_N, reduction="none") * weights_N
+        return losses_N.sum(), (logits_NV.detach().argmax(dim=-1) == targets_N).sum(), losses_N.detach()
 
     def token_losses_at(
         self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor

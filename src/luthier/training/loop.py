@@ -28,6 +28,7 @@ from luthier.training.optimizer import build_optimizer, export_state, import_sta
 from luthier.training.progress import Progress
 from luthier.training.reference import ReferenceStore
 from luthier.training.resume import ResumeState, ResumeStore
+from luthier.training.row_losses import RowLosses
 from luthier.training.schedule import learning_rate_at
 from luthier.training.sft import micro_batches, room_on
 from luthier.training.step_figures import StepMeter
@@ -79,11 +80,12 @@ class Trainer:
         adapter: str = ADAPTER_NAME,
         compiled: bool | None = None,
         matrix_rate: float | None = None,
+        run_dir: Path | None = None,
     ) -> None:
         """``parent_adapter``: a saved adapter to go on from (continued tuning); ``adapter``: the name of the tuned one.
 
         ``compiled``: see ``LanguageModel.compiled``; None: as the model has it now. ``matrix_rate``: the device's, see
-        ``matrix_rate.py``. The rest as in ``core.settings``.
+        ``matrix_rate.py``. ``run_dir``: where each epoch's losses by row go; None: nowhere. The rest as in ``core.settings``.
         """
         self._model = model
         self._spec = spec
@@ -100,6 +102,7 @@ class Trainer:
         self._reference = ReferenceStore(state_dir / "reference", spec.identity(), seconds=resume_seconds)
         self._saved_at = (0, time.monotonic())
         self._room = room_on(model)
+        self._rows = RowLosses(train, run_dir)
         self._meter = StepMeter(model, spec, matrix_rate)
 
     def run(self) -> TrainResult:
@@ -191,6 +194,7 @@ class Trainer:
             return Progress()
         import_state(parameters, optimizer, state.tensors, step=state.progress.step)
         set_random_state(state.tensors, self._model.device)
+        self._rows.restore(state.tensors)
         self._saved_at = (state.progress.step, time.monotonic())
         return state.progress
 
@@ -280,6 +284,7 @@ class Trainer:
             totals = totals.plus(part)
             if not math.isfinite(totals.loss):
                 raise self._not_finite("loss", step, group)
+            self._rows.add(group, part.losses_N)
         norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         grad_norm = float(norm)
         if not math.isfinite(grad_norm):
@@ -313,6 +318,7 @@ class Trainer:
         if full is not None:
             metrics |= _named("full_valid", full)
         sample = measure(self._model, self._train, [0], objective=objective)
+        self._rows.finish(progress.epoch)
         self._hooks.epoch_done(
             EpochDone(
                 epoch=progress.epoch,
@@ -350,7 +356,7 @@ class Trainer:
     def _save_resume(self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> Turns[None]:
         if self._store.busy:
             yield self._store.wait
-        tensors = {**export_state(parameters, optimizer), **random_state(self._model.device)}
+        tensors = {**export_state(parameters, optimizer), **random_state(self._model.device), **self._rows.state()}
         self._store.save(ResumeState(progress, tensors))
         self._saved_at = (progress.step, time.monotonic())
 

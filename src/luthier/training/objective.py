@@ -32,6 +32,8 @@ class LossSums:
     """Those of them whose greedy hits are counted: all, or the preferred answers'."""
     num_correct: Tensor
     """Scalar int64: tokens that the model would have chosen greedily."""
+    losses_N: Tensor | None = None
+    """float32 losses that make up ``loss``, token by token in the order of the rows, without gradients; None where there are none."""
     parts: Tensor | None = None
     """(K,) float64 further sums, of which ``Objective.means`` makes its metrics."""
 

@@ -69,8 +69,8 @@ def sft_sums(model: LanguageModel, batch: TokenBatch) -> LossSums:
     weights_N = torch.from_numpy(batch.weights_BT[rows, columns])
     targets_N = ids_BT[rows_N, columns_N]
     lengths_B = torch.from_numpy(batch.lengths_B)
-    loss, num_correct = model.losses_at(ids_BT, lengths_B, rows_N, columns_N - 1, targets_N, weights_N)
-    return LossSums(loss=loss, count=len(rows), num_tokens=len(rows), num_scored=len(rows), num_correct=num_correct)
+    loss, num_correct, losses_N = model.losses_at(ids_BT, lengths_B, rows_N, columns_N - 1, targets_N, weights_N)
+    return LossSums(loss=loss, count=len(rows), num_tokens=len(rows), num_scored=len(rows), num_correct=num_correct, losses_N=losses_N)
 
 
 @dataclass(frozen=True, slots=True)

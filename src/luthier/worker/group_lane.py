@@ -28,6 +28,7 @@ from luthier.storage.workers import WorkerStore
 from luthier.worker.entry import carry_out_group
 from luthier.worker.fair_share import RecentUse
 from luthier.worker.lanes import BEAT_SECONDS, IDLE_SECONDS, LATER, STOP_SECONDS, note_crash
+from luthier.worker.loggers.followers import Followers
 from luthier.worker.orders import EXIT_OK, ChildOrder, MemberOver
 
 log = logging.getLogger("luthier.worker")
@@ -68,11 +69,13 @@ class GroupLane:
         jobs: JobStore,
         models: ModelStore,
         workers: WorkerStore,
+        followers: Followers,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._owner, self._context = settings, owner, context
         self._queue, self._jobs, self._models, self._workers = queue, jobs, models, workers
         self._blobs = BlobStore(settings.blobs_dir)
+        self._followers = followers
         self._clock = clock
         self._use = RecentUse()
         self._processes: list[Training] = []
@@ -173,6 +176,7 @@ class GroupLane:
             project_id=candidate.project_id,
             priority=max(-MAX_PRIORITY, min(MAX_PRIORITY, candidate.priority)),
         )
+        self._followers.begin(job)
         if training is None:
             training = self._start(order, base)
         else:
@@ -210,6 +214,7 @@ class GroupLane:
                 news = training.pipe.recv()
                 assert isinstance(news, MemberOver)
                 job, project = training.members.pop(news.job_id), training.projects.pop(news.job_id)
+                self._followers.end(job.id)
                 self._use.add(project, news.seconds, self._clock())
                 if news.crashed:
                     note_crash(self._queue, self._jobs, job, "an error in its thread")
@@ -219,6 +224,8 @@ class GroupLane:
     def _bury(self, training: Training) -> None:
         self._processes.remove(training)
         training.pipe.close()
+        for job_id in training.members:
+            self._followers.end(job_id)
         code = training.process.exitcode
         if code == EXIT_OK or self._stopping.is_set():
             return

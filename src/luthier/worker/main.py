@@ -30,10 +30,13 @@ from luthier.storage.workers import WorkerStore
 from luthier.worker.data_lane import DataLane
 from luthier.worker.group_lane import GroupLane
 from luthier.worker.lanes import LANES, LaneRunner, forkserver
+from luthier.worker.loggers.followers import Followers, event_writer
 from luthier.worker.orders import EXIT_ORPHAN
 
 COLLECT_SECONDS = 3600.0
 """Time between two searches for bytes on the disk that nobody needs any more."""
+LOGGER_STOP_SECONDS = 2.0
+"""What loggers have at the worker's end; the next worker goes on where they were."""
 _LOG = logging.getLogger("luthier.worker")
 
 
@@ -73,11 +76,16 @@ def main() -> None:
     context, owner = forkserver(), new_owner_id()
     # Start it now: the workshop's imports are done before the first job comes.
     ensure_running()
+    followers = Followers(settings, event_writer(jobs))
     lanes: list[LaneRunner | GroupLane | DataLane] = [
         LaneRunner(lane, settings=settings, owner=owner, context=context, queue=queue, jobs=jobs, workers=workers) for lane in LANES
     ]
     models = ModelStore(database)
-    lanes.append(GroupLane(settings=settings, owner=owner, context=context, queue=queue, jobs=jobs, models=models, workers=workers))
+    lanes.append(
+        GroupLane(
+            settings=settings, owner=owner, context=context, queue=queue, jobs=jobs, models=models, workers=workers, followers=followers
+        )
+    )
     for quick in (True, False):
         lanes.append(DataLane(quick=quick, settings=settings, owner=owner, context=context, tasks=tasks, workers=workers))
     for lane in lanes:
@@ -88,6 +96,7 @@ def main() -> None:
         lane.stop()
     for lane in lanes:
         lane.thread.join()
+    followers.stop(LOGGER_STOP_SECONDS)
     database.close()
 
 

@@ -261,6 +261,7 @@ def train(
         adapter=checkpoints.adapter,
         compiled=compiling_pays(spec.device, spec.total_steps),
         matrix_rate=ctx.floor.call(lambda: measured_rate(model, spec)),
+        run_dir=ctx.run_dir,
     )
     forecaster.training_starts()
     result = ctx.floor.train(trainer, None if full else checkpoints.adapter)

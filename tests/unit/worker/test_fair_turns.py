@@ -1,6 +1,6 @@
 """Whose turn it is: projects get the same time, runs within one by their weights, and nobody is made to wait for what he missed."""
 
-from collections import Counter
+from collections import defaultdict
 
 import pytest
 from hypothesis import given
@@ -10,9 +10,9 @@ from luthier.worker.fair_share import HALF_LIFE_SECONDS, RecentUse
 from luthier.worker.fair_turns import FairTurns
 
 
-def simulate(fair: FairTurns, costs: dict[str, float], turns: int) -> Counter[str]:
+def simulate(fair: FairTurns, costs: dict[str, float], turns: int) -> dict[str, float]:
     """Seconds that each run gets when all of them always wait."""
-    spent: Counter[str] = Counter()
+    spent: dict[str, float] = defaultdict(float)
     for _ in range(turns):
         name = fair.next(costs)
         fair.spend(name, costs[name])

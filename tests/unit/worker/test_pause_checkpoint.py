@@ -26,8 +26,8 @@ from luthier.trace.reader import read_events
 from luthier.trace.tracer import Tracer
 from luthier.trace.writer import TraceWriter
 from luthier.training import resume
-from luthier.worker import checkpoints as checkpoints_module
 from luthier.worker import attempt
+from luthier.worker import checkpoints as checkpoints_module
 from luthier.worker.context import RunContext
 from luthier.worker.pipelines import fine_tune
 from luthier.worker.recorder import JobRecorder

@@ -82,7 +82,7 @@ class Method(WireModel):
 
 
 class Wandb(WireModel):
-    """Where upstream sends metrics to; kept and shown."""
+    """Where metrics are sent to, by the server with its own key (``worker/loggers``)."""
 
     project: Annotated[str, Field(min_length=1, max_length=256)]
     name: Annotated[str, Field(max_length=256)] | None = None

@@ -360,6 +360,23 @@ class TraceEvent(Shape):
     data: dict[str, Any]
 
 
+class RowLoss(Shape):
+    """The mean loss of a training line in one epoch, nats; ``first_loss`` is that of the run's first epoch, null in that one itself."""
+
+    object: Literal["luthier.row_loss"]
+    line: int
+    tokens: int
+    loss: float | None
+    first_loss: float | None
+
+
+class RowLossList(ListOf[RowLoss]):
+    """A page of row losses; ``epochs`` are those that are over, ``epoch`` the one that is shown, null before the first is over."""
+
+    epoch: int | None
+    epochs: list[int]
+
+
 class RenderedToken(Shape):
     """One token as the model reads it."""
 
