@@ -28,7 +28,7 @@ from tests.support.tiny_families import TINY, VOCAB_SIZE
 from tests.support.tiny_models import build
 from tests.support.trainable_model import Recorder
 
-CURVES = Path(__file__).parents[1] / "golden" / "loss_curves.json"
+CURVES = Path(__file__).parents[1] / "golden" / "family_loss_curves.json"
 """First losses of each family. ``LUTHIER_RENEW_CURVES=1`` writes them anew."""
 TOLERANCE = 2e-3
 """Relative: other processors add in another order, and eight steps make more of it. A wrong gradient is off by far more."""

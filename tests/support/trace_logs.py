@@ -1,6 +1,7 @@
 """A short, complete run as trace events: one place for the trace's and the terminal's tests."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from luthier.core.forecast import Basis, Forecast, LengthBucket, Span, TimePart
 from luthier.core.stage import Stage
@@ -66,6 +67,11 @@ def step(number: int, loss: float = 1.0, *, accuracy: float = 0.5, total: int = 
         valid_loss=valid,
         valid_accuracy=None if valid is None else 0.625,
     )
+
+
+def measured(step: StepDone, *, share_used: float | None = 0.5) -> StepDone:
+    """The step with the figures of its work."""
+    return replace(step, tokens=120, tokens_per_second=2400.0, padding_share=0.25, memory_bytes=400_000_000, flops_utilization=share_used)
 
 
 def epoch(number: int, train: float, valid: float | None, *, steps: int = 2, n: int = 2, accuracy: float = 0.7) -> EpochDone:
@@ -166,7 +172,7 @@ def whole_run() -> list[TraceEvent]:
     second: list[tuple[Stage, Payload]] = [
         (s.TRAINING, RunStarted(model=MODEL, base=BASE, attempt=2, resumed_from_step=2)),
         (s.TRAINING, step(3, 1.5, epoch=2)),
-        (s.TRAINING, step(4, 1.0, epoch=2, valid=1.0)),
+        (s.TRAINING, measured(step(4, 1.0, epoch=2, valid=1.0))),
         (s.TRAINING, epoch(2, 1.25, 1.0, accuracy=0.9)),
         (
             s.TRAINING,

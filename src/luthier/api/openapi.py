@@ -71,6 +71,7 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "POST /v1/webhook_endpoints/{webhook_endpoint_id}/rotate_secret": objects.NewEndpoint,
     "POST /v1/webhook_endpoints/{webhook_endpoint_id}/test": objects.EndpointTest,
     "GET /v1/luthier/jobs/{job_id}/trace": objects.ListOf[objects.TraceEvent],
+    "GET /v1/luthier/jobs/{job_id}/row_losses": objects.RowLossList,
     "POST /v1/luthier/render": objects.Rendering,
     "POST /v1/luthier/files/from_completions": objects.FileFromCompletions,
     "GET /v1/luthier/aliases": objects.ListOf[objects.Alias],

@@ -21,13 +21,29 @@ class TuningMethod(StrEnum):
     """All weights of the model."""
 
 
+class ObjectiveKind(StrEnum):
+    """What the weights learn from."""
+
+    SUPERVISED = "supervised"
+    """Answers to imitate: cross-entropy."""
+    DPO = "dpo"
+    """Pairs of answers of which one is preferred (Rafailov et al. 2023, arXiv:2305.18290)."""
+
+    @property
+    def rows_per_example(self) -> int:
+        """Token rows that one line of the file becomes: two where it holds two answers."""
+        return 1 if self is ObjectiveKind.SUPERVISED else 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyperparameters:
-    """OpenAI's three, as asked: a number, or None for "auto"."""
+    """OpenAI's, as asked: a number, or None for "auto"."""
 
     n_epochs: int | None = None
     batch_size: int | None = None
     learning_rate_multiplier: float | None = None
+    beta: float | None = None
+    """Of preference tuning: how dearly leaving the reference is paid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +96,9 @@ class TrainingSpec:
     """Where it trains, as torch writes it; decides the bits, so a run goes on only where it began."""
     precision: str = "float32"
     """Numbers of the base's weights in memory: ``float32`` or ``bfloat16``."""
+    objective: ObjectiveKind = ObjectiveKind.SUPERVISED
+    beta: float = 0.0
+    """Of preference tuning; 0 for other objectives."""
 
     def identity(self) -> str:
         """SHA-256 over all fields; a field that has its default is left out, so that a new one does not cut older runs off."""
@@ -94,7 +113,8 @@ class TrainingSpec:
 
 def spec_from_dict(plain: dict[str, Any]) -> TrainingSpec:
     """The inverse of ``TrainingSpec.to_dict``."""
-    return TrainingSpec(**{**plain, "method": TuningMethod(plain["method"])})
+    objective = ObjectiveKind(plain.get("objective", ObjectiveKind.SUPERVISED))
+    return TrainingSpec(**{**plain, "method": TuningMethod(plain["method"]), "objective": objective})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

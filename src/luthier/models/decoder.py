@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from luthier.core.errors import InvalidRequest
 from luthier.models.companions import copy_companions
@@ -22,8 +23,8 @@ from luthier.models.decoder_step import step_block
 from luthier.models.decoder_weights import read_weights, write_weights
 from luthier.models.facts import ModelFacts
 from luthier.models.flat import FlatFrame, flat_block, flat_frame
-from luthier.models.language_model import Cache, LanguageModel
-from luthier.models.linear_cross_entropy import LinearCrossEntropy
+from luthier.models.language_model import Cache, LanguageModel, token_losses
+from luthier.models.linear_cross_entropy import CHUNK_NUMBERS, LinearCrossEntropy
 from luthier.models.lora import DecoderAdapter
 from luthier.models.matrix import Matrix
 from luthier.models.slot_cache import SlotCache
@@ -99,7 +100,7 @@ class DecoderModel(LanguageModel):
 
     def losses_at(
         self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor, weights_N: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``LanguageModel``. On a GPU rows lie end to end and logits exist for some positions at a time."""
         if not self.flat:
             return super().losses_at(ids_BT, lengths_B, rows_N, columns_N, targets_N, weights_N)
@@ -107,8 +108,22 @@ class DecoderModel(LanguageModel):
         x, frame = self._flat_hidden(ids_BT, lengths_B)
         chosen = x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
         normed = F.rms_norm(chosen, (self._config.hidden_size,), self._weights.final_norm, self._config.norm_eps)
-        loss, hits = LinearCrossEntropy.apply(normed, self._weights.head_weight, targets_N, weights_N)  # type: ignore[misc]
-        return loss, hits
+        return LinearCrossEntropy.apply(normed, self._weights.head_weight, targets_N, weights_N)  # type: ignore[misc]
+
+    def token_losses_at(
+        self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See ``LanguageModel``. On a GPU logits exist for some positions at a time, and are made once more on the way back."""
+        if not self.flat:
+            return super().token_losses_at(ids_BT, lengths_B, rows_N, columns_N, targets_N)
+        ids_BT, rows_N, columns_N, targets_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N, targets_N))
+        x, frame = self._flat_hidden(ids_BT, lengths_B)
+        chosen = x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
+        size = max(1, CHUNK_NUMBERS // self.facts.vocab_size)
+        pieces = zip(chosen.split(size), targets_N.split(size), strict=True)
+        done = [checkpoint(lambda part, targets: token_losses(self._head(part), targets), *piece, use_reentrant=False) for piece in pieces]
+        losses, hits = zip(*done, strict=True)  # type: ignore[misc]
+        return torch.cat(losses), torch.cat(hits)
 
     def new_cache(self, num_slots: int, max_length: int) -> Cache:
         """See ``LanguageModel``."""

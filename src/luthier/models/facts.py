@@ -68,8 +68,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_facts(folder: Path) -> ModelFacts:
+def read_facts(folder: Path, *, hashed: bool = True) -> ModelFacts:
     """The facts of a checked folder; reads headers and hashes the files (about 1 GB/s).
+
+    Args:
+        folder: of a model.
+        hashed: False leaves ``revision`` empty, for those who ask for sizes alone.
 
     Raises:
         InvalidRequest: see ``check_folder``.
@@ -77,7 +81,7 @@ def read_facts(folder: Path) -> ModelFacts:
     check_folder(folder)
     config = read_config(folder)
     num_parameters, stored_dtype = _weigh(folder, tied=bool(config.get("tie_word_embeddings", False)))
-    return facts_of_config(config, num_parameters=num_parameters, dtype=stored_dtype, revision=revision(folder))
+    return facts_of_config(config, num_parameters=num_parameters, dtype=stored_dtype, revision=revision(folder) if hashed else "")
 
 
 def facts_of_config(config: dict[str, Any], *, num_parameters: int, dtype: str, revision: str) -> ModelFacts:

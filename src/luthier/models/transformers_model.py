@@ -4,6 +4,7 @@ What it does: every method of ``LanguageModel`` with the libraries' own modules;
 code, pickled weights. Imported by ``load.py`` only when a model needs it, for the imports below take seconds.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,6 +84,8 @@ class TransformersModel(LanguageModel):
         self._names: dict[str, str] = {}
         self._counter = 0
         self._active: str | None = None
+        # Another thread may save an adapter while one is attached or removed here.
+        self._shape_lock = threading.RLock()
 
     @property
     def device(self) -> torch.device:
@@ -164,7 +167,8 @@ class TransformersModel(LanguageModel):
     def save_adapter(self, name: str, folder: Path, *, base_name: str) -> None:
         """See ``LanguageModel``."""
         inner = self._names[name]
-        state = get_peft_model_state_dict(self._peft, adapter_name=inner)
+        with self._shape_lock:
+            state = get_peft_model_state_dict(self._peft, adapter_name=inner)
         tensors = {key: value.detach().to("cpu", torch.float32, copy=True).contiguous() for key, value in state.items()}
         assert self._peft is not None
         config: Any = self._peft.peft_config[inner]
@@ -177,10 +181,11 @@ class TransformersModel(LanguageModel):
         inner = self._names.pop(name, None)
         if inner is None or self._peft is None:
             return
-        if self._names:
-            self._peft.delete_adapter(inner)
-        else:
-            self._base, self._peft = self._peft.unload(), None
+        with self._shape_lock:
+            if self._names:
+                self._peft.delete_adapter(inner)
+            else:
+                self._base, self._peft = self._peft.unload(), None
 
     @contextmanager
     def use_adapter(self, name: str | None) -> Iterator[None]:
@@ -260,12 +265,13 @@ class TransformersModel(LanguageModel):
         # peft's names may hold no dots and become module names; the public name may hold anything.
         inner = f"a{self._counter}"
         self._counter += 1
-        if self._peft is None:
-            peft_model = get_peft_model(self._base, config, adapter_name=inner)
-            assert isinstance(peft_model, PeftModel)
-            self._peft = peft_model
-        else:
-            self._peft.add_adapter(inner, config)
+        with self._shape_lock:
+            if self._peft is None:
+                peft_model = get_peft_model(self._base, config, adapter_name=inner)
+                assert isinstance(peft_model, PeftModel)
+                self._peft = peft_model
+            else:
+                self._peft.add_adapter(inner, config)
         self._peft.eval()
         self._names[name] = inner
         for parameter in self.adapter_parameters(name):
@@ -287,4 +293,5 @@ class TransformersModel(LanguageModel):
     def _named(self, name: str) -> list[tuple[str, nn.Parameter]]:
         part = f".{self._names[name]}."
         assert self._peft is not None
-        return [(key, p) for key, p in self._peft.named_parameters() if "lora_" in key and part in key]
+        with self._shape_lock:
+            return [(key, p) for key, p in self._peft.named_parameters() if "lora_" in key and part in key]

@@ -16,7 +16,8 @@ The end token is the path's last entry, marked ``"end": true``, where the model 
 ``Evaluated.report``::
 
     {"n": int, "base": {"loss", "accuracy", "exact_match"}, "tuned": the same,
-     "better": int, "worse": int, "same": int, "samples": [{"prompt", "expected", "base", "tuned"}, ...]}
+     "better": int, "worse": int, "same": int, "samples": [{"prompt", "expected", "base", "tuned"}, ...],
+     "preference": only with pairs of answers, see ``evaluation/preference.py``}
 """
 
 import dataclasses
@@ -55,6 +56,8 @@ class TraceView:
     stages: dict[Stage, StageView] = field(default_factory=lambda: {s: StageView(s) for s in Stage})
     spec: e.SpecResolved | None = None
     base: e.BaseMeasured | None = None
+    reference: e.ReferenceScored | None = None
+    """How far the reference of a preference run is."""
     steps: dict[int, e.StepDone] = field(default_factory=dict)
     first_step_at: float | None = None
     """When the first step of all was done, Unix seconds."""
@@ -107,6 +110,7 @@ class TraceView:
             ],
             "spec": _plain(self.spec),
             "base": _plain(self.base),
+            "reference": _plain(self.reference),
             "first_step_at": self.first_step_at,
             "steps": [_plain(s) for s in self.ordered_steps()],
             "epochs": [{**(_plain(row) or {}), "observation": observations[row.epoch]} for row in self.ordered_epochs()],
@@ -161,6 +165,10 @@ def _base(view: TraceView, event: e.TraceEvent, payload: e.BaseMeasured) -> None
     view.base = payload
 
 
+def _reference(view: TraceView, event: e.TraceEvent, payload: e.ReferenceScored) -> None:
+    view.reference = payload
+
+
 def _step(view: TraceView, event: e.TraceEvent, payload: e.StepDone) -> None:
     view.steps[payload.step] = payload
     if view.first_step_at is None:
@@ -213,6 +221,7 @@ _FOLDS: dict[type, Callable[[TraceView, e.TraceEvent, Any], None]] = {
     e.StageFinished: _stage_finished,
     e.SpecResolved: _spec,
     e.BaseMeasured: _base,
+    e.ReferenceScored: _reference,
     e.StepDone: _step,
     e.EpochDone: _epoch,
     e.ResumeSaved: _resume,

@@ -7,9 +7,10 @@ their facts. Called by ``worker/pipelines.py``, after preprocessing, because onl
 import math
 from dataclasses import dataclass
 
-from luthier.core.specs import Decision, Hyperparameters, LuthierOptions, TrainingSpec, TuningMethod
-from luthier.training.rates import AUTO_MULTIPLIER, base_rate, size_class
+from luthier.core.specs import Decision, Hyperparameters, LuthierOptions, ObjectiveKind, TrainingSpec, TuningMethod
+from luthier.training.rates import AUTO_MULTIPLIER, PREFERENCE_SHARE, base_rate, size_class
 
+DEFAULT_BETA = 0.1
 DEFAULT_MAX_LENGTH = 4096
 DEFAULT_RANK = 16
 ALPHA_PER_RANK = 2.0
@@ -25,7 +26,7 @@ class RunFacts:
     """What the decisions rest on."""
 
     num_examples: int
-    """Examples that will be trained on."""
+    """Examples, or pairs, that will be trained on."""
     num_parameters: int
     """Of the base model."""
     base: str
@@ -40,6 +41,7 @@ class RunFacts:
     parent_rank: int | None = None
     """Rank of the adapter whose tuning is continued; it cannot change."""
     parent_alpha: float | None = None
+    objective: ObjectiveKind = ObjectiveKind.SUPERVISED
 
 
 def resolve_max_length(asked: int | None, model_max_length: int) -> Decision:
@@ -111,13 +113,15 @@ def resolve(
     batch_size = int(_asked_or(hyperparameters.batch_size, auto_batch_size(facts.num_examples), decisions))
     method = options.adapter
     multiplier = _asked_or(hyperparameters.learning_rate_multiplier, _auto_multiplier(), decisions)
-    rate = base_rate(method, facts.num_parameters, batch_size)
+    beta = _beta(hyperparameters, facts.objective, decisions)
+    rate = base_rate(method, facts.num_parameters, batch_size, facts.objective)
+    less = "" if facts.objective is ObjectiveKind.SUPERVISED else f", {PREFERENCE_SHARE:g} of the supervised rate because pairs are learned"
     decisions.append(
         Decision(
             name="learning_rate",
             value=multiplier * rate,
             reason=f"{multiplier:g} times the base rate {rate:.3g} for {method.value} tuning of a model of "
-            f"{size_class(facts.num_parameters)} parameters at batch size {batch_size}.",
+            f"{size_class(facts.num_parameters)} parameters at batch size {batch_size}{less}.",
         )
     )
     rank, alpha = _adapter_size(method, options, facts, decisions)
@@ -150,6 +154,8 @@ def resolve(
         validation_fingerprint=facts.validation_fingerprint,
         device=facts.device,
         precision=facts.precision,
+        objective=facts.objective,
+        beta=beta,
     )
     return spec, tuple(decisions)
 
@@ -164,6 +170,13 @@ def _asked_or(asked: float | None, auto: Decision, decisions: list[Decision]) ->
 def _auto_multiplier() -> Decision:
     reason = "The number that OpenAI's jobs most often show, so that one brought from there means the same here."
     return Decision(name="learning_rate_multiplier", value=AUTO_MULTIPLIER, reason=reason)
+
+
+def _beta(hyperparameters: Hyperparameters, objective: ObjectiveKind, decisions: list[Decision]) -> float:
+    if objective is ObjectiveKind.SUPERVISED:
+        return 0.0
+    reason = "The value of the method's authors for dialogue: smaller moves further away from the model that tuning starts from."
+    return _asked_or(hyperparameters.beta, Decision(name="beta", value=DEFAULT_BETA, reason=reason), decisions)
 
 
 def _adapter_size(method: TuningMethod, options: LuthierOptions, facts: RunFacts, decisions: list[Decision]) -> tuple[int, float]:

@@ -180,7 +180,7 @@ def add_base(settings: Settings, source: Path, name: str, *, hub: HubModel | Non
     check_name(settings, name)
     check_folder(source)
     final = settings.bases_dir / name
-    room = room_for(settings, read_config(source), num_parameters=read_facts(source).num_parameters)
+    room = room_for(settings, read_config(source), num_parameters=read_facts(source, hashed=False).num_parameters)
     if hub is None:
         check_disk(final, sum(file.stat().st_size for file in model_files(source)))
         tell(f"{source.name}: licence {read_licence(source) or 'not named by its card'}. {room.sentence}")

@@ -15,15 +15,14 @@ from luthier.core.generation import ModelTarget
 from luthier.core.ids import new_checkpoint_id, new_model_suffix_id
 from luthier.core.jobs import CheckpointRecord, ModelKind, ModelRecord
 from luthier.core.model_names import base_of, tuned_model_name
-from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.specs import ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.core.stage import Stage
 from luthier.deployment.publish import ModelCard, PublishedFolder, publish
 from luthier.jobs.lifecycle import is_paused_from, pause_checkpoint
 from luthier.models.language_model import LanguageModel
-from luthier.trace.events import BaseMeasured, CheckpointSaved, EpochDone, ResumeSaved, StageFinished, StepDone
+from luthier.trace.events import BaseMeasured, CheckpointSaved, EpochDone, ReferenceScored, ResumeSaved, StageFinished, StepDone
 from luthier.trace.projections import checkpoint_event
 from luthier.trace.reader import read_events
-from luthier.training.loop import ADAPTER_NAME
 from luthier.worker import narration
 from luthier.worker.context import RunContext
 from luthier.worker.forecasting import JobForecaster
@@ -44,6 +43,8 @@ class Checkpoints:
         forecaster: JobForecaster,
     ) -> None:
         self._ctx, self._spec, self._model = ctx, spec, model
+        # Not one name for all: other jobs may have theirs on the same model.
+        self.adapter = ctx.job.id
         self._row_format, self._chat_template = row_format, chat_template
         self._announce: Callable[[], None] | None = announce
         self._forecaster = forecaster
@@ -57,6 +58,11 @@ class Checkpoints:
         self._announce_once()
         self._ctx.tracer.emit(Stage.TRAINING, report)
         self._forecaster.base_measured(report)
+
+    def reference_scored(self, report: ReferenceScored) -> None:
+        """See ``TrainerHooks``."""
+        self._announce_once()
+        self._ctx.tracer.emit(Stage.TRAINING, report)
 
     def step_done(self, report: StepDone) -> None:
         """See ``TrainerHooks``."""
@@ -85,7 +91,7 @@ class Checkpoints:
 
     def save_checkpoint(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """Publish the weights; an intermediate checkpoint answers by name as soon as this returns."""
-        published = publish(self._model, adapter=ADAPTER_NAME, folder=self._folder(step), card=self._card(step))
+        published = publish(self._model, adapter=self.adapter, folder=self._folder(step), card=self._card(step))
         if step == self._spec.total_steps:
             self._final = (published, metrics)
             return
@@ -117,7 +123,7 @@ class Checkpoints:
         """
         if step == 0 or step in self._known or not self._is_paused():
             return
-        published = publish(self._model, adapter=ADAPTER_NAME, folder=self._folder(step), card=self._card(step))
+        published = publish(self._model, adapter=self.adapter, folder=self._folder(step), card=self._card(step))
         name, saved = self._named(step, epoch, published)
         # The whole validation file was last measured at an earlier step than this one.
         own = {key: value for key, value in metrics.items() if step == self._spec.total_steps or not key.startswith("full_")}
@@ -148,7 +154,7 @@ class Checkpoints:
         """After a resume from behind the last step nothing is saved again: take the folder that the earlier attempt left."""
         if self._final is None:
             step = self._spec.total_steps
-            self._final = (publish(self._model, adapter=ADAPTER_NAME, folder=self._folder(step), card=self._card(step)), {"step": step})
+            self._final = (publish(self._model, adapter=self.adapter, folder=self._folder(step), card=self._card(step)), {"step": step})
 
     @property
     def final_bytes(self) -> int:
@@ -179,7 +185,7 @@ class Checkpoints:
     def trainable_parameters(self) -> int:
         """How many numbers learn."""
         if self._spec.method is TuningMethod.LORA:
-            return sum(p.numel() for p in self._model.adapter_parameters(ADAPTER_NAME))
+            return sum(p.numel() for p in self._model.adapter_parameters(self.adapter))
         return self._model.facts.num_parameters
 
     def stage_report(self, shape_in: str, seconds: float) -> StageFinished:
@@ -187,7 +193,10 @@ class Checkpoints:
         trainable, total = self.trainable_parameters(), self._model.facts.num_parameters
         way = f"LoRA of rank {self._spec.lora_rank}" if self._spec.method is TuningMethod.LORA else "full fine-tuning"
         size = self._spec.batch_size
-        rows = "1 example" if size == 1 else f"{size} examples of like length"
+        thing = "example" if self._spec.objective is ObjectiveKind.SUPERVISED else "pair"
+        rows = f"1 {thing}" if size == 1 else f"{size} {thing}s of like length"
+        if self._spec.objective is not ObjectiveKind.SUPERVISED:
+            way += f" by {self._spec.objective.value.upper()} with beta {self._spec.beta:g}"
         return StageFinished(
             shape_in=shape_in,
             did=f"{way}, {self._spec.total_steps:,} steps of {rows}, AdamW, peak rate {self._spec.learning_rate:.2g}",

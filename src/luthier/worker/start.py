@@ -14,7 +14,7 @@ from luthier.chat.renderer import Renderer
 from luthier.core.errors import InvalidRequest, JobFailure
 from luthier.core.jobs import Job, ModelKind, ModelRecord
 from luthier.core.settings import Settings
-from luthier.core.specs import Decision, Hyperparameters, LuthierOptions, TrainingSpec, TuningMethod
+from luthier.core.specs import Decision, Hyperparameters, LuthierOptions, ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.models.device import Placement, training_placement
 from luthier.models.facts import ModelFacts, read_facts, read_max_length
 from luthier.training.resolve import RunFacts, auto_threads, resolve
@@ -104,6 +104,7 @@ def decide(
     num_examples: int,
     fingerprints: tuple[str, str | None],
     max_length: Decision,
+    objective: ObjectiveKind = ObjectiveKind.SUPERVISED,
 ) -> tuple[TrainingSpec, tuple[Decision, ...]]:
     """Every "auto" becomes a number, by the job's facts and this machine's.
 
@@ -113,9 +114,10 @@ def decide(
         hyperparameters, options: as asked.
         base: name of the open base.
         seed: the job's.
-        num_examples: that will be trained on.
+        num_examples: examples, or pairs, that will be trained on.
         fingerprints: of the training and the validation file.
         max_length: as it was decided before preprocessing.
+        objective: what is learned from.
     """
     placement = _placement(settings, options.adapter)
     threads = auto_threads(settings.train_threads, os.cpu_count() or 1, start.facts.num_parameters)
@@ -132,6 +134,7 @@ def decide(
         precision=placement.precision,
         parent_rank=start.adapter.rank if start.adapter else None,
         parent_alpha=start.adapter.alpha if start.adapter else None,
+        objective=objective,
     )
     spec, decisions = resolve(hyperparameters, options, facts, max_length=int(max_length.value))
     return spec, (max_length, *decisions, threads, *_decisions_of(placement))
@@ -164,13 +167,19 @@ def _read_adapter(folder: Path) -> ParentAdapter:
 
 
 def hyperparameters_of(job: Job) -> Hyperparameters:
-    """OpenAI's three as asked: "auto" becomes None."""
+    """OpenAI's as asked: "auto" becomes None."""
     asked = {name: value for name, value in job.hyperparameters.items() if value is not None and value != "auto"}
     return Hyperparameters(
         n_epochs=asked.get("n_epochs"),
         batch_size=asked.get("batch_size"),
         learning_rate_multiplier=asked.get("learning_rate_multiplier"),
+        beta=asked.get("beta"),
     )
+
+
+def objective_kind(job: Job) -> ObjectiveKind:
+    """What the job's method learns from."""
+    return ObjectiveKind(job.method)
 
 
 def options_of(job: Job) -> LuthierOptions:

@@ -82,7 +82,7 @@ class Method(WireModel):
 
 
 class Wandb(WireModel):
-    """Where upstream sends metrics to; kept and shown."""
+    """Where metrics are sent to, by the server with its own key (``worker/loggers``)."""
 
     project: Annotated[str, Field(min_length=1, max_length=256)]
     name: Annotated[str, Field(max_length=256)] | None = None
@@ -105,6 +105,8 @@ class LuthierOptions(WireModel):
     alpha: Annotated[float, Field(gt=0.0, le=4096.0)] | None = None
     max_length: Annotated[int, Field(ge=8, le=1_048_576)] | None = None
     skip_untrained: bool | None = None
+    priority: Annotated[int, Field(ge=-2, le=2)] | None = None
+    """Beside the project's other jobs: before them in the queue, and twice the time for each step up. Other projects lose nothing."""
 
 
 class JobCreateRequest(WireModel):

@@ -130,10 +130,29 @@ class SupervisedMethod(Shape):
 
 
 class JobMethod(Shape):
-    """How the job trains."""
+    """How a supervised job trains."""
 
     type: Literal["supervised"]
     supervised: SupervisedMethod
+
+
+class DpoHyperparameters(JobHyperparameters):
+    """Those of preference tuning."""
+
+    beta: float | Literal["auto"]
+
+
+class DpoMethod(Shape):
+    """``method.dpo``."""
+
+    hyperparameters: DpoHyperparameters
+
+
+class JobDpoMethod(Shape):
+    """How a job trains that learns from preferences."""
+
+    type: Literal["dpo"]
+    dpo: DpoMethod
 
 
 class JobError(Shape):
@@ -173,7 +192,7 @@ class Job(Shape):
     organization_id: str
     status: Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
     hyperparameters: JobHyperparameters
-    method: JobMethod
+    method: JobMethod | JobDpoMethod
     training_file: str
     validation_file: str | None
     result_files: list[str]
@@ -344,6 +363,23 @@ class TraceEvent(Shape):
     stage: str
     type: str
     data: dict[str, Any]
+
+
+class RowLoss(Shape):
+    """The mean loss of a training line in one epoch, nats; ``first_loss`` is that of the run's first epoch, null in that one itself."""
+
+    object: Literal["luthier.row_loss"]
+    line: int
+    tokens: int
+    loss: float | None
+    first_loss: float | None
+
+
+class RowLossList(ListOf[RowLoss]):
+    """A page of row losses; ``epochs`` are those that are over, ``epoch`` the one that is shown, null before the first is over."""
+
+    epoch: int | None
+    epochs: list[int]
 
 
 class RenderedToken(Shape):
