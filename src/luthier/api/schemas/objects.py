@@ -255,6 +255,11 @@ class OpenBase(Shape):
     alias_of: str | None
     job_id: str | None = None
     step: int | None = None
+    source: str | None = None
+    """Of a base from the Hugging Face hub: ``hf://OWNER/NAME@COMMIT``."""
+    size_bytes: int | None = None
+    runs_on: Literal["fast", "generic"] | None = None
+    """What computes the base: our own decoder, or transformers."""
 
 
 class Model(Shape):
