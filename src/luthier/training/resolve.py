@@ -114,16 +114,7 @@ def resolve(
     method = options.adapter
     multiplier = _asked_or(hyperparameters.learning_rate_multiplier, _auto_multiplier(), decisions)
     beta = _beta(hyperparameters, facts.objective, decisions)
-    rate = base_rate(method, facts.num_parameters, batch_size, facts.objective)
-    less = "" if facts.objective is ObjectiveKind.SUPERVISED else f", {PREFERENCE_SHARE:g} of the supervised rate because pairs are learned"
-    decisions.append(
-        Decision(
-            name="learning_rate",
-            value=multiplier * rate,
-            reason=f"{multiplier:g} times the base rate {rate:.3g} for {method.value} tuning of a model of "
-            f"{size_class(facts.num_parameters)} parameters at batch size {batch_size}{less}.",
-        )
-    )
+    rate = multiplier * _base_rate(method, multiplier, batch_size, facts, decisions)
     rank, alpha = _adapter_size(method, options, facts, decisions)
     steps_per_epoch = math.ceil(facts.num_examples / batch_size)
     total_steps = steps_per_epoch * int(epochs)
@@ -132,7 +123,7 @@ def resolve(
         n_epochs=int(epochs),
         batch_size=batch_size,
         learning_rate_multiplier=multiplier,
-        learning_rate=multiplier * rate,
+        learning_rate=rate,
         lora_rank=rank,
         lora_alpha=alpha,
         warmup_steps=min(_MAX_WARMUP, math.ceil(total_steps * _WARMUP_SHARE)),
@@ -158,6 +149,20 @@ def resolve(
         beta=beta,
     )
     return spec, tuple(decisions)
+
+
+def _base_rate(method: TuningMethod, multiplier: float, batch_size: int, facts: RunFacts, decisions: list[Decision]) -> float:
+    rate = base_rate(method, facts.num_parameters, batch_size, facts.objective)
+    less = "" if facts.objective is ObjectiveKind.SUPERVISED else f", {PREFERENCE_SHARE:g} of the supervised rate because pairs are learned"
+    decisions.append(
+        Decision(
+            name="learning_rate",
+            value=multiplier * rate,
+            reason=f"{multiplier:g} times the base rate {rate:.3g} for {method.value} tuning of a model of "
+            f"{size_class(facts.num_parameters)} parameters at batch size {batch_size}{less}.",
+        )
+    )
+    return rate
 
 
 def _asked_or(asked: float | None, auto: Decision, decisions: list[Decision]) -> float:

@@ -222,13 +222,8 @@ def train(
     shape_in = f"{tokens.training.num_examples:,} {things} x {spec.n_epochs} epochs"
     ctx.tracer.emit(Stage.TRAINING, StageStarted(shape_in=shape_in))
     began = time.perf_counter()
-    try:
-        placement = placement_of(spec)
-    except InvalidRequest as refusal:
-        raise JobFailure(f"The run began on another machine. {refusal.message}", code="device_unavailable") from refusal
-    prepare_device(spec.device)
     full = spec.method is TuningMethod.FULL
-    model = ctx.floor.model(start.folder, device=spec.device, dtype=placement.dtype, own=full)
+    model = load_placed(ctx, start, spec, own=full)
 
     def announce() -> None:
         resolved = SpecResolved(
@@ -269,6 +264,16 @@ def train(
         checkpoints.adopt_final()
         ctx.tracer.emit(Stage.TRAINING, checkpoints.stage_report(shape_in, time.perf_counter() - began))
     return result, checkpoints
+
+
+def load_placed(ctx: RunContext, start: Start, spec: TrainingSpec, *, own: bool) -> LanguageModel:
+    """The base on the device that the spec names; ``own`` as in ``Floor.model``."""
+    try:
+        placement = placement_of(spec)
+    except InvalidRequest as refusal:
+        raise JobFailure(f"The run began on another machine. {refusal.message}", code="device_unavailable") from refusal
+    prepare_device(spec.device)
+    return ctx.floor.model(start.folder, device=spec.device, dtype=placement.dtype, own=own)
 
 
 def measured_rate(model: LanguageModel, spec: TrainingSpec) -> float | None:
