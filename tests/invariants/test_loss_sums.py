@@ -48,7 +48,7 @@ def rows(count: int = 12, *, longest: int = 40) -> list[TokenizedExample]:
 def learn(model: LanguageModel, method: TuningMethod, groups: Sequence[Sequence[TokenizedExample]]) -> tuple[float, int, list[Tensor]]:
     """Loss, hits and gradients of one step whose rows are cut in these groups."""
     name = "tuned" if method is TuningMethod.LORA else None
-    parameters = attach(model, spec_for(prepared(), method=method), None)
+    parameters = attach(model, spec_for(prepared(), method=method), None, name)
     if name:
         generator = torch.Generator().manual_seed(7)
         for parameter in parameters:

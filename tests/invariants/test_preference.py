@@ -343,7 +343,7 @@ def test_token_losses_add_up_to_the_summed_loss():
     ids = torch.from_numpy(batch.ids_BT)
     rows, columns = (torch.from_numpy(a) for a in batch.weights_BT.nonzero())
     places = (ids, torch.from_numpy(batch.lengths_B), rows, columns - 1, ids[rows, columns])
-    loss, hits = model.losses_at(*places, torch.ones(len(rows)))
+    loss, hits, _ = model.losses_at(*places, torch.ones(len(rows)))
     losses_N, hits_N = model.token_losses_at(*places)
     assert float(losses_N.sum()) == pytest.approx(float(loss), rel=1e-6)
     assert int(hits_N.sum()) == int(hits)

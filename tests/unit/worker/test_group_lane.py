@@ -57,6 +57,20 @@ class FakeProcess:
         self.pipe.send(MemberOver(job_id=job.id, fence=job.fence, crashed=crashed, seconds=seconds))
 
 
+class FakeFollowers:
+    """Whose loggers have been begun and ended."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.ended: list[str] = []
+
+    def begin(self, job: Job) -> None:
+        self.begun.append(job.id)
+
+    def end(self, job_id: str) -> None:
+        self.ended.append(job_id)
+
+
 class FakeContext:
     """Starts fake processes."""
 
@@ -80,7 +94,7 @@ class House:
         self.database = Database(self.settings.state_database)
         self.queue, self.jobs = JobQueue(self.database), JobStore(self.database)
         self.models, self.control = ModelStore(self.database), JobControl(self.database)
-        self.clock, self.context = Clock(0), FakeContext()
+        self.clock, self.context, self.followers = Clock(0), FakeContext(), FakeFollowers()
         self.lane = GroupLane(
             settings=self.settings,
             owner="me",
@@ -89,6 +103,7 @@ class House:
             jobs=self.jobs,
             models=self.models,
             workers=WorkerStore(self.database),
+            followers=self.followers,  # type: ignore[arg-type]
             clock=self.clock,
         )
 
