@@ -157,8 +157,7 @@ def test_rows_are_the_renderers_examples_on_every_kind_of_tokenizer(kind: str, d
     renderer = _over(kind, data.draw(st.sampled_from(TEMPLATES)))
     several = data.draw(st.lists(chats(contents(("<|end|>", "<|en", "d|>", "[X]", "X]"))), min_size=1, max_size=5))
     made = same(renderer, [*several, PLAIN])
-    # A space before an answer can lie in one token with its first word, and the last template ends no turn with a mark.
-    assert made or renderer.template_source in (TEMPLATES[1], TEMPLATES[-1])
+    assert (len(several) in made) == _is_certain(renderer)
 
 
 TEMPLATES = tuple(
@@ -171,6 +170,22 @@ TEMPLATES = tuple(
         ("[X]{{ m.role }}\n{{ m.content }}\n", "[X]assistant\n"),
     )
 )
+
+
+OPENINGS = ("assistant\n", "assistant: ", "", "assistant\n")
+"""What each template writes between the mark before an answer and the answer."""
+
+
+def _is_certain(renderer: Renderer) -> bool:
+    """Whether talks like ``PLAIN`` can be made in bulk: turns end with a mark, and no token lies over the beginning of an answer."""
+    at = TEMPLATES.index(renderer.template_source)
+    words = renderer.tokenizer.word_ids()
+    if at == len(TEMPLATES) - 1 or words is None:
+        return False
+    opening = OPENINGS[at]
+    opened = words.encode(opening).ids
+    # The second stands for the text that a shape is found with.
+    return all(words.encode(opening + first).ids[: len(opened)] == opened for first in ("Hello", "<Aa"))
 
 
 @cache
