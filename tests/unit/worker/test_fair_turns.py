@@ -1,7 +1,5 @@
 """Whose turn it is: projects get the same time, runs within one by their weights, and nobody is made to wait for what he missed."""
 
-from collections import Counter
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,9 +8,9 @@ from luthier.worker.fair_share import HALF_LIFE_SECONDS, RecentUse
 from luthier.worker.fair_turns import FairTurns
 
 
-def simulate(fair: FairTurns, costs: dict[str, float], turns: int) -> Counter[str]:
+def simulate(fair: FairTurns, costs: dict[str, float], turns: int) -> dict[str, float]:
     """Seconds that each run gets when all of them always wait."""
-    spent: Counter[str] = Counter()
+    spent = dict.fromkeys(costs, 0.0)
     for _ in range(turns):
         name = fair.next(costs)
         fair.spend(name, costs[name])
