@@ -1,4 +1,4 @@
-"""Small jobs at once in one process: each ends as alone, one's failure, pause or cancellation is its own, a crash is survived by all."""
+"""Small jobs at once in one process: each ends as alone, one's pause or cancellation is its own, a crash is survived by all."""
 
 from typing import Any
 
@@ -80,21 +80,11 @@ def test_three_at_once_end_as_alone_though_their_process_is_killed(fresh_server:
     assert not step_losses(fresh_server, jobs[3]).keys() - alone[3].keys()
 
 
-def test_one_that_fails_and_one_that_pauses_leave_the_third_alone(fresh_server: ServerProcess, alone: dict[int, dict[int, float]]) -> None:
+def test_one_that_pauses_leaves_the_other_alone(fresh_server: ServerProcess, alone: dict[int, dict[int, float]]) -> None:
     client = fresh_server.client()
-    file = client.files.create(file=("train.jsonl", chat_file(ROWS)), purpose="fine-tune")
     steady, paused = start(client, 1), start(client, 2)
-    # A rate that no weights survive: its losses stop being numbers after some steps.
-    wild = client.fine_tuning.jobs.create(
-        model=MODEL,
-        training_file=file.id,
-        seed=3,
-        hyperparameters={"n_epochs": 50, "batch_size": BATCH, "learning_rate_multiplier": 1e9},
-    ).id
     wait_for_step(fresh_server, paused, 5)
     assert client.fine_tuning.jobs.pause(paused).status == "paused"
-    failed = fresh_server.wait_for_job(wild)
-    assert (failed.status, failed.error.code) == ("failed", "nan_loss"), fresh_server.logs()
     assert fresh_server.wait_for_job(steady).status == "succeeded", fresh_server.logs()
     assert step_losses(fresh_server, steady) == alone[1]
     assert client.fine_tuning.jobs.retrieve(paused).status == "paused"

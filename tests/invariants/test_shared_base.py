@@ -119,7 +119,9 @@ def test_one_that_fails_and_one_that_stops_leave_no_trace_in_the_third(tmp_path,
     assert hooks["one"].numbers() == reference.numbers()
     assert all(torch.equal(a, b) for a, b in zip(weights(model, "one"), wanted, strict=True))
     assert isinstance(ends["two"], JobFailure)
-    assert ends["three"].stopped
+    third = ends["three"]
+    assert isinstance(third, TrainResult)
+    assert third.stopped
 
     # The one that stopped goes on beside another, and ends as if it had never stopped nor shared anything.
     model.remove_adapter("three")

@@ -1,7 +1,5 @@
 """Whose turn it is: projects get the same time, runs within one by their weights, and nobody is made to wait for what he missed."""
 
-from collections import defaultdict
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +10,7 @@ from luthier.worker.fair_turns import FairTurns
 
 def simulate(fair: FairTurns, costs: dict[str, float], turns: int) -> dict[str, float]:
     """Seconds that each run gets when all of them always wait."""
-    spent: dict[str, float] = defaultdict(float)
+    spent = dict.fromkeys(costs, 0.0)
     for _ in range(turns):
         name = fair.next(costs)
         fair.spend(name, costs[name])
