@@ -32,7 +32,9 @@ def informal(values: list[dict[str, Any]]) -> bytes:
     return jsonl([{"messages": [*row["input"]["messages"], *row["non_preferred_output"]]} for row in values])
 
 
-def prefer(client: Any, training: bytes, validation: bytes | None = None, *, model: str = MODEL, options: Any = None, **numbers: Any) -> Any:
+def prefer(
+    client: Any, training: bytes, validation: bytes | None = None, *, model: str = MODEL, options: Any = None, **numbers: Any
+) -> Any:
     return client.fine_tuning.jobs.create(
         model=model,
         training_file=upload(client, training),

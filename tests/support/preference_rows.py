@@ -36,7 +36,13 @@ def pairs(count: int = 21, *, vocab_size: int = 20, seed: int = 3) -> Prepared:
 
 
 def pair_spec(
-    source: Prepared, *, method: TuningMethod = TuningMethod.LORA, epochs: int = 3, batch_size: int = 4, rate: float = 0.5, beta: float = 0.1
+    source: Prepared,
+    *,
+    method: TuningMethod = TuningMethod.LORA,
+    epochs: int = 3,
+    batch_size: int = 4,
+    rate: float = 0.5,
+    beta: float = 0.1,
 ) -> TrainingSpec:
     """As ``spec_for``, by DPO."""
     steps = -(-source.num_examples // batch_size)
