@@ -15,6 +15,10 @@ def shown(job: Job, *, spec_strict: bool = False) -> dict[str, Any]:
     return job_object(job, organization="org", spec_strict=spec_strict, now=START)
 
 
+CHECK = {"type": "string_check", "name": "exact", "input": "{{sample.output_text}}", "reference": "{{item.answer}}", "operation": "eq"}
+REINFORCEMENT = {"type": "reinforcement", "reinforcement": {"grader": CHECK}}
+
+
 def request(**fields: Any) -> JobCreateRequest:
     return JobCreateRequest.model_validate({"model": "gpt-4o-mini", "training_file": "file-1", **fields})
 
