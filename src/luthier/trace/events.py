@@ -107,6 +107,18 @@ class EpochDone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptsAnswered:
+    """The same few prompts, answered greedily by the model in training."""
+
+    epoch: int
+    """After this one; 0 is the base."""
+    held_out: bool
+    """True: rows of the validation file."""
+    answers: tuple[dict[str, Any], ...]
+    """``line``, ``prompt``, ``expected`` and ``answer`` of each; long texts are cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaseMeasured:
     """The base's own loss on the validation file (or, without one, on the training file) before the first step."""
 
@@ -214,6 +226,7 @@ Payload = (
     | SpecResolved
     | StepDone
     | EpochDone
+    | PromptsAnswered
     | BaseMeasured
     | ResumeSaved
     | CheckpointSaved
@@ -235,6 +248,7 @@ PAYLOADS: dict[str, type] = {
         SpecResolved,
         StepDone,
         EpochDone,
+        PromptsAnswered,
         BaseMeasured,
         ResumeSaved,
         CheckpointSaved,
