@@ -14,6 +14,8 @@ import numpy as np
 from luthier.core.errors import NotFound
 from luthier.core.row_losses import known_epochs, read_epoch
 
+_FIELDS = ("line", "tokens", "loss")
+
 
 class RowOrder(StrEnum):
     """What the rows are sorted by."""
@@ -53,7 +55,7 @@ def row_loss_page(run_dir: Path, *, epoch: int | None, order: RowOrder, after: i
             raise NotFound(f"Line {after} is not among the rows of epoch {chosen}.", param="after")
         start = int(found[0]) + 1
     page = positions[start : start + limit]
-    data = [_row(rows[int(at)], float(first[at])) for at in page]
+    data = [_row(*values) for values in zip(*(rows[name][page].tolist() for name in _FIELDS), first[page].tolist(), strict=True)]
     return {"object": "list", "data": data, "has_more": start + limit < len(rows), "epoch": chosen, "epochs": epochs}
 
 
@@ -73,11 +75,6 @@ def _sorted(rows: np.ndarray, first: np.ndarray, order: RowOrder) -> np.ndarray:
     return np.argsort(-key, kind="stable")  # what has no number comes last
 
 
-def _row(row: np.void, first: float) -> dict[str, Any]:
-    return {
-        "object": "luthier.row_loss",
-        "line": int(row["line"]),
-        "tokens": int(row["tokens"]),
-        "loss": float(row["loss"]),
-        "first_loss": first if math.isfinite(first) else None,
-    }
+def _row(line: int, tokens: int, loss: float, first: float) -> dict[str, Any]:
+    known = first if math.isfinite(first) else None
+    return {"object": "luthier.row_loss", "line": line, "tokens": tokens, "loss": loss, "first_loss": known}

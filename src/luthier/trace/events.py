@@ -119,6 +119,18 @@ class EpochDone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptsAnswered:
+    """The same few prompts, answered greedily by the model in training."""
+
+    epoch: int
+    """After this one; 0 is the base."""
+    held_out: bool
+    """True: rows of the validation file."""
+    answers: tuple[dict[str, Any], ...]
+    """``line``, ``prompt``, ``expected`` and ``answer`` of each; long texts are cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaseMeasured:
     """The base's own loss on the validation file (or, without one, on the training file) before the first step."""
 
@@ -241,6 +253,7 @@ Payload = (
     | SpecResolved
     | StepDone
     | EpochDone
+    | PromptsAnswered
     | BaseMeasured
     | ReferenceScored
     | ResumeSaved
@@ -263,6 +276,7 @@ PAYLOADS: dict[str, type] = {
         SpecResolved,
         StepDone,
         EpochDone,
+        PromptsAnswered,
         BaseMeasured,
         ReferenceScored,
         ResumeSaved,

@@ -62,6 +62,8 @@ class TraceView:
     first_step_at: float | None = None
     """When the first step of all was done, Unix seconds."""
     epochs: dict[int, e.EpochDone] = field(default_factory=dict)
+    answers: dict[int, e.PromptsAnswered] = field(default_factory=dict)
+    """The fixed prompts by epoch; 0 is the base."""
     checkpoints: dict[int, e.CheckpointSaved] = field(default_factory=dict)
     resume: e.ResumeSaved | None = None
     evaluation: dict[str, Any] | None = None
@@ -114,6 +116,7 @@ class TraceView:
             "first_step_at": self.first_step_at,
             "steps": [_plain(s) for s in self.ordered_steps()],
             "epochs": [{**(_plain(row) or {}), "observation": observations[row.epoch]} for row in self.ordered_epochs()],
+            "answers": [_plain(self.answers[n]) for n in sorted(self.answers)],
             "checkpoints": [_plain(self.checkpoints[n]) for n in sorted(self.checkpoints)],
             "resume": _plain(self.resume),
             "evaluation": self.evaluation,
@@ -179,6 +182,10 @@ def _epoch(view: TraceView, event: e.TraceEvent, payload: e.EpochDone) -> None:
     view.epochs[payload.epoch] = payload
 
 
+def _answers(view: TraceView, event: e.TraceEvent, payload: e.PromptsAnswered) -> None:
+    view.answers[payload.epoch] = payload
+
+
 def _resume(view: TraceView, event: e.TraceEvent, payload: e.ResumeSaved) -> None:
     view.resume = payload
 
@@ -224,6 +231,7 @@ _FOLDS: dict[type, Callable[[TraceView, e.TraceEvent, Any], None]] = {
     e.ReferenceScored: _reference,
     e.StepDone: _step,
     e.EpochDone: _epoch,
+    e.PromptsAnswered: _answers,
     e.ResumeSaved: _resume,
     e.CheckpointSaved: _checkpoint,
     e.Evaluated: _evaluated,

@@ -25,6 +25,7 @@ from luthier.trace.projections import checkpoint_event
 from luthier.trace.reader import read_events
 from luthier.worker import narration
 from luthier.worker.context import RunContext
+from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecasting import JobForecaster
 
 
@@ -41,13 +42,14 @@ class Checkpoints:
         chat_template: str | None,
         announce: Callable[[], None],
         forecaster: JobForecaster,
+        prompts: FixedPrompts | None = None,
     ) -> None:
         self._ctx, self._spec, self._model = ctx, spec, model
         # Not one name for all: other jobs may have theirs on the same model.
         self.adapter = ctx.job.id
         self._row_format, self._chat_template = row_format, chat_template
         self._announce: Callable[[], None] | None = announce
-        self._forecaster = forecaster
+        self._forecaster, self._prompts = forecaster, prompts
         self._known = _known_steps(ctx)
         self._paused = False
         self._final: tuple[PublishedFolder, dict[str, float]] | None = None
@@ -58,6 +60,7 @@ class Checkpoints:
         self._announce_once()
         self._ctx.tracer.emit(Stage.TRAINING, report)
         self._forecaster.base_measured(report)
+        self._ask(0)
 
     def reference_scored(self, report: ReferenceScored) -> None:
         """See ``TrainerHooks``."""
@@ -73,6 +76,12 @@ class Checkpoints:
     def epoch_done(self, report: EpochDone) -> None:
         """See ``TrainerHooks``."""
         self._ctx.tracer.emit(Stage.TRAINING, report)
+        self._ask(report.epoch)
+
+    def _ask(self, epoch: int) -> None:
+        answered = self._prompts.answer(epoch) if self._prompts is not None else None
+        if answered is not None:
+            self._ctx.tracer.emit(Stage.TRAINING, answered)
 
     def resume_saved(self, report: ResumeSaved) -> None:
         """See ``TrainerHooks``. The step becomes part of the job: a crash after it counts as one with progress."""

@@ -49,6 +49,7 @@ from luthier.training.work import shape_of
 from luthier.worker import narration
 from luthier.worker.checkpoints import Checkpoints
 from luthier.worker.context import RunContext
+from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecasting import JobForecaster
 from luthier.worker.question import open_question, show_prompt
 from luthier.worker.results import finish
@@ -242,6 +243,7 @@ def train(
         chat_template=start.renderer.template_source,
         announce=announce,
         forecaster=forecaster,
+        prompts=FixedPrompts(model, start.renderer, tokens.training, tokens.validation),
     )
     trainer = Trainer(
         model,

@@ -54,7 +54,7 @@ def test_metrics_data_has_the_reference_keys() -> None:
         "full_valid_mean_token_accuracy": 0.8,
     }
     assert all(e.level == "info" for e in events)
-    assert events[0].created_at == 1_700_000_010
+    assert events[0].created_at == 1_700_000_011
 
 
 def test_what_openai_has_no_key_for_stands_under_ours_and_only_what_was_measured() -> None:

@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.rule import Rule
 from rich.text import Text
 
+from luthier.cli.render.answers import fixed_prompts
 from luthier.cli.render.curve import loss_curve
 from luthier.cli.render.epochs import epoch_table
 from luthier.cli.render.forecast import checked_table, forecast_line
@@ -48,6 +49,13 @@ def report(view: TraceView, width: int) -> Iterator[RenderableType]:
         yield loss_curve(steps, view.ordered_epochs(), width=width)
         if view.epochs:
             yield epoch_table(view)
+    if view.answers:
+        yield _title(
+            "Fixed prompts: "
+            + ("held-out" if view.answers[max(view.answers)].held_out else "training")
+            + " rows, answered after each epoch"
+        )
+        yield fixed_prompts([view.answers[epoch] for epoch in sorted(view.answers)])
     if view.evaluation is not None:
         yield _title("Evaluation: base beside tuned, on held-out examples")
         yield evaluation_lines(view.evaluation)
