@@ -5,9 +5,8 @@ or frame a reply (``routes/luthier.py`` does). The files' layout stands in ``cor
 """
 
 import math
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,15 +16,8 @@ from luthier.core.row_losses import known_epochs, read_epoch
 _FIELDS = ("line", "tokens", "loss")
 
 
-class RowOrder(StrEnum):
-    """What the rows are sorted by."""
-
-    LINE = "line"
-    """As in the file."""
-    LOSS = "loss"
-    """The highest loss first."""
-    FALL = "fall"
-    """Those first whose loss has fallen least since the first epoch."""
+RowOrder = Literal["line", "loss", "fall"]
+"""As in the file; the highest loss first; those first whose loss has fallen least since the first epoch."""
 
 
 def row_loss_page(run_dir: Path, *, epoch: int | None, order: RowOrder, after: int | None, limit: int) -> dict[str, Any]:
@@ -69,9 +61,9 @@ def _first_losses(run_dir: Path, epoch: int, lines: np.ndarray) -> np.ndarray:
 
 
 def _sorted(rows: np.ndarray, first: np.ndarray, order: RowOrder) -> np.ndarray:
-    if order is RowOrder.LINE:
+    if order == "line":
         return np.arange(len(rows))
-    key = rows["loss"] if order is RowOrder.LOSS else rows["loss"] - first
+    key = rows["loss"] if order == "loss" else rows["loss"] - first
     return np.argsort(-key, kind="stable")  # what has no number comes last
 
 

@@ -40,7 +40,7 @@ def job_row_losses(
     job_id: str,
     services: Injected,
     epoch: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
-    order: RowOrder = RowOrder.LINE,
+    order: RowOrder = "line",
     after: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
     limit: Annotated[int, Query(ge=1, le=10000)] = 100,
 ) -> Response:
