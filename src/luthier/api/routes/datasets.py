@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from luthier.api.bodies import json_body
+from luthier.api.bodies import json_body, retry_mark
 from luthier.api.dataset_findings import findings_reply
 from luthier.api.dataset_tasks import ended, find_task, new_task, one_of, task_object
 from luthier.api.deps import Calling, Injected
@@ -20,6 +20,7 @@ from luthier.api.schemas import datasets as bodies
 from luthier.api.schemas.dataset_objects import Kind
 from luthier.core.dataset_tasks import DatasetKind
 from luthier.core.errors import InvalidRequest
+from luthier.jobs.queue import RetryMark
 
 router = APIRouter(prefix="/luthier/datasets")
 _HUB = "hf://"
@@ -28,16 +29,17 @@ _HUB = "hf://"
 class Work:
     """What every call does; a dependency, so that each route names only its own body."""
 
-    def __init__(self, request: Request, services: Injected, caller: Calling) -> None:
-        self._request, self.services, self._caller = request, services, caller
+    def __init__(self, request: Request, services: Injected, caller: Calling, mark: Annotated[RetryMark, Depends(retry_mark)]) -> None:
+        self._request, self.services, self._caller, self._mark = request, services, caller, mark
 
     async def answer(self, kind: DatasetKind, body: bodies.TaskRequest, files: Mapping[str, str | None]) -> Response:
-        """Make the task, wait, and show it.
+        """Make the task, or find the one of an earlier attempt; wait, and show it.
 
         Raises:
             NotFound: there is no such file or model.
+            TooManyRequests: too many tasks of the project wait.
         """
-        task = await run_in_threadpool(new_task, self.services, self._caller, kind, body, files)
+        task = await run_in_threadpool(new_task, self.services, self._caller, kind, body, files, self._mark)
         return JsonReply(task_object(await ended(self._request, self.services, task, body.wait_seconds)))
 
 
