@@ -212,7 +212,7 @@ class DatasetTaskStore(Owned):
 
 def _check_queue(connection: Connection, project_id: str, limit: int) -> None:
     counted = select(_TABLE.c.status, func.count()).where(_TABLE.c.project_id == project_id, _TABLE.c.status.in_(_OPEN))
-    numbers: dict[str, int] = {status: number for status, number in connection.execute(counted.group_by(_TABLE.c.status))}
+    numbers: dict[str, int] = {row[0]: row[1] for row in connection.execute(counted.group_by(_TABLE.c.status))}
     waiting, running = (numbers.get(status.value, 0) for status in (DatasetTaskStatus.QUEUED, DatasetTaskStatus.RUNNING))
     if waiting < limit:
         return
