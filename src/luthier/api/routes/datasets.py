@@ -14,6 +14,7 @@ from luthier.api.bodies import json_body, retry_mark
 from luthier.api.dataset_findings import findings_reply
 from luthier.api.dataset_tasks import ended, find_task, new_task, one_of, task_object
 from luthier.api.deps import Calling, Injected
+from luthier.api.mapping import check_job
 from luthier.api.replies import JsonReply, listing
 from luthier.api.routes.fine_tuning import After
 from luthier.api.schemas import datasets as bodies
@@ -100,6 +101,7 @@ async def preview(body: Annotated[bodies.PreviewRequest, Depends(json_body(bodie
 @router.post("/forecast")
 async def forecast(body: Annotated[bodies.ForecastRequest, Depends(json_body(bodies.ForecastRequest))], work: Working) -> Response:
     """Say what a job over these files would take: tokens, steps, memory, time."""
+    check_job(body.job())
     return await work.answer(DatasetKind.FORECAST, body, {"training_file": body.training_file, "validation_file": body.validation_file})
 
 
