@@ -234,6 +234,17 @@ def check_method(body: JobCreateRequest) -> None:
     raise InvalidRequest(message, code="unsupported_value", param="method.type")
 
 
+def check_job(body: JobCreateRequest) -> None:
+    """Refuse what no job could be made of, before there are files or a queue: what a forecast asks.
+
+    Raises:
+        InvalidRequest: as ``check_method`` and ``new_job`` say it.
+    """
+    check_method(body)
+    _hyperparameters(body)
+    _options(body.luthier)
+
+
 def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
     """The job that a checked request asks for.
 

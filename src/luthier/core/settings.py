@@ -126,6 +126,8 @@ class Settings:
     """Requests of batches that run at once, over all batches, at least 1; the engine's other places are for everybody else."""
     dataset_task_days: int = 7
     """Days for which dataset tasks and their findings are kept after their end; 0 keeps them. The files that they made stay."""
+    waiting_dataset_tasks: int = 100
+    """Dataset tasks of one project that may wait at once, those in work not counted; 0 means no limit."""
     import_from_hub: bool = False
     """True: dataset imports over the API may fetch `hf://` data sets from the Hugging Face hub."""
     max_context_tokens: int = 4096
@@ -266,6 +268,7 @@ _NOT_NEGATIVE = (
     "bad_keys_per_minute",
     "token_cache_bytes",
     "dataset_task_days",
+    "waiting_dataset_tasks",
 )
 
 

@@ -4,6 +4,7 @@ What it does not: load models; the engine host does. Called by ``worker/pipeline
 """
 
 import random
+from array import array
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +24,18 @@ MAX_ANSWER_TOKENS = 128
 
 def held_out_questions(dataset: Dataset, seed: int) -> list[Question]:
     """The questions of a validation file in file order, at most ``MAX_QUESTIONS``, chosen by seed."""
-    questions = [q for e in dataset.examples if (q := _question(e)) is not None]
-    if len(questions) > MAX_QUESTIONS:
-        chosen = sorted(random.Random(seed).sample(range(len(questions)), MAX_QUESTIONS))
-        questions = [questions[i] for i in chosen]
-    return questions
+    questions: list[Question] = []
+    asking = array("q")  # places of the rows that ask something: of a large file only the chosen ones are kept
+    for place, example in enumerate(dataset.examples):
+        question = _question(example)
+        if question is not None:
+            asking.append(place)
+            if len(questions) < MAX_QUESTIONS:
+                questions.append(question)
+    if len(asking) <= MAX_QUESTIONS:
+        return questions
+    chosen = sorted(random.Random(seed).sample(range(len(asking)), MAX_QUESTIONS))
+    return [question for i in chosen if (question := _question(dataset.examples[asking[i]])) is not None]
 
 
 def _question(example: TunableExample) -> Question | None:

@@ -23,6 +23,7 @@ NICENESS = 5
 def run_child(order: ChildOrder, alive: Connection) -> None:
     """The whole life of the forked process; never returns."""
     log_to(order)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the worker tells us itself
     threading.Thread(target=_exit_with_worker, args=(alive,), name="orphan-watch", daemon=True).start()
     os.nice(NICENESS)
     try:

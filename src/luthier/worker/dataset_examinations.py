@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from luthier.api.model_names import find_served, find_trainable
-from luthier.core.specs import Hyperparameters, LuthierOptions, TuningMethod
+from luthier.core.specs import Hyperparameters, LuthierOptions, ObjectiveKind, TuningMethod
 from luthier.worker.dataset_context import DatasetContext, Outcome
 from luthier.worker.examine_data import examine_data
 from luthier.worker.row_packing import pack_file
 from luthier.worker.row_preview import load_reader, preview_lines
 
 _DRY_RUN_SECONDS = 10.0
+_STAGES = 6
+"""Of a dry run: rows, model, forwards, steps, saves, answers."""
 
 
 def doctor(ctx: DatasetContext) -> Outcome:
@@ -69,11 +71,15 @@ def forecast(ctx: DatasetContext) -> Outcome:
     trained = find_trainable(ctx.models, ctx.settings, ctx.options["model"])
     base = ctx.models.get(trained.base)
     assert base is not None
-    stages: list[str] = []
+    # Requests of a version that forecast supervised jobs alone name no method.
+    method: dict[str, Any] = ctx.options.get("method") or {"type": ObjectiveKind.SUPERVISED.value}
+    numbers = (method.get(method["type"]) or {}).get("hyperparameters") or ctx.options.get("hyperparameters") or {}
+    total = _STAGES if ctx.options["dry_run"] else 1
+    begun: list[str] = []
 
     def progress(what: str) -> None:
-        stages.append(what)
-        ctx.progress.tell(len(stages), None, what)
+        ctx.progress.tell(len(begun), total, "stages")
+        begun.append(what)
 
     order = ForecastOrder(
         settings=ctx.settings,
@@ -82,7 +88,8 @@ def forecast(ctx: DatasetContext) -> Outcome:
         parent=None if trained.parent_model is None else ctx.models.get(trained.parent_model),
         training=ctx.source("training_file"),
         validation=None if ctx.input("validation_file") is None else ctx.source("validation_file"),
-        hyperparameters=Hyperparameters(**ctx.options.get("hyperparameters") or {}),
+        hyperparameters=Hyperparameters(**numbers),
+        objective=ObjectiveKind(method["type"]),
         options=_options(ctx.options.get("luthier") or {}),
         seed=ctx.options["seed"],
         seconds=_DRY_RUN_SECONDS if ctx.options["dry_run"] else 0.0,
@@ -91,4 +98,6 @@ def forecast(ctx: DatasetContext) -> Outcome:
 
 
 def _options(given: dict[str, Any]) -> LuthierOptions:
-    return LuthierOptions(**{**given, "adapter": TuningMethod(given.get("adapter") or TuningMethod.LORA)})
+    """Those that training reads; a job's priority changes nothing of what it takes."""
+    known = {name: value for name, value in given.items() if name != "priority"}
+    return LuthierOptions(**{**known, "adapter": TuningMethod(given.get("adapter") or TuningMethod.LORA)})

@@ -28,6 +28,7 @@ _SWITCH_SECONDS = 0.0005
 def run_group_child(order: ChildOrder, worker: Connection) -> None:
     """The whole life of the forked process; never returns."""
     log_to(order)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the worker tells us itself
     share_one_heap()
     os.nice(NICENESS)
     sys.setswitchinterval(_SWITCH_SECONDS)
