@@ -16,10 +16,11 @@ import orjson
 
 from luthier.core.errors import LuthierError
 from luthier.core.examples import LineError, RowFormat, SourceLine
-from luthier.data.columns import CannotMap, chat_row, guess
+from luthier.data.columns import chat_row, guess
 from luthier.data.new_file import new_file
 from luthier.data.source_files import Fetch, rows_of
 from luthier.data.sources import SourceRow
+from luthier.data.tool_turns import CannotMap
 from luthier.data.validate import check_row
 
 SHOWN_FAULTS = 50
@@ -141,4 +142,4 @@ def _tell(total: Imported, note: Callable[[str], None]) -> None:
     if total.num_bad > len(total.faults):
         note(f"... and {total.num_bad - len(total.faults):,} more")
     for column, count in total.unused.items():
-        note(f"not used: {column} has a value in {count:,} rows")
+        note(f"not used: {column} has a value in {count:,} {'row' if count == 1 else 'rows'}")

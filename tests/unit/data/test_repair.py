@@ -104,7 +104,7 @@ def test_commas_outside_of_strings_only(broken, whole):
         ('{"a": "stays “so”", “b”: “\\"x”}', {"a": "stays “so”", "b": '"x'}),
         ("{‘a’: ‘it’s the users’ day’, ‘b’: ‘’}", {"a": "it’s the users’ day", "b": ""}),
         ("{‘a’: ‘he said ‘stop’’}", {"a": "he said ‘stop’"}),
-        ("{‘a’: [‘the ‘90s’, ‘’tis’], ‚b‘: ‘say \"x\"’}", {"a": ["the ‘90s", "’tis"], "b": 'say "x"'}),
+        ('{‘a’: [‘the ‘90s’, ‘’tis’], ‚b‘: ‘say "x"’}', {"a": ["the ‘90s", "’tis"], "b": 'say "x"'}),
         ("{“a”: “it’s ‘so’, ok”, ’b’: ’c’}", {"a": "it’s ‘so’, ok", "b": "c"}),
     ],
 )
