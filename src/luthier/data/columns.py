@@ -83,7 +83,7 @@ def guess(present: Iterable[str], said: Mapping[str, str]) -> ColumnMap:
         if missing:
             raise InvalidRequest(
                 f"No column looks like the {' or the '.join(missing)} (there are: {_shown(columns)}). "
-                f"Say which it is: {' '.join(f'--map {name}=COLUMN' for name in missing)}"
+                f"Say which it is with {' '.join(f'--map {name}=COLUMN' for name in missing)}."
             )
         if "input" not in said:
             _add(found, "input", columns)

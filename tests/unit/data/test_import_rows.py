@@ -2,6 +2,7 @@
 
 import json
 import sys
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 
@@ -323,6 +324,26 @@ def test_parquet_with_labels_by_number(imports):
     imports.output.unlink()
     with pytest.raises(InvalidRequest, match="no Parquet file that can be read"):
         imports.run(imports.file("b.parquet", b"PAR1 and not more"))
+
+
+def test_parquet_columns_that_json_has_no_form_for(imports):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {"question": [b"caf\xc3\xa9", b"b"], "answer": [Decimal("1.50"), Decimal("2.00")], "picture": [b"\xff\xd8", b"\x89P"]}
+    parquet.write_table(arrow.table(columns), imports.folder / "a.parquet")
+    imports.run(str(imports.folder / "a.parquet"))
+    assert imports.talks() == [_pair("café", "1.50"), _pair("b", "2.00")]
+    imports.output.unlink()
+    with pytest.raises(BadRows):
+        imports.run(str(imports.folder / "a.parquet"), prompt="picture")
+    assert "row 1: 'picture', the prompt, is empty." in imports.notes
+
+
+def test_a_quote_that_is_not_closed_is_told(imports):
+    with pytest.raises(BadRows):
+        imports.run(imports.file("a.csv", 'question,answer\n"open,b\nc,d\ne,f\n'))
+    told = "line 2: it has 1 cell, and there are 2 columns. It goes on to line 4: a quote in it is perhaps not closed."
+    assert imports.notes == [told]
 
 
 @pytest.mark.parametrize("name", ["none.csv", "a.docx"])
