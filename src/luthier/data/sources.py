@@ -22,7 +22,8 @@ from luthier.core.examples import LineError, SourceLine
 from luthier.data.read import UTF8_BOM, read_lines
 from luthier.data.validate import parse_row
 
-_PARQUET_BATCH = 1024
+_PARQUET_BATCH = 32
+"""Rows in memory at once. A table of some kilobytes can hold cells of many megabytes, a value that repeats being stored once."""
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 

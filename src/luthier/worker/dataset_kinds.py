@@ -146,6 +146,7 @@ def import_file(ctx: DatasetContext) -> Outcome:
             skip_bad=ctx.options["skip_bad"],
             max_line_bytes=ctx.settings.max_line_bytes,
             note=_note(ctx),
+            max_bytes=ctx.settings.max_upload_bytes,
             on_progress=_rows_made(ctx),
         )
         result = {"rows": done.num_rows, "left_out": done.num_bad}

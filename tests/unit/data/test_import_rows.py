@@ -28,9 +28,18 @@ class Importer:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return str(path)
 
-    def run(self, *sources: str, skip_bad: bool = False, limit: int = LIMIT, fetch=None, **said: str) -> Imported:
+    def run(
+        self, *sources: str, skip_bad: bool = False, limit: int = LIMIT, fetch=None, max_bytes: int | None = None, **said: str
+    ) -> Imported:
         return import_rows(
-            list(sources), self.output, said=said, skip_bad=skip_bad, max_line_bytes=limit, note=self.notes.append, fetch=fetch
+            list(sources),
+            self.output,
+            said=said,
+            skip_bad=skip_bad,
+            max_line_bytes=limit,
+            note=self.notes.append,
+            max_bytes=max_bytes,
+            fetch=fetch,
         )
 
     def talks(self) -> list[list[tuple[str, str]]]:
@@ -337,6 +346,17 @@ def test_parquet_columns_that_json_has_no_form_for(imports):
     with pytest.raises(BadRows):
         imports.run(str(imports.folder / "a.parquet"), prompt="picture")
     assert "row 1: 'picture', the prompt, is empty." in imports.notes
+
+
+def test_a_small_table_that_would_become_a_large_file_is_refused(imports):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    cells = arrow.DictionaryArray.from_arrays(arrow.array([0] * 1000, arrow.int32()), arrow.array(["x" * 10_000]))
+    parquet.write_table(arrow.table({"question": cells, "answer": cells}), imports.folder / "a.parquet")
+    assert (imports.folder / "a.parquet").stat().st_size < 10_000
+    with pytest.raises(InvalidRequest, match="more than the maximum of 1,000,000 bytes; nothing was written"):
+        imports.run(str(imports.folder / "a.parquet"), max_bytes=1_000_000)
+    assert [path.name for path in imports.folder.iterdir()] == ["a.parquet"]
 
 
 def test_a_quote_that_is_not_closed_is_told(imports):
