@@ -51,10 +51,18 @@ def test_a_repair_and_a_split_store_files(server: ApiServer, run: Run) -> None:
     assert "trailing comma" in result.stdout
     repaired = result.stdout.rsplit("\n", 2)[-2].split(":")[0]
     assert text_of(server, repaired) == SOUND * 3
+    result = run("data", "fix", stored(server, SOUND + "{nope\n", purpose="user_data"))
+    assert result.exit_code == 5
+    copy = result.stdout.rsplit("\n", 2)[-2].split(":")[0]
+    assert (
+        f"No cure makes JSON objects of 1 line; they stand in the copy as they were. See them: luthier data check {copy}" in result.stderr
+    )
     rows = "".join(SOUND.replace("hi", f"{chr(97 + i)}{chr(98 + i)} {chr(99 + i)}") for i in range(20))
     task = json.loads(run("data", "split", stored(server, rows), "--valid", "0.25", "--json").stdout)
     sides = [text_of(server, task["result"]["files"][side]).count("\n") for side in ("training", "validation")]
     assert sides == [15, 5]
+    result = run("data", "split", stored(server, rows), "--valid", "0.25", "--group-by", "customer")
+    assert "No row is one of a stored completion with the metadata customer" in result.stderr
 
 
 def test_tables_and_stored_completions_are_imported_and_exported(server: ApiServer, run: Run) -> None:
@@ -70,10 +78,13 @@ def test_tables_and_stored_completions_are_imported_and_exported(server: ApiServ
     message = {"role": "assistant", "content": "hello"}
     completion = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
     asked = {"role": "user", "content": "hi"}
-    server.services.stored_completions.add(
-        StoredCompletion(id="chatcmpl-1", created_at=1, model=BASE, completion=completion, messages=(asked,), metadata={"task": "x"})
-    )
+    cut_off = {"choices": [{"index": 0, "message": message, "finish_reason": "length"}]}
+    for number, said in enumerate((completion, cut_off)):
+        server.services.stored_completions.add(
+            StoredCompletion(id=f"chatcmpl-{number}", created_at=1, model=BASE, completion=said, messages=(asked,), metadata={"task": "x"})
+        )
     result = run("data", "import", "--stored-completions", "--metadata", "task=x")
+    assert "Left out: 1 of 2 answers, which are empty, were cut off" in result.stderr
     assert text_of(server, result.stdout.split(":")[0]) == SOUND.replace(": ", ":").replace(", ", ",")
     assert run("data", "import", "--stored-completions", "--metadata", "task=none").exit_code == 5
 
