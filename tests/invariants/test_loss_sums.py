@@ -26,7 +26,7 @@ from tests.support.trainable_model import prepared, spec_for
 METHODS = list(TuningMethod)
 
 
-@pytest.fixture(scope="module", params=["llama", "qwen3", "gpt2"])
+@pytest.fixture(scope="module", params=["llama", "qwen3", "gpt2", "gemma2", "qwen3-moe", "mamba"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
     torch.set_num_threads(1)
     return load_model(build(request.param, tmp_path_factory.mktemp("model") / request.param), dtype=torch.float64)

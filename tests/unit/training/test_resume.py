@@ -110,6 +110,20 @@ def test_a_failed_write_is_told_and_not_swallowed(tmp_path, monkeypatch):
         store.finished()
 
 
+def test_an_error_that_nobody_expected_is_told_too(tmp_path, monkeypatch):
+    def broken(*_: object) -> str:
+        raise MemoryError("no room for a copy")
+
+    monkeypatch.setattr(resume, "publish_folder", broken)
+    store = ResumeStore(tmp_path, "run")
+    _save(store, 5)
+    with pytest.raises(MemoryError):
+        store.save(_state(6))
+    monkeypatch.undo()
+    _save(store, 7)
+    assert [report.step for report in store.finished()] == [7]
+
+
 def test_progress_survives_json():
     progress = _state(4).progress
     assert progress_from_dict(progress.to_dict()) == progress
