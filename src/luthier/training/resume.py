@@ -38,8 +38,19 @@ class ResumeState:
 
 
 def newest_step(folder: Path) -> int:
-    """The step of the newest state in ``folder``, by its name; 0 when there is none."""
-    return max((step for step, _ in _named_states(folder)), default=0)
+    """The step of the newest state in ``folder`` whose files are those of its manifest; 0 when there is none.
+
+    It reads that state once: what a job says of its resume must be what the resume then does.
+    """
+    return next((step for step, path in reversed(_named_states(folder)) if _is_whole(path)), 0)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        verify_folder(folder)
+    except (InvalidRequest, OSError):
+        return False
+    return True
 
 
 def _named_states(folder: Path) -> list[tuple[int, Path]]:

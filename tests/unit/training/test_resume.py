@@ -129,8 +129,12 @@ def test_progress_survives_json():
     assert progress_from_dict(progress.to_dict()) == progress
 
 
-def test_the_newest_step_is_read_from_the_names(tmp_path):
+def test_the_newest_step_is_that_of_the_newest_whole_state(tmp_path):
     assert resume.newest_step(tmp_path / "absent") == 0
     _save(ResumeStore(tmp_path, "run"), 5, 12)
     (tmp_path / "resume-000000099.tmp-torn").mkdir()
     assert resume.newest_step(tmp_path) == 12
+    _flip(tmp_path / "resume-000000012")
+    assert resume.newest_step(tmp_path) == 5
+    (tmp_path / "resume-000000005" / "manifest.json").unlink()
+    assert resume.newest_step(tmp_path) == 0
