@@ -15,9 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from luthier.core.errors import StorageFull
+from luthier.core.specs import TuningMethod
 from luthier.models.checkpoint import is_temporary, publish_folder, verify_folder
 from luthier.training import resume
 from luthier.training.loop import ADAPTER_NAME, Trainer, TrainResult
+from tests.support.preference_rows import pair_spec, pairs
 from tests.support.trainable_model import Recorder, TrainableModel, prepared, spec_for
 
 STEPS = 18
@@ -71,7 +73,7 @@ def _touches(event: str, arguments: tuple[Any, ...], place: str) -> bool:
     return event in {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir", "os.listdir"} and place in str(arguments[0])
 
 
-def killed_run(place: Path, at: int) -> bool:
+def killed_run(place: Path, at: int, attempt: Callable[[Path], object] = run) -> bool:
     """An attempt in a process that kills itself at its nth touch of the disk; True when it came to its end before that."""
     child = os.fork()
     if child:
@@ -89,7 +91,7 @@ def killed_run(place: Path, at: int) -> bool:
 
     try:
         sys.addaudithook(watch)
-        run(place)
+        attempt(place)
         os._exit(0)
     finally:
         os._exit(1)
@@ -106,6 +108,32 @@ def test_a_kill_at_any_touch_of_the_disk_changes_nothing(tmp_path: Path, referen
         # Killed once more at another place, then left alone.
         killed_run(place, 20 + 7 * offset)
         check_same_end(run(place), reference, place)
+        at += 10
+    assert at > 60, "too few moments were tried"
+
+
+def run_pairs(place: Path) -> tuple[TrainResult, Recorder, list[torch.Tensor]]:
+    """One attempt at all weights on pairs, whose reference is kept after every forward: what is learned must never become the reference."""
+    model, train, hooks = TrainableModel(), pairs(40), Recorder()
+    spec = pair_spec(train, method=TuningMethod.FULL, epochs=1)
+    result = Trainer(model, spec, train, pairs(9, seed=5), hooks, place / "resume", resume_seconds=0.0, resume_share=0.0).run()
+    return result, hooks, [p.detach() for p in model.all_parameters()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has torch's threads")
+@pytest.mark.parametrize("offset", [0, 5])
+def test_a_kill_at_any_touch_of_the_disk_leaves_the_reference_of_a_preference_run(tmp_path: Path, offset: int) -> None:
+    torch.set_num_threads(1)
+    expected, reference, weights = run_pairs(tmp_path / "undisturbed")
+    told = {step.step: (step.loss, step.preference) for step in reference.steps}
+    ended, at = False, 1 + offset
+    while not ended:
+        place = tmp_path / f"killed-{at}"
+        ended = killed_run(place, at, run_pairs)
+        result, hooks, found = run_pairs(place)
+        assert result == expected
+        assert all(torch.equal(a, b) for a, b in zip(found, weights, strict=True))
+        assert {step.step: (step.loss, step.preference) for step in hooks.steps}.items() <= told.items()
         at += 10
     assert at > 60, "too few moments were tried"
 
