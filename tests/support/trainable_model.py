@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from luthier.core.examples import SourceLine
 from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
+from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
 from tests.support.fake_model import NUM_STATES, FakeModel
@@ -32,7 +33,7 @@ class TrainableModel(FakeModel):
         self.table = table if self.in_use is None else table + self.parts[self.in_use][0] @ self.parts[self.in_use][1]
         return super().logits_at(ids_BT, lengths_B, rows_N, columns_N)
 
-    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int) -> None:
+    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int, form: AdapterForm = PLAIN) -> None:
         left = torch.randn((NUM_STATES, rank), generator=torch.Generator().manual_seed(seed)) * 0.5
         self.parts[name] = [nn.Parameter(left), nn.Parameter(torch.zeros(rank, self.facts.vocab_size))]
         self.adapters[name] = 0

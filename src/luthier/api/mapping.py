@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.api.model_names import TrainableModel
-from luthier.api.schemas.fine_tuning import Hyperparameters, JobCreateRequest, LuthierOptions
+from luthier.api.schemas.fine_tuning import Hyperparameters, JobCreateRequest
+from luthier.api.training_options import asked_options
 from luthier.core.errors import InvalidRequest
 from luthier.core.jobs import CheckpointPermission, CheckpointRecord, FileRecord, Job, JobEvent, JobStatus
 from luthier.core.uploads import PartRecord, UploadRecord
@@ -185,17 +186,6 @@ def _hyperparameters(body: JobCreateRequest) -> dict[str, Any]:
     return {name: {**legacy, **modern}.get(name, "auto") for name in HYPERPARAMETERS}
 
 
-def _options(options: LuthierOptions | None) -> dict[str, Any]:
-    if options is None:
-        return {}
-    given = options.model_dump(exclude_none=True)
-    misplaced = next((name for name in ("rank", "alpha") if name in given), None)
-    if given.get("adapter") == "full" and misplaced is not None:
-        message = f"'luthier.{misplaced}' belongs to adapters and has no meaning with 'adapter': 'full'."
-        raise InvalidRequest(message, code="invalid_parameter_combination", param=f"luthier.{misplaced}")
-    return given
-
-
 def check_method(body: JobCreateRequest) -> None:
     """The parts of ``method`` fit its type, and the type is one that can be trained: supervised fine-tuning only.
 
@@ -242,7 +232,7 @@ def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
         validation_sha256=parts.validation.sha256 if parts.validation is not None else None,
         legacy_hyperparameters=body.hyperparameters is not None,
         hyperparameters=_hyperparameters(body),
-        options=_options(body.luthier),
+        options=asked_options(body.luthier),
         seed=parts.seed if body.seed is None else body.seed,
         suffix=body.suffix,
         metadata=body.metadata,

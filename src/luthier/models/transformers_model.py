@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.pytorch_utils import Conv1D
 
 from luthier.core.errors import InvalidRequest
+from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.companions import copy_companions
 from luthier.models.facts import ModelFacts
 from luthier.models.language_model import Cache, LanguageModel
@@ -113,11 +114,16 @@ class TransformersModel(LanguageModel):
         assert isinstance(cache, SlotDynamicCache)
         cache.slots[slot] = None
 
-    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int) -> None:
+    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int, form: AdapterForm = PLAIN) -> None:
         """See ``LanguageModel``."""
         if rank < 1 or alpha <= 0:
             raise InvalidRequest("The rank and alpha of an adapter must be positive.")
-        self._attach(name, self._lora_config(rank=rank, alpha=alpha, targets="all-linear"))
+        targets = list(form.targets) or "all-linear"
+        try:
+            self._attach(name, self._lora_config(rank=rank, alpha=alpha, targets=targets, rslora=form.rslora))
+        except ValueError as error:
+            self._names.pop(name, None)
+            raise InvalidRequest(f"The base model has no layer to adapt among {', '.join(form.targets)}.") from error
         generator = torch.Generator().manual_seed(seed)
         for key, parameter in self._named(name):
             if "lora_A" in key:
@@ -148,8 +154,18 @@ class TransformersModel(LanguageModel):
         assert self._peft is not None
         config: Any = self._peft.peft_config[inner]
         files = AdapterFiles(rank=config.r, alpha=float(config.lora_alpha), scale=0.0, rslora=config.use_rslora, tensors=tensors)
-        targets = sorted({key.rsplit(".lora_", 1)[0].rsplit(".", 1)[-1] for key in tensors})
+        targets = self._target_names({key.rsplit(".lora_", 1)[0].removeprefix("base_model.model.") for key in tensors})
         write_adapter(folder, files, base_name=base_name, targets=targets, fan_in_fan_out=config.fan_in_fan_out)
+
+    def _target_names(self, adapted: set[str]) -> list[str]:
+        """The shortest names by which peft finds these modules and no other: ``c_attn``, or ``attn.c_proj`` where the MLP has one too."""
+        others = {path.replace(".base_layer", "") for path, module in self._base.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+        others -= adapted
+        names = set()
+        for path in adapted:
+            parts = path.split(".")
+            names.add(next(s for s in (".".join(parts[-n:]) for n in range(1, len(parts) + 1)) if not any(_ends(o, s) for o in others)))
+        return sorted(names)
 
     def remove_adapter(self, name: str) -> None:
         """See ``LanguageModel``."""
@@ -256,3 +272,7 @@ class TransformersModel(LanguageModel):
         part = f".{self._names[name]}."
         assert self._peft is not None
         return [(key, p) for key, p in self._peft.named_parameters() if "lora_" in key and part in key]
+
+
+def _ends(path: str, name: str) -> bool:
+    return path == name or path.endswith(f".{name}")

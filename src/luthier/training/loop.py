@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from luthier.core.errors import JobFailure
-from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.specs import LoraKind, TrainingSpec, TuningMethod
+from luthier.models.adapter_form import AdapterForm
 from luthier.models.language_model import LanguageModel
 from luthier.trace.events import BaseMeasured, EpochDone, StepDone
 from luthier.training.evaluate import Measured, base_rows, check_rows, measure
@@ -301,7 +302,8 @@ def attach(model: LanguageModel, spec: TrainingSpec, parent_adapter: Path | None
         if parent_adapter is not None:
             model.load_adapter(ADAPTER_NAME, parent_adapter)
         else:
-            model.add_adapter(ADAPTER_NAME, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed)
+            form = AdapterForm(rslora=spec.lora_kind is LoraKind.RSLORA, targets=spec.targets)
+            model.add_adapter(ADAPTER_NAME, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed, form=form)
         parameters = model.adapter_parameters(ADAPTER_NAME)
     for parameter in parameters:
         parameter.requires_grad_(True)

@@ -5,7 +5,7 @@ What it does: holds the numbers and where each comes from. What it does not: dec
 
 import math
 
-from luthier.core.specs import TuningMethod
+from luthier.core.specs import OptimizerName, TuningMethod
 
 AUTO_MULTIPLIER = 1.8
 _TABLE_BATCH = 8
@@ -17,8 +17,11 @@ _PEAKS: dict[TuningMethod, tuple[tuple[float, float], ...]] = {
     TuningMethod.FULL: ((3e7, 1.2e-4), (3e8, 3e-5), (1.5e9, 2e-5), (5e9, 1.5e-5), (2e10, 1e-5), (math.inf, 5e-6)),
 }
 
+OPTIMIZER_FACTORS = {OptimizerName.ADAMW: 1.0, OptimizerName.LION: 0.2, OptimizerName.SGD: 300.0, OptimizerName.ADAFACTOR: 10.0}
+"""Times AdamW's rate. Measured on the embedded base (experiments/LOG.md); another model may want another multiplier."""
 
-def base_rate(method: TuningMethod, num_parameters: int, batch_size: int) -> float:
+
+def base_rate(method: TuningMethod, num_parameters: int, batch_size: int, optimizer: OptimizerName = OptimizerName.ADAMW) -> float:
     """The rate that a multiplier of 1 stands for.
 
     It grows with the batch size to the power of 2/3, which fits our measured best rates at 1, 2, 4 and 8 (between the square
@@ -27,7 +30,7 @@ def base_rate(method: TuningMethod, num_parameters: int, batch_size: int) -> flo
     """
     peak = next(rate for limit, rate in _PEAKS[method] if num_parameters <= limit)
     scale = (batch_size / _TABLE_BATCH) ** (2 / 3)
-    return peak * min(4.0, max(0.25, scale)) / AUTO_MULTIPLIER
+    return peak * min(4.0, max(0.25, scale)) / AUTO_MULTIPLIER * OPTIMIZER_FACTORS[optimizer]
 
 
 def size_class(num_parameters: int) -> str:

@@ -15,7 +15,7 @@ from luthier.core.generation import ModelTarget
 from luthier.core.ids import new_checkpoint_id, new_model_suffix_id
 from luthier.core.jobs import CheckpointRecord, ModelKind, ModelRecord
 from luthier.core.model_names import base_of, tuned_model_name
-from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.specs import LoraKind, TrainingSpec, TuningMethod
 from luthier.core.stage import Stage
 from luthier.deployment.publish import ModelCard, PublishedFolder, publish
 from luthier.jobs.lifecycle import is_paused_from, pause_checkpoint
@@ -27,6 +27,8 @@ from luthier.training.loop import ADAPTER_NAME
 from luthier.worker import narration
 from luthier.worker.context import RunContext
 from luthier.worker.forecasting import JobForecaster
+
+KIND_NAMES = {LoraKind.LORA: "LoRA", LoraKind.RSLORA: "rank-stabilised LoRA"}
 
 
 class Checkpoints:
@@ -185,7 +187,11 @@ class Checkpoints:
     def stage_report(self, shape_in: str, seconds: float) -> StageFinished:
         """Stage 3's account of itself."""
         trainable, total = self.trainable_parameters(), self._model.facts.num_parameters
-        way = f"LoRA of rank {self._spec.lora_rank}" if self._spec.method is TuningMethod.LORA else "full fine-tuning"
+        way = (
+            f"{KIND_NAMES[self._spec.lora_kind]} of rank {self._spec.lora_rank}"
+            if self._spec.method is TuningMethod.LORA
+            else "full fine-tuning"
+        )
         size = self._spec.batch_size
         rows = "1 example" if size == 1 else f"{size} examples of like length"
         return StageFinished(

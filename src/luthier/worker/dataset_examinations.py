@@ -6,10 +6,9 @@ when it is needed: the fork server has it, tests need not.
 """
 
 from pathlib import Path
-from typing import Any
 
 from luthier.api.model_names import find_served, find_trainable
-from luthier.core.specs import Hyperparameters, LuthierOptions, TuningMethod
+from luthier.core.specs import Hyperparameters, options_from
 from luthier.worker.dataset_context import DatasetContext, Outcome
 from luthier.worker.examine_data import examine_data
 from luthier.worker.row_preview import load_reader, preview_lines
@@ -82,12 +81,8 @@ def forecast(ctx: DatasetContext) -> Outcome:
         training=ctx.source("training_file"),
         validation=None if ctx.input("validation_file") is None else ctx.source("validation_file"),
         hyperparameters=Hyperparameters(**ctx.options.get("hyperparameters") or {}),
-        options=_options(ctx.options.get("luthier") or {}),
+        options=options_from(ctx.options.get("luthier") or {}),
         seed=ctx.options["seed"],
         seconds=_DRY_RUN_SECONDS if ctx.options["dry_run"] else 0.0,
     )
     return Outcome(result=measure(order, progress))
-
-
-def _options(given: dict[str, Any]) -> LuthierOptions:
-    return LuthierOptions(**{**given, "adapter": TuningMethod(given.get("adapter") or TuningMethod.LORA)})
