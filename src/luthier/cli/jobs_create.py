@@ -18,7 +18,7 @@ from luthier.cli.waiting import LINES, wait_for
 
 _PURPOSE = "fine-tune"
 _ENDPOINT = "/fine_tuning/jobs"
-OPTION_HELP = "name=value of luthier's own training options, such as adapter=dora or schedule=cosine; repeatable."
+OPTION_HELP = "name=value of luthier's own training options, such as adapter=rslora or schedule=cosine; repeatable."
 
 
 def _source(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | Path | None:
