@@ -4,7 +4,8 @@ Run: ``python -m benchmarks.bench_tokenize [--megabytes 20] [--repeats 3]``; ``-
 a large file. Needs the optional libraries of ``pip install -e '.[bench]'``. The file is made from a fixed seed. Before anything is timed,
 the ids and the trained tokens of a sample are compared, and afterwards the number of tokens of the whole file.
 
-What is timed: ours reads, renders, tokenizes, packs and writes the cache that jobs map (the check of the file is not in it); TRL's is
+What is timed: ours reads, renders, tokenizes, packs and writes the cache that jobs map, with as many processes as a job would take on this
+machine and once more with one (the check of the file is not in it); TRL's is
 ``SFTTrainer._prepare_dataset`` with ``assistant_only_loss`` and best-fit-decreasing packing; that of ``datasets`` is a batched map of
 ``apply_chat_template``, with one and with two processes, ids only, without packing. Reading the JSON into their table is not counted
 against them. Every contender runs in a process of its own, in turn, so that a busy neighbour meets all of them; processor seconds are
@@ -31,16 +32,14 @@ from typing import Any
 
 import orjson
 
-from benchmarks.measured import median, record, spread
 from luthier.chat.renderer import Renderer
 from luthier.core.settings import Settings
 from luthier.data.stage import collect
 from luthier.preprocessing.cache import CacheKey, TokenCache
 from luthier.preprocessing.pack import pack
-from luthier.preprocessing.parallel import tokenize_over_processes
+from luthier.preprocessing.parallel import processes_for, tokenize_over_processes
 from luthier.preprocessing.stage import KeptRows
 from luthier.preprocessing.tokenize import tokenize_all
-from luthier.worker.token_cache import processes_for
 
 MODEL = Settings().resolve_model_path("builtin:luthier-mini")
 MAX_LENGTH = 2048
@@ -48,7 +47,7 @@ SAMPLE_ROWS = 400
 MEGABYTE = 1e6
 VOCABULARY = 40_000
 OTHERS = {"TRL": "trl", "datasets.map": "map1", "datasets.map, 2 processes": "map2"}
-OURS = {"Luthier": "luthier", "Luthier, 2 processes": "luthier2"}
+OURS = {"Luthier": "luthier", "Luthier, 1 process": "luthier1"}
 _SYLLABLES = "ba ce di fo gu ha je ki lo mu na pe ri so tu va we xi yo zu sta tri pla cro ghe ing ers ous ion al"
 _ODD = ("3.14", "2026-11-26", "café", "naïve", "x_1 = f(y)\n", "\n\n- ", "«oui»", "漢字", "http://example.com/a?b=c", "don't", "12,345")
 
@@ -164,7 +163,7 @@ def datasets_map(path: Path, _folder: Path, *, processes: int) -> tuple[int, dic
 
 CONTENDERS: dict[str, Callable[[Path, Path], tuple[int, dict[str, Any]]]] = {
     "luthier": lambda path, folder: luthier(path, folder, processes=processes_for(os.cpu_count() or 1)),
-    "luthier2": lambda path, folder: luthier(path, folder, processes=2),
+    "luthier1": lambda path, folder: luthier(path, folder, processes=1),
     "trl": trl,
     "map1": lambda path, folder: datasets_map(path, folder, processes=1),
     "map2": lambda path, folder: datasets_map(path, folder, processes=2),
@@ -197,7 +196,7 @@ def check_equal(path: Path, folder: Path) -> str:
         sample.write_bytes(b"".join(file.readline() for _ in range(SAMPLE_ROWS)))
     dataset = collect("file", sample, role="training", max_line_bytes=1 << 23, sha256="")
     chunks = tokenize_all(dataset.examples, Renderer.load(MODEL), dataset.row_format, max_length=MAX_LENGTH)
-    ours = [example for chunk in chunks for row in chunk for example in row.examples]
+    ours = [example for chunk in chunks for example in chunk.table]
     theirs = trl_prepared(_table(sample), _their_tokenizer(), packing=False, folder=folder)
     digest = hashlib.sha256()
     for row, example in zip(ours, theirs, strict=True):
@@ -222,6 +221,9 @@ def run_apart(name: str, path: Path, folder: Path) -> dict[str, Any]:
 
 def summary(runs: list[dict[str, Any]], size: float) -> dict[str, Any]:
     """Medians of one contender's runs."""
+    # Not above: each tokenizing process imports this module anew, and would load all that ``measured`` needs.
+    from benchmarks.measured import median, spread
+
     first = runs[0]
     named = {k: first[k] for k in ("sequences", "packing_efficiency", "cache_mb") if k in first}
     return {
@@ -270,6 +272,8 @@ def main() -> None:
         tokens, report = CONTENDERS[options.contender](options.file, options.scratch)
         print(json.dumps({**report, "tokens": tokens}))
         return
+    from benchmarks.measured import record
+
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="luthier-bench-") as name:
         folder, path = Path(name), Path(name) / "chat.jsonl"

@@ -14,7 +14,7 @@ from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.preprocessing.stage import Prepared
-from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
+from luthier.trace.events import BaseMeasured, EpochDone, ReferenceScored, ResumeSaved, StepDone
 from tests.support.fake_model import NUM_STATES, FakeModel
 
 
@@ -67,9 +67,13 @@ class Recorder:
         self.epochs: list[EpochDone] = []
         self.checkpoints: list[tuple[int, int, dict[str, float]]] = []
         self.saves: list[ResumeSaved] = []
+        self.references: list[ReferenceScored] = []
 
     def base_measured(self, report: BaseMeasured) -> None:
         self.base.append(report)
+
+    def reference_scored(self, report: ReferenceScored) -> None:
+        self.references.append(report)
 
     def step_done(self, report: StepDone) -> None:
         self.steps.append(report)
@@ -87,10 +91,10 @@ class Recorder:
         return self.stop_after is not None and len(self.steps) >= self.stop_after
 
     def numbers(self) -> list[object]:
-        """All that must be equal between a straight and an interrupted run: everything but the clock."""
+        """All that must be equal between a straight and an interrupted run: everything but the clock and the memory."""
         return [
             self.base,
-            [replace(s, seconds=0.0) for s in self.steps],
+            [replace(s, seconds=0.0, tokens_per_second=None, memory_bytes=None) for s in self.steps],
             [replace(e, seconds=0.0) for e in self.epochs],
             self.checkpoints,
         ]

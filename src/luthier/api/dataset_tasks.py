@@ -80,7 +80,7 @@ def new_task(services: Services, caller: Caller, kind: DatasetKind, body: TaskRe
         options=body.options(),
         inputs=inputs,
         created_at=int(services.clock()),
-        quick=_is_quick(kind, inputs),
+        quick=_is_quick(kind, inputs, reads_one_row=kind is DatasetKind.PREVIEW and not getattr(body, "packing", False)),
     )
     services.dataset_tasks.add(task)
     return task
@@ -96,9 +96,9 @@ def _inputs(services: Services, files: Mapping[str, str | None]) -> Iterator[Tas
         yield TaskInput(role=field, file_id=record.id, filename=record.filename, sha256=record.sha256, bytes=record.bytes)
 
 
-def _is_quick(kind: DatasetKind, inputs: tuple[TaskInput, ...]) -> bool:
-    """Small work. A preview reads one row; without a file, nobody knows the size before."""
-    if kind is DatasetKind.PREVIEW:
+def _is_quick(kind: DatasetKind, inputs: tuple[TaskInput, ...], *, reads_one_row: bool) -> bool:
+    """Small work. A preview reads one row, unless it packs; without a file, nobody knows the size before."""
+    if reads_one_row:
         return True
     return kind not in LARGE_ANYWAY and bool(inputs) and sum(one.bytes for one in inputs) <= QUICK_BYTES
 

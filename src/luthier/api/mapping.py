@@ -16,7 +16,10 @@ from luthier.core.uploads import PartRecord, UploadRecord
 
 _NO_ERROR = {"code": None, "message": None, "param": None}
 METHODS = ("supervised", "dpo", "reinforcement")
+OFFERED_METHODS = ("supervised", "dpo")
 HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+_OF_METHOD = {"supervised": HYPERPARAMETERS, "dpo": (*HYPERPARAMETERS, "beta")}
+"""What ``method.<type>.hyperparameters`` holds."""
 
 
 def file_object(record: FileRecord) -> dict[str, Any]:
@@ -94,8 +97,9 @@ def _own_fields(job: Job) -> dict[str, Any]:
 
 
 def job_object(job: Job, *, organization: str, spec_strict: bool, now: int) -> dict[str, Any]:
-    """The ``fine_tuning.job`` object; hyperparameters stand in both places where clients look."""
+    """The ``fine_tuning.job`` object; hyperparameters stand in both places where clients look, the method's own ones in its part alone."""
     hyperparameters = {name: job.hyperparameters.get(name, "auto") for name in HYPERPARAMETERS}
+    own = {name: job.hyperparameters.get(name, "auto") for name in _OF_METHOD[job.method]}
     return {
         "id": job.id,
         "object": "fine_tuning.job",
@@ -106,7 +110,7 @@ def job_object(job: Job, *, organization: str, spec_strict: bool, now: int) -> d
         "organization_id": f"org-{organization}",
         "status": _status(job, spec_strict),
         "hyperparameters": hyperparameters,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": dict(hyperparameters)}},
+        "method": {"type": job.method, job.method: {"hyperparameters": own}},
         "training_file": job.training_file,
         "validation_file": job.validation_file,
         "result_files": list(job.result_files),
@@ -178,16 +182,20 @@ def _given(hyperparameters: Hyperparameters | None) -> dict[str, Any]:
 
 
 def _hyperparameters(body: JobCreateRequest) -> dict[str, Any]:
-    supervised = body.method.supervised if body.method is not None else None
-    modern, legacy = _given(supervised.hyperparameters if supervised is not None else None), _given(body.hyperparameters)
+    part = getattr(body.method, body.method.type) if body.method is not None else None
+    modern, legacy = _given(part.hyperparameters if part is not None else None), _given(body.hyperparameters)
     if modern and legacy and modern != legacy:
         message = "Give hyperparameters in 'method' or in the deprecated 'hyperparameters', not different ones in both."
         raise InvalidRequest(message, code="invalid_value", param="hyperparameters")
-    return {name: {**legacy, **modern}.get(name, "auto") for name in HYPERPARAMETERS}
+    return {name: {**legacy, **modern}.get(name, "auto") for name in _OF_METHOD[_method(body)]}
+
+
+def _method(body: JobCreateRequest) -> str:
+    return "supervised" if body.method is None else body.method.type
 
 
 def check_method(body: JobCreateRequest) -> None:
-    """The parts of ``method`` fit its type, and the type is one that can be trained: supervised fine-tuning only.
+    """The parts of ``method`` fit its type, and the type is one that can be trained.
 
     Raises:
         InvalidRequest: another method's part, a part that is missing, or a method that is not offered.
@@ -204,12 +212,15 @@ def check_method(body: JobCreateRequest) -> None:
     if body.hyperparameters is not None:
         message = f"Unsupported parameter: 'hyperparameters' belongs to the method 'supervised'. Use 'method.{kind}.hyperparameters'."
         raise InvalidRequest(message, code="unsupported_parameter", param="hyperparameters")
+    if kind in OFFERED_METHODS:
+        return
     if kind == "reinforcement":
         needed = {"method.reinforcement": body.method.reinforcement, "validation_file": body.validation_file}
         missing = next((name for name, part in needed.items() if part is None), None)
         if missing is not None:
             raise InvalidRequest(f"Missing required parameter: '{missing}'.", code="missing_required_parameter", param=missing)
-    message = f"Unsupported value: 'method.type' does not support '{kind}'. Supported values are: 'supervised'."
+    offered = " and ".join(f"'{name}'" for name in OFFERED_METHODS)
+    message = f"Unsupported value: 'method.type' does not support '{kind}'. Supported values are: {offered}."
     raise InvalidRequest(message, code="unsupported_value", param="method.type")
 
 
@@ -230,6 +241,7 @@ def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
         validation_file=parts.validation.id if parts.validation is not None else None,
         training_sha256=parts.training.sha256,
         validation_sha256=parts.validation.sha256 if parts.validation is not None else None,
+        method=_method(body),
         legacy_hyperparameters=body.hyperparameters is not None,
         hyperparameters=_hyperparameters(body),
         options=asked_options(body.luthier),

@@ -10,23 +10,27 @@ for them (``habits.py``). A special mark in a message's text stays text (``guard
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tokenizers import Encoding
 
+from luthier.chat.bulk import Bulk
 from luthier.chat.cuts import Cutter
 from luthier.chat.guard import Guard
 from luthier.chat.habits import Habits
+from luthier.chat.opaque import Looked
 from luthier.chat.ranges import AnswerForm, Located, Locator
+from luthier.chat.skeleton import Skeletons
 from luthier.chat.template import PLAIN_TEMPLATE, Template
 from luthier.chat.tokenizer import Tokenizer, read_json
 from luthier.chat.word_memo import WordEncoding
 from luthier.core.conversation import Conversation, Message, Role
 from luthier.core.errors import InvalidRequest
 from luthier.core.examples import RowFormat
-from luthier.core.tokens import Rendered, TokenKind, TokenSpan
+from luthier.core.tokens import Rendered, RenderedRows, TokenKind, TokenSpan
 
 # A segment of tokens: from, to, weight, message (-1 outside all), whether it is a message's own text.
 _Segment = tuple[int, int, float, int, bool]
@@ -124,6 +128,14 @@ class Renderer:
         encodings = dict(zip(plain, self.tokenizer.encodings([texts[i].located.text for i in plain]), strict=True))  # type: ignore[union-attr]
         return [self._assemble(t, encodings.get(i)) if isinstance(t, _Text) else t for i, t in enumerate(texts)]
 
+    def in_bulk(self, conversations: Sequence[Conversation]) -> RenderedRows | None:
+        """As ``examples``, but in columns, several times as fast, and only of those conversations for which that is certain to be the same,
+        if there are any.
+
+        Not for several threads at once.
+        """
+        return None if self._bulk is None else self._bulk.rows(conversations)
+
     def most_tokens(self, conversation: Conversation, row_format: str = RowFormat.CHAT.value) -> int:
         """A number that the tokens of the example do not exceed: the bytes of its text. Much quicker than tokenizing.
 
@@ -200,6 +212,17 @@ class Renderer:
                 entry = {"id": token, "text": text, "bytes": list(raw), "kind": span.kind.value, "role": span.role, "message": span.message}
                 tokens.append(entry)
         return tuple(tokens)
+
+    @cached_property
+    def _bulk(self) -> Bulk | None:
+        words = self.tokenizer.word_ids()
+        if words is None or self.template_source is None:
+            return None
+        try:
+            skeletons = Skeletons(self.template_source, self.tokenizer.marks(), self._habits, self.tokenizer.all_marks())
+        except Looked:  # this template cannot be watched
+            return None
+        return Bulk(skeletons, words, self.example)
 
     def _text(self, conversation: Conversation, *, train: bool) -> _Text:
         plain: list[dict[str, Any]] = [self._habits.plain(m) for m in conversation.messages]

@@ -19,6 +19,7 @@ import jinja2.parser
 import jinja2.sandbox
 
 from luthier.chat.forward import borders_of, with_borders
+from luthier.chat.opaque import Looked, is_watchable, watched
 from luthier.core.errors import InvalidRequest
 
 PLAIN_TEMPLATE = (
@@ -43,23 +44,29 @@ class _Generation(jinja2.ext.Extension):
 class Template:
     """One compiled chat template."""
 
-    def __init__(self, source: str, marks: dict[str, str]) -> None:
+    def __init__(self, source: str, marks: dict[str, str], *, watching: bool = False) -> None:
         """Compile.
 
         Args:
             source: Jinja text.
             marks: named marks that the template may write, such as ``bos_token``.
+            watching: for messages with opaque texts (``opaque.py``): rendering ends with ``Looked`` where it asks too much of one.
 
         Raises:
             InvalidRequest: the template is not valid Jinja.
+            Looked: it cannot be watched.
         """
-        environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        kind = jinja2.sandbox.ImmutableSandboxedEnvironment
+        environment = (watched(kind) if watching else kind)(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
         )
-        environment.filters["tojson"] = _to_json
+        if not watching:
+            environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = _now
         try:
+            if watching and not is_watchable(environment.parse(source)):
+                raise Looked("captured text")
             self._template = environment.from_string(source)
             # A number that nobody can guess: no message can hold the border.
             self._border = f"\u27e6border {secrets.randbelow(10**24)}\u27e7"

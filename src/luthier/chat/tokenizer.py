@@ -12,6 +12,7 @@ import numpy as np
 from tokenizers import Encoding
 from tokenizers import Tokenizer as FastTokenizer
 
+from luthier.chat.word_ids import WordIds
 from luthier.chat.word_memo import WordEncoding, WordMemo, fits
 from luthier.core.errors import InvalidRequest
 
@@ -72,6 +73,14 @@ class Tokenizer:
         if self._words is not None:
             return self._words.encodings(texts)
         return self._fast.encode_batch(list(texts), add_special_tokens=False)
+
+    def word_ids(self) -> WordIds | None:
+        """A new table of words; None for a tokenizer whose words are not certain."""
+        return None if self._words is None else WordIds(self._fast, self.all_marks())
+
+    def all_marks(self) -> tuple[str, ...]:
+        """Texts of all that is taken out of a text before anything else: special marks and other added ones."""
+        return tuple(self._added.values())
 
     def special_positions(self, ids_T: np.ndarray) -> list[int]:
         """Where special marks stand among ids."""

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from luthier.cli.client import post
-from luthier.cli.options import AutoOr, Form, Place, pairs, training_options, with_form, with_place
+from luthier.cli.options import AutoOr, Form, Place, pairs, refuse_beta, training_options, with_form, with_place
 from luthier.cli.output import show_json, show_object
 from luthier.cli.settings_file import read_settings
 from luthier.cli.upload import check_lines, upload
@@ -43,6 +43,8 @@ def _source(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option("--validation-file", "validation", default=None, callback=_source, help="Held-out rows, likewise.")
 @click.option("--suffix", default=None, help="A word in the tuned model's name.")
 @click.option("--seed", type=click.IntRange(0, 2_147_483_647), default=None, help="Makes a run repeatable.")
+@click.option("--method", type=click.Choice(["supervised", "dpo"]), default=None, help="What the rows are for (default: supervised).")
+@click.option("--beta", type=AutoOr(float), default=None, help="With dpo: how dearly leaving the reference is paid.")
 @click.option("--n-epochs", type=AutoOr(int), default=None, help="Passes over the training file.")
 @click.option("--batch-size", type=AutoOr(int), default=None, help="Examples per step.")
 @click.option("--learning-rate-multiplier", type=AutoOr(float), default=None, help="Times the base learning rate.")
@@ -63,6 +65,7 @@ def create(
     **options: Any,
 ) -> None:
     """Create a fine-tuning job; local files are uploaded first."""
+    refuse_beta(options["method"], options["beta"])
     settings = read_settings(data_dir=place.data_dir)
     files = {"training_file": training, **({} if validation is None else {"validation_file": validation})}
     body = {"model": model or settings.default_base, **files, **_fields(options)}
@@ -93,10 +96,13 @@ def create(
 
 def _fields(options: dict[str, Any]) -> dict[str, Any]:
     """The request's optional fields that were given; hyperparameters where the current API has them."""
-    names = ("n_epochs", "batch_size", "learning_rate_multiplier")
+    names = ("n_epochs", "batch_size", "learning_rate_multiplier", "beta")
     hyperparameters = {name: options[name] for name in names if options[name] is not None}
     fields: dict[str, Any] = {name: options[name] or None for name in ("suffix", "metadata", "luthier")}
     fields["seed"] = options["seed"]
+    method = options["method"] or "supervised"
     if hyperparameters:
-        fields["method"] = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+        fields["method"] = {"type": method, method: {"hyperparameters": hyperparameters}}
+    elif options["method"] is not None:
+        fields["method"] = {"type": method}
     return {name: value for name, value in fields.items() if value is not None}

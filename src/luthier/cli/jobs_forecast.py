@@ -38,6 +38,7 @@ _WORDS = {
 )
 @click.option("--training-file", "training", required=True, type=LOCAL_FILE, help="A local JSONL file.")
 @click.option("--validation-file", "validation", default=None, type=LOCAL_FILE, help="Held-out rows.")
+@click.option("--method", type=click.Choice(["supervised", "dpo"]), default="supervised", show_default=True, help="What the rows are for.")
 @click.option("--n-epochs", type=AutoOr(int), default="auto", help="Passes over the training file.")
 @click.option("--batch-size", type=AutoOr(int), default="auto", help="Examples per step.")
 @click.option("--learning-rate-multiplier", type=AutoOr(float), default="auto", help="Times the base learning rate.")

@@ -125,6 +125,12 @@ class AutoOr(click.ParamType):
             self.fail(f"{value!r} is neither a number nor 'auto'.", param, ctx)
 
 
+def refuse_beta(method: str | None, beta: float | str | None) -> None:
+    """Raises click.UsageError where ``--beta`` was given for a method that has none."""
+    if beta is not None and method != "dpo":
+        raise click.UsageError("--beta belongs to --method dpo.")
+
+
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

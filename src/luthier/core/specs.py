@@ -53,13 +53,29 @@ class OptimizerName(StrEnum):
     """Shazeer and Stern 2018, arXiv:1804.04235."""
 
 
+class ObjectiveKind(StrEnum):
+    """What the weights learn from."""
+
+    SUPERVISED = "supervised"
+    """Answers to imitate: cross-entropy."""
+    DPO = "dpo"
+    """Pairs of answers of which one is preferred (Rafailov et al. 2023, arXiv:2305.18290)."""
+
+    @property
+    def rows_per_example(self) -> int:
+        """Token rows that one line of the file becomes: two where it holds two answers."""
+        return 1 if self is ObjectiveKind.SUPERVISED else 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyperparameters:
-    """OpenAI's three, as asked: a number, or None for "auto"."""
+    """OpenAI's, as asked: a number, or None for "auto"."""
 
     n_epochs: int | None = None
     batch_size: int | None = None
     learning_rate_multiplier: float | None = None
+    beta: float | None = None
+    """Of preference tuning: how dearly leaving the reference is paid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +102,8 @@ class LuthierOptions:
     beta1: float | None = None
     beta2: float | None = None
     max_grad_norm: float | None = None
+    priority: int = 0
+    """Beside the project's other jobs; of the queue and the turns, not of training."""
 
 
 _ENUMS = {"schedule": Schedule, "optimizer": OptimizerName}
@@ -154,6 +172,9 @@ class TrainingSpec:
     min_rate_ratio: float = 0.0
     """The last step's learning rate comes down to this share of the peak."""
     optimizer: OptimizerName = OptimizerName.ADAMW
+    objective: ObjectiveKind = ObjectiveKind.SUPERVISED
+    beta: float = 0.0
+    """Of preference tuning; 0 for other objectives."""
 
     def identity(self) -> str:
         """SHA-256 over all fields; a field that has its default is left out, so that a new one does not cut older runs off."""
@@ -168,7 +189,7 @@ class TrainingSpec:
 
 def spec_from_dict(plain: dict[str, Any]) -> TrainingSpec:
     """The inverse of ``TrainingSpec.to_dict``."""
-    enums = {"method": TuningMethod, "lora_kind": LoraKind, **_ENUMS}
+    enums = {"method": TuningMethod, "lora_kind": LoraKind, "objective": ObjectiveKind, **_ENUMS}
     chosen = {name: kind(plain[name]) for name, kind in enums.items() if name in plain}
     return TrainingSpec(**{**plain, **chosen, "targets": tuple(plain.get("targets", ()))})
 

@@ -1,6 +1,6 @@
 """Tokens of an example: ids, loss weights and which message each token came from. Made by ``chat``, used by all stages.
 
-Axis letters: T tokens of one row, B rows of a batch.
+Axis letters: T tokens of one row, B rows of a batch; R rows of a file, N tokens and S spans of all these rows.
 """
 
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from luthier.core.conversation import Role
 from luthier.core.examples import SourceLine
 
 
@@ -50,6 +51,30 @@ class Rendered:
     def num_trained(self) -> int:
         """How many tokens count in the loss."""
         return int(np.count_nonzero(self.weights_T))
+
+
+SPAN = np.dtype([("start", "<u4"), ("end", "<u4"), ("message", "<i4"), ("kind", "u1"), ("role", "u1")])
+"""A ``TokenSpan`` as a record; kind and role are places in ``SPAN_KINDS`` and ``SPAN_ROLES``."""
+SPAN_KINDS = tuple(TokenKind)
+SPAN_ROLES = ("", *(role.value for role in Role))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RenderedRows:
+    """Several conversations as tokens: what ``Rendered`` says of one, without an object for each."""
+
+    chosen: tuple[int, ...]
+    """Which of the conversations that were given these are, ascending."""
+    ids_N: np.ndarray
+    """int32 token ids, row after row."""
+    weights_N: np.ndarray
+    """float32, as in ``Rendered``."""
+    ends_R: np.ndarray
+    """int64 tokens up to and with each row; no row is empty."""
+    spans_S: np.ndarray
+    """``SPAN``, counted from each row's own first token."""
+    span_ends_R: np.ndarray
+    """int64 spans up to and with each row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,7 +14,7 @@ from luthier.data.finding import MAX_PER_ROW, Finding, quoted
 from luthier.data.positions import Step
 
 _MESSAGE_KEYS = frozenset({"role", "content", "name", "weight", "tool_calls", "function_call", "refusal", "tool_call_id"})
-_ROLES = frozenset(role.value for role in Role)
+_ROLES = {role.value: role for role in Role}
 _MAX_TOOLS = 128
 # Most messages of most files have a role and a text and nothing else: these are seen to be sound at a glance.
 _TALKERS = frozenset({"system", "developer", "user", "assistant"})
@@ -228,6 +228,8 @@ def _find_in_talk(messages: Sequence[dict[str, Any]], found: list[Finding], path
 
 def message_of(plain: Mapping[str, Any]) -> Message:
     """The message that a sound JSON message says."""
+    if len(plain) == 2 and type(content := plain.get("content")) is str:  # most messages, and files have millions
+        return Message(role=_ROLES[plain["role"]], content=content)
     old = plain.get("function_call")
     calls = ({"type": "function", "function": old},) if old is not None else tuple(plain.get("tool_calls") or ())
     content = plain.get("content")
@@ -237,7 +239,7 @@ def message_of(plain: Mapping[str, Any]) -> Message:
         content = plain.get("refusal") or ""
     weight = plain.get("weight")
     return Message(
-        role=Role(plain["role"]),
+        role=_ROLES[plain["role"]],
         content=content,
         name=plain.get("name"),
         tool_calls=calls,

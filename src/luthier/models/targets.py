@@ -14,6 +14,8 @@ from luthier.models.facts import read_safetensors_header
 ALL, ATTENTION, MLP = "all-linear", "attention", "mlp"
 _LAYER = re.compile(r"\.\d+\.(?:(?P<module>.*)\.)?(?P<name>[^.]+)\.weight$")
 _MATRIX = 2
+ROUTERS = frozenset({"router", "gate", "shared_expert_gate"})
+"""Linear layers that choose experts. An adapter on them moves tokens between experts in jumps; it is left out, as in PEFT's advice."""
 
 
 def linear_layers(folder: Path) -> dict[str, str]:
@@ -28,7 +30,7 @@ def linear_layers(folder: Path) -> dict[str, str]:
     for path in sorted(folder.glob("*.safetensors")):
         for key, entry in read_safetensors_header(path).items():
             match = _LAYER.search(key)
-            if match and len(entry["shape"]) == _MATRIX:
+            if match and len(entry["shape"]) == _MATRIX and match["name"] not in ROUTERS:
                 module = (match["module"] or "").rpartition(".")[2]
                 found[match["name"], module] = ATTENTION if "attn" in key or "attention" in key else MLP
     parts: dict[str, set[str]] = {}

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from luthier.core.errors import InvalidRequest, StorageFull
-from luthier.core.tokens import TokenizedExample
+from luthier.core.tokens import SPAN_ROLES, TokenizedExample
 from luthier.models.checkpoint import MANIFEST_NAME, folder_bytes, is_temporary, publish_folder, verify_folder
 from luthier.preprocessing.table import Column, TableWriter, TokenTable, column_types
 
@@ -130,7 +130,7 @@ class TokenCache:
                 for chunk in chunks:
                     writer.add(chunk)
                     self._keep_reserve()
-            meta.update(rows=writer.num_rows, roles=list(writer.roles), notes=dict(notes()))
+            meta.update(rows=writer.num_rows, roles=list(SPAN_ROLES), notes=dict(notes()))
 
         try:
             publish_folder(self._root / key.name, fill, meta)

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import accumulate
 from multiprocessing import connection, get_context, parent_process
 
-from luthier.core.examples import RowFormat, SftExample, SourceLine
-from luthier.preprocessing.table import TokenTable, table_in_memory
-from luthier.preprocessing.tokenize import CHUNK_ROWS, ExampleRenderer, TokenizedRow, tokenize_chunk
+from luthier.core.examples import RowFormat, TunableExample
+from luthier.preprocessing.tokenize import CHUNK_ROWS, ExampleRenderer, TokenizedChunk, tokenize_chunk
 
+MOST_PROCESSES = 8
 _CHUNKS_AHEAD = 3
 """Chunks per process that may be under way or wait to be taken: what bounds the memory."""
 
@@ -32,26 +31,14 @@ class _Setting:
 _setting: _Setting | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """Rows as they travel between processes: columns, because thousands of small objects take longer to send than to make."""
-
-    table: TokenTable
-    rows: list[tuple[int, int, str | None]]
-    """Line, number of examples and refusal of each row."""
-
-    def unpacked(self, file_id: str) -> list[TokenizedRow]:
-        """The rows that were sent."""
-        ends = accumulate(number for _, number, _ in self.rows)
-        return [
-            TokenizedRow(SourceLine(file_id, line), self.table[end - number : end], refusal)
-            for (line, number, refusal), end in zip(self.rows, ends, strict=True)
-        ]
+def processes_for(cores: int) -> int:
+    """How many processes to tokenize with. This one takes and writes what they make: little work, but what many make keeps a core busy."""
+    return cores if cores <= 2 else min(cores - 1, MOST_PROCESSES)
 
 
 def tokenize_over_processes(
-    examples: Sequence[SftExample], load: Callable[[], ExampleRenderer], row_format: RowFormat, *, max_length: int, processes: int
-) -> Iterator[list[TokenizedRow]]:
+    examples: Sequence[TunableExample], load: Callable[[], ExampleRenderer], row_format: RowFormat, *, max_length: int, processes: int
+) -> Iterator[TokenizedChunk]:
     """As ``tokenize_all``. Should a process be killed, this one does the rest itself.
 
     Args:
@@ -64,18 +51,18 @@ def tokenize_over_processes(
     if not examples:
         return
     starts = range(0, len(examples), CHUNK_ROWS)
-    done, file_id = 0, examples[0].source.file_id
+    done = 0
     # A fresh interpreter: this process may have threads, which a fork would leave behind in the middle of their work.
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin, initargs=(load, row_format, max_length))
     try:
-        waiting: deque[Future[_Sent]] = deque()
+        waiting: deque[Future[TokenizedChunk]] = deque()
         for start in starts:
             waiting.append(pool.submit(_tokenize, examples[start : start + CHUNK_ROWS]))
             if len(waiting) == processes * _CHUNKS_AHEAD:
-                yield waiting.popleft().result().unpacked(file_id)
+                yield waiting.popleft().result()
                 done += 1
         while waiting:
-            yield waiting.popleft().result().unpacked(file_id)
+            yield waiting.popleft().result()
             done += 1
     except BrokenProcessPool:
         renderer = load()
@@ -100,8 +87,6 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _tokenize(examples: Sequence[SftExample]) -> _Sent:
+def _tokenize(examples: Sequence[TunableExample]) -> TokenizedChunk:
     assert _setting is not None
-    rows = tokenize_chunk(examples, _setting.renderer, _setting.row_format, max_length=_setting.max_length)
-    table = table_in_memory(rows[0].source.file_id, [[example for row in rows for example in row.examples]])
-    return _Sent(table, [(row.source.line, len(row.examples), row.refusal) for row in rows])
+    return tokenize_chunk(examples, _setting.renderer, _setting.row_format, max_length=_setting.max_length)

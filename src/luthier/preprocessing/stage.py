@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from luthier.core.examples import Dataset, SourceLine
+from luthier.core.examples import Dataset, RowFormat, SourceLine
 from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.preprocessing.batches import collate, epoch_order
 from luthier.preprocessing.learnable import FileRole, Unlearnable, nothing_left
 from luthier.preprocessing.table import TokenTable, table_in_memory
-from luthier.preprocessing.tokenize import ExampleRenderer, TokenizedRow, tokenize_all
+from luthier.preprocessing.tokenize import ExampleRenderer, TokenizedChunk, tokenize_all
 
 MAX_KEPT_LINES = 50
 
@@ -37,7 +37,14 @@ class Prepared:
     skipped: tuple[SourceLine, ...] = ()
     """The first 50 of the rows left out."""
     num_rows: int = 0
-    """Rows that the examples come from: fewer than examples where the chat template rewrites earlier turns."""
+    """Rows that the examples come from: fewer than examples where the chat template rewrites earlier turns, or each row is a pair."""
+    rows_per_example: int = 1
+    """Of ``examples``, so many make one: 2 where each is a pair of answers, the preferred one first."""
+
+    @property
+    def num_examples(self) -> int:
+        """What a step takes ``batch_size`` of: examples, or pairs."""
+        return len(self.examples) // self.rows_per_example
 
     @property
     def lengths(self) -> np.ndarray:
@@ -47,8 +54,11 @@ class Prepared:
         return np.array([example.num_tokens for example in self.examples], dtype=np.int64)
 
     def epoch_batches(self, *, batch_size: int, seed: int, epoch: int) -> Sequence[list[int]]:
-        """The order of one epoch: lists of indices into ``examples``; see ``batches.epoch_order``."""
-        return epoch_order(self.lengths, batch_size, seed=seed, epoch=epoch)
+        """The order of one epoch: lists of indices into ``examples``; see ``batches.epoch_order``. The rows of a pair stand together."""
+        if self.rows_per_example == 1:
+            return epoch_order(self.lengths, batch_size, seed=seed, epoch=epoch)
+        longest = self.lengths.reshape(-1, self.rows_per_example).max(axis=1)
+        return epoch_order(longest, batch_size, seed=seed, epoch=epoch, rows_per_example=self.rows_per_example)
 
     def batch(self, indices: Sequence[int]) -> TokenBatch:
         """The chosen examples side by side."""
@@ -60,7 +70,7 @@ class KeptRows:
 
     def __init__(
         self,
-        chunks: Iterable[list[TokenizedRow]],
+        chunks: Iterable[TokenizedChunk],
         *,
         max_length: int,
         role: FileRole,
@@ -78,15 +88,16 @@ class KeptRows:
         """Rows that gave an example."""
         self.skipped: list[SourceLine] = []
 
-    def __iter__(self) -> Iterator[list[TokenizedExample]]:
-        """Yield the examples to keep.
+    def __iter__(self) -> Iterator[TokenTable]:
+        """Yield the examples to keep, in tables that may be empty.
 
         Raises:
             JobFailure: as in ``prepare``, when all rows have been looked at.
         """
         done = 0
         for chunk in self._chunks:
-            yield [example for row in chunk for example in self._examples(row)]
+            self._note(chunk)
+            yield chunk.table
             done += len(chunk)
             self._on_progress(done)
         self._found.raise_any(self._role, max_length=self._max_length, skip_untrained=self._skip_untrained)
@@ -98,15 +109,15 @@ class KeptRows:
         lines = [source.line for source in self.skipped[:MAX_KEPT_LINES]]
         return {"num_rows": self.num_rows, "num_skipped": len(self.skipped), "skipped": lines}
 
-    def _examples(self, row: TokenizedRow) -> tuple[TokenizedExample, ...]:
-        if row.refusal is not None:
-            self._found.refused.append((row.source.line, row.refusal))
-        elif not row.examples:
-            self._found.untrained.append(row.source.line)
-            self.skipped.append(row.source)
-        else:
-            self.num_rows += 1
-        return row.examples
+    def _note(self, chunk: TokenizedChunk) -> None:
+        for i, (line, count) in enumerate(zip(chunk.lines, chunk.counts, strict=True)):
+            if i in chunk.refusals:
+                self._found.refused.append((line, chunk.refusals[i]))
+            elif not count:
+                self._found.untrained.append(line)
+                self.skipped.append(SourceLine(chunk.table.file_id, line))
+            else:
+                self.num_rows += 1
 
 
 def prepare(
@@ -135,17 +146,18 @@ def prepare(
     chunks = tokenize_all(dataset.examples, renderer, dataset.row_format, max_length=max_length)
     rows = KeptRows(chunks, max_length=max_length, role=role, skip_untrained=skip_untrained, on_progress=on_progress)
     table = table_in_memory(dataset.file_id, rows)
-    return prepared_from(table, rows.notes(), dataset.file_id)
+    return prepared_from(table, rows.notes(), dataset)
 
 
-def prepared_from(table: TokenTable, notes: dict[str, Any], file_id: str) -> Prepared:
-    """A table with the notes of the rows that it was made from."""
+def prepared_from(table: TokenTable, notes: dict[str, Any], dataset: Dataset) -> Prepared:
+    """A table with the notes of the rows that it was made from, which are those of ``dataset``."""
     return Prepared(
         examples=table,
         num_tokens=table.num_tokens,
         num_trained=table.num_trained,
         num_truncated=table.num_truncated,
         num_skipped=int(notes["num_skipped"]),
-        skipped=tuple(SourceLine(file_id, int(line)) for line in notes["skipped"]),
+        skipped=tuple(SourceLine(dataset.file_id, int(line)) for line in notes["skipped"]),
         num_rows=int(notes["num_rows"]),
+        rows_per_example=2 if dataset.row_format is RowFormat.PREFERENCE else 1,
     )

@@ -1,25 +1,24 @@
 """Token examples as columns of numbers: what a whole file's tokens are in memory, and on disk.
 
-What it does: takes examples in, a chunk at a time, and gives each back as it was; ids in the smallest type that holds the vocabulary,
-weights as runs, spans as records. What it does not: choose where the columns lie (``cache.py`` puts them into files). Called by
-``stage.py`` and ``cache.py``.
+What it does: makes columns of examples, a chunk at a time, joins and cuts them, and gives each example back as it was; ids in the smallest
+type that holds the vocabulary, weights as runs, spans as records. What it does not: choose where the columns lie (``cache.py`` puts them
+into files). Called by ``tokenize.py``, ``stage.py`` and ``cache.py``.
 
 A table of a large file stays small in memory when its columns are mapped files: a ``TokenizedExample`` is made when it is asked for.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
 
 from luthier.core.examples import SourceLine
-from luthier.core.tokens import Rendered, TokenizedExample, TokenKind, TokenSpan
+from luthier.core.tokens import SPAN, SPAN_KINDS, SPAN_ROLES, Rendered, RenderedRows, TokenizedExample, TokenSpan
 
-_KINDS = tuple(TokenKind)
-_SPAN = np.dtype([("start", "<u4"), ("end", "<u4"), ("message", "<i4"), ("kind", "u1"), ("role", "u1")])
-_MOST_ROLES = 256
 _MOST_RECENT = 256
+_PER_ROW = ("lines", "truncated", "trained")
+_RAGGED = {"ends": ("ids",), "run_ends": ("run_stops", "run_weights"), "span_ends": ("spans",)}
+"""Where each row's part of some columns ends."""
 
 Column = Callable[[np.ndarray], None]
 """Takes the next piece of one column."""
@@ -42,17 +41,18 @@ def column_types(vocab_size: int) -> dict[str, np.dtype]:
         "run_stops": np.dtype("<u4"),
         "run_weights": np.dtype("<f4"),
         "span_ends": np.dtype("<i8"),
-        "spans": _SPAN,
+        "spans": SPAN,
     }
 
 
 class TokenTable(Sequence[TokenizedExample]):
     """All examples of a file, in its order. Reading one makes the object; the columns answer for all at once."""
 
-    def __init__(self, file_id: str, columns: Mapping[str, np.ndarray], roles: Sequence[str]) -> None:
+    def __init__(self, file_id: str, columns: Mapping[str, np.ndarray], roles: Sequence[str] = SPAN_ROLES) -> None:
         """Columns as ``column_types`` names them; ``roles`` are what the spans' numbers mean."""
-        self._file_id = file_id
-        self._columns = columns
+        self.file_id = file_id
+        self.columns = columns
+        """To be read only."""
         self._roles = tuple(roles)
         self._ends = columns["ends"]
         self._recent: dict[int, TokenizedExample] = {}
@@ -70,12 +70,12 @@ class TokenTable(Sequence[TokenizedExample]):
     @property
     def num_trained(self) -> int:
         """Tokens that count in the loss."""
-        return int(self._columns["trained"].sum(dtype=np.int64))
+        return int(self.columns["trained"].sum(dtype=np.int64))
 
     @property
     def num_truncated(self) -> int:
         """Examples that were cut."""
-        return int(np.count_nonzero(self._columns["truncated"]))
+        return int(np.count_nonzero(self.columns["truncated"]))
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -99,30 +99,23 @@ class TokenTable(Sequence[TokenizedExample]):
         return found
 
     def _example(self, at: int) -> TokenizedExample:
-        columns = self._columns
+        columns = self.columns
         tokens, runs, spans = (_row(columns[name], at) for name in ("ends", "run_ends", "span_ends"))
         weights = np.repeat(columns["run_weights"][runs], np.diff(columns["run_stops"][runs].astype(np.int64), prepend=0))
         rendered = Rendered(
             ids_T=columns["ids"][tokens].astype(np.int64),
             weights_T=weights.astype(np.float32, copy=False),
             spans=tuple(
-                TokenSpan(start=start, end=end, kind=_KINDS[kind], message=message, role=self._roles[role])
+                TokenSpan(start=start, end=end, kind=SPAN_KINDS[kind], message=message, role=self._roles[role])
                 for start, end, message, kind, role in columns["spans"][spans].tolist()
             ),
         )
-        source = SourceLine(self._file_id, int(columns["lines"][at]))
+        source = SourceLine(self.file_id, int(columns["lines"][at]))
         return TokenizedExample(source=source, rendered=rendered, truncated=int(columns["truncated"][at]))
 
 
 def _row(ends: np.ndarray, at: int) -> slice:
     return slice(int(ends[at - 1]) if at else 0, int(ends[at]))
-
-
-@dataclass(slots=True)
-class _Totals:
-    tokens: int = 0
-    runs: int = 0
-    spans: int = 0
 
 
 class TableWriter:
@@ -132,53 +125,94 @@ class TableWriter:
         """One receiver for every column of ``types``."""
         self._columns = columns
         self._types = types
-        self._numbers: dict[str, int] = {}
-        self._totals = _Totals()
+        self._totals = dict.fromkeys(_RAGGED, 0)
         self.num_rows = 0
 
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """What the numbers of roles mean."""
-        return tuple(self._numbers)
-
     def add(self, examples: Sequence[TokenizedExample]) -> None:
-        """Append a chunk of examples."""
+        """Append a chunk of examples; a table is taken as it is."""
         if not examples:
             return
-        totals = self._totals
-        lengths = np.array([e.num_tokens for e in examples], dtype=np.int64)
-        ends = np.cumsum(lengths)
-        weights = np.concatenate([e.rendered.weights_T for e in examples])
-        stops, runs = _runs(weights, ends)
-        firsts = ends - lengths
-        ids = np.concatenate([e.rendered.ids_T for e in examples])
-        assert ids.max() <= np.iinfo(self._types["ids"]).max, "the tokenizer gives ids that the model does not have"
-        self._put("ids", ids)
-        self._put("ends", totals.tokens + ends)
-        self._put("lines", np.array([e.source.line for e in examples]))
-        self._put("truncated", np.array([e.truncated for e in examples]))
-        self._put("trained", _per_row(weights != 0, ends))
-        self._put("run_ends", totals.runs + np.cumsum(runs))
-        self._put("run_stops", stops - np.repeat(firsts, runs))
-        self._put("run_weights", weights[stops - 1])
-        spans = [self._span(span) for e in examples for span in e.rendered.spans]
-        counts = np.array([len(e.rendered.spans) for e in examples], dtype=np.int64)
-        self._put("span_ends", totals.spans + np.cumsum(counts))
-        self._put("spans", np.array(spans, dtype=_SPAN))
-        totals.tokens += int(ends[-1])
-        totals.runs += len(stops)
-        totals.spans += len(spans)
-        self.num_rows += len(examples)
+        table = examples if isinstance(examples, TokenTable) else table_of_examples(examples)
+        assert table.columns["ids"].max() <= np.iinfo(self._types["ids"]).max, "the tokenizer gives ids that the model does not have"
+        for name, kind in self._types.items():
+            values = table.columns[name]
+            if name in _RAGGED:
+                values = values + self._totals[name]
+                self._totals[name] = int(values[-1])
+            self._columns[name](values.astype(kind, copy=False))
+        self.num_rows += len(table)
 
-    def _put(self, name: str, values: np.ndarray) -> None:
-        self._columns[name](values.astype(self._types[name], copy=False))
 
-    def _span(self, span: TokenSpan) -> tuple[int, int, int, int, int]:
-        number = self._numbers.get(span.role)
-        if number is None:
-            number = self._numbers[span.role] = len(self._numbers)
-            assert number < _MOST_ROLES
-        return span.start, span.end, span.message, _KINDS.index(span.kind), number
+def table_of_examples(examples: Sequence[TokenizedExample]) -> TokenTable:
+    """A table in memory of at least one example."""
+    spans = [
+        (span.start, span.end, span.message, SPAN_KINDS.index(span.kind), SPAN_ROLES.index(span.role))
+        for example in examples
+        for span in example.rendered.spans
+    ]
+    rows = RenderedRows(
+        chosen=tuple(range(len(examples))),
+        ids_N=np.concatenate([e.rendered.ids_T for e in examples]),
+        weights_N=np.concatenate([e.rendered.weights_T for e in examples]),
+        ends_R=np.cumsum([e.num_tokens for e in examples], dtype=np.int64),
+        spans_S=np.array(spans, dtype=SPAN),
+        span_ends_R=np.cumsum([len(e.rendered.spans) for e in examples], dtype=np.int64),
+    )
+    truncated_R = np.array([e.truncated for e in examples], dtype=np.int64)
+    return table_of_rows(examples[0].source.file_id, rows, lines=[e.source.line for e in examples], truncated_R=truncated_R)
+
+
+def table_of_rows(file_id: str, rows: RenderedRows, *, lines: Sequence[int], truncated_R: np.ndarray) -> TokenTable:
+    """A table in memory of at least one row; ``lines`` and ``truncated_R`` (int64 tokens cut off) tell of each of them."""
+    stops, runs = _runs(rows.weights_N, rows.ends_R)
+    firsts = rows.ends_R - np.diff(rows.ends_R, prepend=0)
+    columns = {
+        "ids": rows.ids_N,
+        "ends": rows.ends_R,
+        "lines": np.array(lines, dtype=np.int64),
+        "truncated": truncated_R,
+        "trained": _per_row(rows.weights_N != 0, rows.ends_R),
+        "run_ends": np.cumsum(runs),
+        "run_stops": stops - np.repeat(firsts, runs),
+        "run_weights": rows.weights_N[stops - 1],
+        "span_ends": rows.span_ends_R,
+        "spans": rows.spans_S,
+    }
+    return TokenTable(file_id, columns)
+
+
+def chosen_rows(table: TokenTable, order: np.ndarray) -> TokenTable:
+    """Some rows of a table, or all, in a new order (int64 numbers of rows)."""
+    columns = {name: table.columns[name][order] for name in _PER_ROW}
+    for ends, names in _RAGGED.items():
+        counts = np.diff(table.columns[ends], prepend=0)
+        firsts, chosen = (np.cumsum(counts) - counts)[order], counts[order]
+        columns[ends] = np.cumsum(chosen)
+        places = np.repeat(firsts - (columns[ends] - chosen), chosen)
+        places += np.arange(len(places))
+        columns |= {name: table.columns[name][places] for name in names}
+    return TokenTable(table.file_id, columns)
+
+
+def cut_rows(rows: RenderedRows, length: int) -> tuple[RenderedRows, np.ndarray]:
+    """Rows without the tokens past a length, and how many each lost (int64)."""
+    lengths = np.diff(rows.ends_R, prepend=0)
+    surplus_R = np.maximum(lengths - length, 0)
+    if not surplus_R.any():
+        return rows, surplus_R
+    kept_N = np.arange(len(rows.ids_N)) - np.repeat(rows.ends_R - lengths, lengths) < length
+    kept_S = rows.spans_S["start"] < length
+    spans_S = rows.spans_S[kept_S]
+    spans_S["end"] = np.minimum(spans_S["end"], length)
+    cut = RenderedRows(
+        chosen=rows.chosen,
+        ids_N=rows.ids_N[kept_N],
+        weights_N=rows.weights_N[kept_N],
+        ends_R=np.cumsum(lengths - surplus_R),
+        spans_S=spans_S,
+        span_ends_R=np.cumsum(kept_S)[rows.span_ends_R - 1],
+    )
+    return cut, surplus_R
 
 
 def _runs(weights: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -200,5 +234,4 @@ def table_in_memory(file_id: str, chunks: Iterable[Sequence[TokenizedExample]]) 
     writer = TableWriter({name: piece.append for name, piece in pieces.items()}, types)
     for chunk in chunks:
         writer.add(chunk)
-    columns = {name: np.concatenate(found) if found else np.zeros(0, dtype=types[name]) for name, found in pieces.items()}
-    return TokenTable(file_id, columns, writer.roles)
+    return TokenTable(file_id, {name: np.concatenate(found) if found else np.zeros(0, dtype=types[name]) for name, found in pieces.items()})

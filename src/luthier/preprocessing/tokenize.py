@@ -1,21 +1,27 @@
 """Examples become token ids with loss weights, cut at the longest length.
 
-What it does: renders through the one renderer that serving uses too, cuts at the end. A row whose earlier answers the chat template
-rewrites becomes an example for each of them. What it does not: choose the length or judge the whole set (``stage.py``). Called by
-``stage.py``, ``parallel.py`` and ``learnable.py``.
+What it does: renders through the one renderer that serving uses too, most rows in bulk as columns of a table, and cuts at the end. A row
+whose earlier answers the chat template rewrites becomes an example for each of them; a preference row becomes two, the preferred answer
+first. What it does not: choose the length or judge the whole set (``stage.py``). Called by ``stage.py``, ``parallel.py`` and
+``learnable.py``.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+
 from luthier.core.conversation import Conversation
 from luthier.core.errors import InvalidRequest
-from luthier.core.examples import RowFormat, SftExample, SourceLine
-from luthier.core.tokens import Rendered, TokenizedExample, TokenSpan
+from luthier.core.examples import PreferenceExample, RowFormat, TunableExample, conversations_of
+from luthier.core.tokens import Rendered, RenderedRows, TokenizedExample, TokenSpan
+from luthier.preprocessing.table import TokenTable, chosen_rows, cut_rows, table_in_memory, table_of_examples, table_of_rows
 
 CHUNK_ROWS = 256
 """Rows that the tokenizer gets at once: enough for all cores, few enough that memory stays small."""
+
+_SUPERVISED = (RowFormat.CHAT, RowFormat.PROMPT_COMPLETION)
 
 
 class ExampleRenderer(Protocol):
@@ -29,6 +35,10 @@ class ExampleRenderer(Protocol):
         """Many at once; a refusal stands in the place of its example."""
         ...
 
+    def in_bulk(self, conversations: Sequence[Conversation], /) -> RenderedRows | None:
+        """As ``examples``, in columns and much sooner, of those conversations that allow it, if any."""
+        ...
+
     def split(self, conversation: Conversation, row_format: str = ..., /) -> Sequence[Conversation]:
         """Conversations whose examples together train every answer that has weight."""
         ...
@@ -38,7 +48,7 @@ class ExampleRenderer(Protocol):
         ...
 
 
-def tokenize(example: SftExample, renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> TokenizedExample:
+def tokenize(example: TunableExample, renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> TokenizedExample:
     """Render one example; tokens past ``max_length`` are cut off at the end and counted.
 
     Raises:
@@ -48,16 +58,21 @@ def tokenize(example: SftExample, renderer: ExampleRenderer, row_format: RowForm
 
 
 def tokenize_rows(
-    rows: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
+    rows: Sequence[TunableExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
 ) -> list[tuple[TokenizedExample, ...] | InvalidRequest]:
     """Render several rows at once: for each its examples that have a trained token, or the template's refusal.
 
     Most rows give one example. A row none of whose tokens is trained gives none. Of a row that the chat template splits, examples
-    that lose their answer to the cut are left out.
+    that lose their answer to the cut are left out. A preference row gives both of its answers or, where one of them is lost, none.
     """
-    conversations = [row.conversation for row in rows]
+    conversations = [conversation for row in rows for conversation in conversations_of(row)]
+    rendered_ones = iter(renderer.examples(conversations, row_format.value))
     done: list[tuple[TokenizedExample, ...] | InvalidRequest] = []
-    for row, rendered in zip(rows, renderer.examples(conversations, row_format.value), strict=True):
+    for row in rows:
+        rendered = next(rendered_ones)
+        if isinstance(row, PreferenceExample):
+            done.append(_pair(row, rendered, next(rendered_ones), max_length))
+            continue
         if isinstance(rendered, InvalidRequest):
             done.append(rendered)
             continue
@@ -70,35 +85,71 @@ def tokenize_rows(
     return done
 
 
+def _pair(
+    row: PreferenceExample, preferred: Rendered | InvalidRequest, other: Rendered | InvalidRequest, max_length: int
+) -> tuple[TokenizedExample, ...] | InvalidRequest:
+    for rendered in (preferred, other):
+        if isinstance(rendered, InvalidRequest):
+            return rendered
+    both = tuple(_limited(row, rendered, max_length) for rendered in (preferred, other) if isinstance(rendered, Rendered))
+    return both if all(example.rendered.num_trained for example in both) else ()
+
+
 @dataclass(frozen=True, slots=True)
-class TokenizedRow:
-    """What became of one row."""
+class TokenizedChunk:
+    """What became of some rows of a file that follow one another."""
 
-    source: SourceLine
-    examples: tuple[TokenizedExample, ...]
-    """Those with a trained token: usually one."""
-    refusal: str | None = None
-    """Why the base's chat template does not take the row."""
+    table: TokenTable
+    """Their examples that have a trained token, in the file's order: usually one of each row."""
+    lines: list[int]
+    """Of each row."""
+    counts: list[int]
+    """How many examples each row gave."""
+    refusals: dict[int, str]
+    """Why the base's chat template does not take a row, by its place among these."""
+
+    def __len__(self) -> int:
+        return len(self.lines)
 
 
-def tokenize_chunk(rows: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> list[TokenizedRow]:
-    """As ``tokenize_rows``, each with its line."""
+def tokenize_chunk(rows: Sequence[TunableExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> TokenizedChunk:
+    """The examples of at least one row, as ``tokenize_rows`` gives them, in a table."""
     read = list(rows)
-    return [
-        TokenizedRow(row.source, (), done.message) if isinstance(done, InvalidRequest) else TokenizedRow(row.source, done)
-        for row, done in zip(read, tokenize_rows(read, renderer, row_format, max_length=max_length), strict=True)
-    ]
+    file_id, lines = read[0].source.file_id, [row.source.line for row in read]
+    tables: list[TokenTable] = []
+    owners: list[int] = []
+    bulk = renderer.in_bulk([row.conversation for row in read]) if row_format in _SUPERVISED else None
+    if bulk is not None:
+        cut, truncated_R = cut_rows(bulk, max_length)
+        tables.append(table_of_rows(file_id, cut, lines=[lines[i] for i in bulk.chosen], truncated_R=truncated_R))
+        owners += bulk.chosen
+    rest = sorted(set(range(len(read))).difference(owners))
+    refusals: dict[int, str] = {}
+    examples: list[TokenizedExample] = []
+    for i, done in zip(rest, tokenize_rows([read[i] for i in rest], renderer, row_format, max_length=max_length), strict=True):
+        if isinstance(done, InvalidRequest):
+            refusals[i] = done.message
+        else:
+            examples += done
+            owners += [i] * len(done)
+    if examples:
+        tables.append(table_of_examples(examples))
+    table = table_in_memory(file_id, tables)
+    order = np.argsort(np.array(owners, dtype=np.int64), kind="stable")
+    order = order[table.columns["trained"][order] > 0]
+    counts = np.bincount(np.array(owners, dtype=np.int64)[order], minlength=len(read)).tolist()
+    return TokenizedChunk(table=chosen_rows(table, order), lines=lines, counts=counts, refusals=refusals)
 
 
 def tokenize_all(
-    rows: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
-) -> Iterator[list[TokenizedRow]]:
-    """The same for a whole file, a chunk at a time."""
+    rows: Sequence[TunableExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
+) -> Iterator[TokenizedChunk]:
+    """All rows of a file, a chunk at a time."""
     for start in range(0, len(rows), CHUNK_ROWS):
         yield tokenize_chunk(rows[start : start + CHUNK_ROWS], renderer, row_format, max_length=max_length)
 
 
-def _limited(row: SftExample, rendered: Rendered, max_length: int) -> TokenizedExample:
+def _limited(row: TunableExample, rendered: Rendered, max_length: int) -> TokenizedExample:
     surplus = max(0, rendered.ids_T.shape[0] - max_length)
     return TokenizedExample(source=row.source, rendered=_cut(rendered, max_length) if surplus else rendered, truncated=int(surplus))
 

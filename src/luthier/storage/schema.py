@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from luthier.core.keys import DEFAULT_PROJECT
 
-HEAD = "0010"
+HEAD = "0011"
 """Revision that this code works with: the newest migration."""
 
 metadata = MetaData()
@@ -66,6 +66,9 @@ models = Table(
     Column("deleted_at", Float),
     Column("revision", Text),  # 0005
     Column("licence", Text),  # 0005
+    Column("source", Text),  # 0011
+    Column("num_bytes", Integer),  # 0011
+    Column("runs_on", Text),  # 0011
     Column("project_id", Text),  # 0008; null: shared by all, as bases are
     sqlite_autoincrement=True,
 )

@@ -65,8 +65,9 @@ class StepDone:
     total_steps: int
     epoch: int
     loss: float
-    """Mean over the step's trained tokens, nats."""
+    """Mean over the step's trained tokens, nats; over its pairs where there are pairs of answers."""
     token_accuracy: float
+    """Share of greedy hits among the trained tokens; among those of the preferred answers where there are pairs."""
     num_tokens: int
     """Trained tokens in the step."""
     learning_rate: float
@@ -76,6 +77,25 @@ class StepDone:
     valid_accuracy: float | None = None
     lines: tuple[int, ...] = ()
     """Lines of the training file in the step, sorted; the first 32."""
+    preference: dict[str, float] | None = None
+    """With pairs of answers, means over the step's pairs. A reward is beta times the log-ratio of an answer to the reference:
+    ``reward_chosen``, ``reward_rejected``, ``reward_margin`` (the first less the second), ``reward_accuracy`` (share of pairs with a
+    margin above 0; one of exactly 0 counts half). ``logp_chosen``, ``logp_rejected``: log-probabilities of whole answers, nats.
+    ``prefers``: share of pairs whose preferred answer is the likelier one, whatever the reference says. None for other jobs."""
+    valid_preference: dict[str, float] | None = None
+    """The same of the small validation, where there was one."""
+    tokens: int | None = None
+    """Tokens of the step's rows, padding not counted."""
+    tokens_per_second: float | None = None
+    """These tokens over the seconds of forward, backward and update; a validation after the step does not count."""
+    padding_share: float | None = None
+    """Share of the positions that were computed and held no token, 0 to 1."""
+    memory_bytes: int | None = None
+    """Resident memory of the training process after the step; on a GPU the most that its tensors took there so far."""
+    flops_utilization: float | None = None
+    """Model FLOPs utilisation: operations that the step's tokens need (forward and backward, without padding, recomputation and the
+    adapter's own; attention counted whole, as in Chowdhery et al. 2022, arXiv:2204.02311) per second, over what the device did in products
+    of this model's own matrices, measured before the first step. None where that was not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +112,22 @@ class EpochDone:
     sample_loss: float | None
     """Loss of the sample example of the data stages, after this epoch."""
     seconds: float
+    preference: dict[str, float] | None = None
+    """As in ``StepDone``, over all pairs of the epoch, each as it was before its step."""
+    valid_preference: dict[str, float] | None = None
+    """The same over all held-out pairs, after the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptsAnswered:
+    """The same few prompts, answered greedily by the model in training."""
+
+    epoch: int
+    """After this one; 0 is the base."""
+    held_out: bool
+    """True: rows of the validation file."""
+    answers: tuple[dict[str, Any], ...]
+    """``line``, ``prompt``, ``expected`` and ``answer`` of each; long texts are cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +137,21 @@ class BaseMeasured:
     loss: float
     accuracy: float
     held_out: bool
+    preference: dict[str, float] | None = None
+    """With pairs of answers, of the model as tuning starts from it; as in ``StepDone``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceScored:
+    """How far the measurement of a preference run's reference is: the model as it was before the first update."""
+
+    done: int
+    """Pairs, held-out ones among them."""
+    total: int
+    seconds: float
+    """Of this attempt."""
+    reused: bool
+    """True where all of it was read from an earlier attempt's files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +253,9 @@ Payload = (
     | SpecResolved
     | StepDone
     | EpochDone
+    | PromptsAnswered
     | BaseMeasured
+    | ReferenceScored
     | ResumeSaved
     | CheckpointSaved
     | Evaluated
@@ -223,7 +276,9 @@ PAYLOADS: dict[str, type] = {
         SpecResolved,
         StepDone,
         EpochDone,
+        PromptsAnswered,
         BaseMeasured,
+        ReferenceScored,
         ResumeSaved,
         CheckpointSaved,
         Evaluated,

@@ -268,9 +268,12 @@ def _evaluation(plan: Plan, rates: Rates, reading: float) -> Span:
     speed = rates.answers
     questions = min(_MAX_QUESTIONS, plan.sources)
     share = questions / plan.sources
-    expected = min(float(_MAX_ANSWER), sum(micro.trained for micro in plan.epoch_end[:-1]) / plan.sources)
-    prompts = sum(micro.padded for micro in plan.epoch_end[:-1]) * share
-    fixed = 2 * (prompts * speed.prompt_seconds + reading * share + rates.load_seconds)
+    each = plan.spec.objective.rows_per_example
+    expected = min(float(_MAX_ANSWER), sum(micro.trained for micro in plan.epoch_end[:-1]) / (each * plan.sources))
+    prompts = sum(micro.padded for micro in plan.epoch_end[:-1]) * share / each
+    # The expected answers are scored; of pairs both answers once more.
+    scored = reading * share * (1.0 if each == 1 else 1.5)
+    fixed = 2 * (prompts * speed.prompt_seconds + scored + rates.load_seconds)
     rounds = questions / min(_CONCURRENCY, questions) * speed.round_seconds
 
     def seconds(base: float, tuned: float) -> float:

@@ -5,7 +5,7 @@ Implemented by ``worker/pipelines.py`` and by tests. Any exception raised here e
 
 from typing import Protocol
 
-from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
+from luthier.trace.events import BaseMeasured, EpochDone, ReferenceScored, ResumeSaved, StepDone
 
 
 class TrainerHooks(Protocol):
@@ -13,6 +13,10 @@ class TrainerHooks(Protocol):
 
     def base_measured(self, report: BaseMeasured) -> None:
         """Before the first step, once per run."""
+        ...
+
+    def reference_scored(self, report: ReferenceScored) -> None:
+        """From time to time while the reference of a preference run is measured, before the base is; and at its end."""
         ...
 
     def step_done(self, report: StepDone) -> None:

@@ -19,7 +19,12 @@ class Progress:
     batch_index: int = 0
     """The epoch's next batch, 0-based."""
     epoch_loss_sum: float = 0.0
+    epoch_count: int = 0
+    """What the sum is divided by: trained tokens, or pairs. 0 in states written before there were pairs: then ``epoch_tokens``."""
+    epoch_parts: tuple[float, ...] = ()
+    """Sums of the objective's own metrics."""
     epoch_tokens: int = 0
+    """Tokens whose greedy hits are counted."""
     epoch_correct: int = 0
     epoch_seconds: float = 0.0
     tokens_seen: int = 0
@@ -37,4 +42,4 @@ class Progress:
 
 def progress_from_dict(plain: dict[str, Any]) -> Progress:
     """The inverse of ``Progress.to_dict``."""
-    return Progress(**plain)
+    return Progress(**{**plain, "epoch_parts": tuple(plain.get("epoch_parts", ()))})

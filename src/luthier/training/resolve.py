@@ -8,10 +8,20 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.core.specs import Decision, Hyperparameters, LoraKind, LuthierOptions, OptimizerName, TrainingSpec, TuningMethod
+from luthier.core.specs import (
+    Decision,
+    Hyperparameters,
+    LoraKind,
+    LuthierOptions,
+    ObjectiveKind,
+    OptimizerName,
+    TrainingSpec,
+    TuningMethod,
+)
 from luthier.training.option_decisions import adapter_decisions, option_decisions
-from luthier.training.rates import AUTO_MULTIPLIER, base_rate, size_class
+from luthier.training.rates import AUTO_MULTIPLIER, PREFERENCE_SHARE, base_rate, size_class
 
+DEFAULT_BETA = 0.1
 DEFAULT_MAX_LENGTH = 4096
 DEFAULT_RANK = 16
 ALPHA_PER_RANK = 2.0
@@ -27,7 +37,7 @@ class RunFacts:
     """What the decisions rest on."""
 
     num_examples: int
-    """Examples that will be trained on."""
+    """Examples, or pairs, that will be trained on."""
     num_parameters: int
     """Of the base model."""
     base: str
@@ -45,6 +55,7 @@ class RunFacts:
     parent_kind: LoraKind = LoraKind.LORA
     targets: tuple[str, ...] = ()
     """Layers to adapt, as ``models.targets`` names them; empty for all linear layers."""
+    objective: ObjectiveKind = ObjectiveKind.SUPERVISED
 
 
 def resolve_max_length(asked: int | None, model_max_length: int) -> Decision:
@@ -116,8 +127,9 @@ def resolve(
     batch_size = int(_asked_or(hyperparameters.batch_size, auto_batch_size(facts.num_examples), decisions))
     method = options.adapter
     multiplier = _asked_or(hyperparameters.learning_rate_multiplier, _auto_multiplier(), decisions)
-    rate = base_rate(method, facts.num_parameters, batch_size, options.optimizer)
-    decisions.append(_peak(multiplier, rate, options, facts.num_parameters, batch_size))
+    beta = _beta(hyperparameters, facts.objective, decisions)
+    rate = base_rate(method, facts.num_parameters, batch_size, facts.objective, options.optimizer)
+    decisions.append(_peak(multiplier, rate, options, facts, batch_size))
     rank, alpha = _adapter_size(method, options, facts, decisions)
     kind, targets = _adapter_form(method, options, facts, decisions)
     decisions += adapter_decisions(kind, targets, rank, alpha)
@@ -149,6 +161,8 @@ def resolve(
         lora_kind=kind,
         targets=targets,
         **_learning(method, options),
+        objective=facts.objective,
+        beta=beta,
     )
     return spec, tuple(decisions)
 
@@ -160,12 +174,13 @@ def _asked_or(asked: float | None, auto: Decision, decisions: list[Decision]) ->
     return float(auto.value)
 
 
-def _peak(multiplier: float, rate: float, options: LuthierOptions, num_parameters: int, batch_size: int) -> Decision:
+def _peak(multiplier: float, rate: float, options: LuthierOptions, facts: RunFacts, batch_size: int) -> Decision:
     way = f"{options.adapter.value} tuning"
     if options.optimizer is not OptimizerName.ADAMW:
         way += f" with {options.optimizer.value}"
-    size = f"a model of {size_class(num_parameters)} parameters at batch size {batch_size}"
-    reason = f"{multiplier:g} times the base rate {rate:.3g} for {way} of {size}."
+    size = f"a model of {size_class(facts.num_parameters)} parameters at batch size {batch_size}"
+    less = "" if facts.objective is ObjectiveKind.SUPERVISED else f", {PREFERENCE_SHARE:g} of the supervised rate because pairs are learned"
+    reason = f"{multiplier:g} times the base rate {rate:.3g} for {way} of {size}{less}."
     return Decision(name="learning_rate", value=multiplier * rate, reason=reason)
 
 
@@ -217,6 +232,13 @@ def _warmup(options: LuthierOptions, total_steps: int, decisions: list[Decision]
 def _auto_multiplier() -> Decision:
     reason = "The number that OpenAI's jobs most often show, so that one brought from there means the same here."
     return Decision(name="learning_rate_multiplier", value=AUTO_MULTIPLIER, reason=reason)
+
+
+def _beta(hyperparameters: Hyperparameters, objective: ObjectiveKind, decisions: list[Decision]) -> float:
+    if objective is ObjectiveKind.SUPERVISED:
+        return 0.0
+    reason = "The value of the method's authors for dialogue: smaller moves further away from the model that tuning starts from."
+    return _asked_or(hyperparameters.beta, Decision(name="beta", value=DEFAULT_BETA, reason=reason), decisions)
 
 
 def _adapter_size(method: TuningMethod, options: LuthierOptions, facts: RunFacts, decisions: list[Decision]) -> tuple[int, float]:

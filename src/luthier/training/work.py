@@ -105,10 +105,8 @@ def micro_of(group: Sequence[int], examples: Sequence[TokenizedExample]) -> Micr
 
 def forward_work(micro: Micro, shape: ModelShape) -> float:
     """Floating-point operations of one forward."""
-    # The general path computes the head on every position.
-    heads = micro.trained if shape.fast else micro.padded
     attention = 4.0 * micro.padded * micro.longest * shape.q_size * shape.num_layers
-    return 2.0 * micro.padded * shape.layer_matrices + attention + 2.0 * heads * shape.head_matrix
+    return 2.0 * micro.padded * shape.layer_matrices + attention + 2.0 * micro.trained * shape.head_matrix
 
 
 def step_work(micros: Sequence[Micro], shape: ModelShape, *, full: bool) -> float:
@@ -168,7 +166,7 @@ def forward_bytes(micro: Micro, shape: ModelShape, *, packed: bool) -> int:
 
 
 def _logits(micro: Micro, shape: ModelShape) -> int:
-    return (micro.trained if shape.fast else micro.padded) * shape.vocab_size
+    return micro.trained * shape.vocab_size
 
 
 def _head_space(shape: ModelShape, packed: bool) -> int:

@@ -11,6 +11,7 @@ from luthier.api.model_names import find_served, find_trainable
 from luthier.core.specs import Hyperparameters, options_from
 from luthier.worker.dataset_context import DatasetContext, Outcome
 from luthier.worker.examine_data import examine_data
+from luthier.worker.row_packing import pack_file
 from luthier.worker.row_preview import load_reader, preview_lines
 
 _DRY_RUN_SECONDS = 10.0
@@ -43,19 +44,19 @@ def doctor(ctx: DatasetContext) -> Outcome:
 
 
 def preview(ctx: DatasetContext) -> Outcome:
-    """The tokens of one row as training sees them."""
+    """The tokens of one row as training sees them, and where they lie after packing where that is asked."""
     there = ctx.input()
     assert there is not None
     model = find_served(ctx.models, ctx.settings, ctx.options.get("model") or ctx.settings.default_base)
     reader = load_reader(Path(model.target.base_path), asked_length=ctx.options.get("max_length"))
-    (row,) = preview_lines(
-        ctx.source(),
-        [ctx.options["line"]],
-        reader,
-        method=ctx.options.get("method"),
-        max_line_bytes=ctx.settings.max_line_bytes,
-        file_id=there.file_id,
-    )
+    path, method, longest = ctx.source(), ctx.options.get("method"), ctx.settings.max_line_bytes
+    packed = None
+    # Tasks of a version that knew no packing say nothing of it.
+    if ctx.options.get("packing"):
+        total = ctx.bytes_of(path)
+        tell = ctx.progress.tell
+        packed = pack_file(path, reader, method=method, max_line_bytes=longest, on_progress=lambda done: tell(done, total, "bytes"))
+    (row,) = preview_lines(path, [ctx.options["line"]], reader, method=method, max_line_bytes=longest, file_id=there.file_id, packed=packed)
     return Outcome(result={**row, "model": model.name, "max_length_reason": reader.max_length.reason})
 
 

@@ -14,7 +14,16 @@ from luthier.chat.renderer import Renderer
 from luthier.core.errors import InvalidRequest, JobFailure
 from luthier.core.jobs import Job, ModelKind, ModelRecord
 from luthier.core.settings import Settings
-from luthier.core.specs import Decision, Hyperparameters, LoraKind, LuthierOptions, TrainingSpec, TuningMethod, options_from
+from luthier.core.specs import (
+    Decision,
+    Hyperparameters,
+    LoraKind,
+    LuthierOptions,
+    ObjectiveKind,
+    TrainingSpec,
+    TuningMethod,
+    options_from,
+)
 from luthier.models.device import Placement, training_placement
 from luthier.models.facts import ModelFacts, read_facts, read_max_length
 from luthier.models.targets import chosen_targets, linear_layers
@@ -106,6 +115,7 @@ def decide(
     num_examples: int,
     fingerprints: tuple[str, str | None],
     max_length: Decision,
+    objective: ObjectiveKind = ObjectiveKind.SUPERVISED,
 ) -> tuple[TrainingSpec, tuple[Decision, ...]]:
     """Every "auto" becomes a number, by the job's facts and this machine's.
 
@@ -115,9 +125,10 @@ def decide(
         hyperparameters, options: as asked.
         base: name of the open base.
         seed: the job's.
-        num_examples: that will be trained on.
+        num_examples: examples, or pairs, that will be trained on.
         fingerprints: of the training and the validation file.
         max_length: as it was decided before preprocessing.
+        objective: what is learned from.
 
     Raises:
         JobFailure: no device as asked for, or the base has no layer of a name in ``targets``.
@@ -139,6 +150,7 @@ def decide(
         parent_alpha=start.adapter.alpha if start.adapter else None,
         parent_kind=start.adapter.kind if start.adapter else LoraKind.LORA,
         targets=_targets(start, options),
+        objective=objective,
     )
     spec, decisions = resolve(hyperparameters, options, facts, max_length=int(max_length.value))
     return spec, (max_length, *decisions, threads, *_decisions_of(placement))
@@ -181,13 +193,19 @@ def _read_adapter(folder: Path) -> ParentAdapter:
 
 
 def hyperparameters_of(job: Job) -> Hyperparameters:
-    """OpenAI's three as asked: "auto" becomes None."""
+    """OpenAI's as asked: "auto" becomes None."""
     asked = {name: value for name, value in job.hyperparameters.items() if value is not None and value != "auto"}
     return Hyperparameters(
         n_epochs=asked.get("n_epochs"),
         batch_size=asked.get("batch_size"),
         learning_rate_multiplier=asked.get("learning_rate_multiplier"),
+        beta=asked.get("beta"),
     )
+
+
+def objective_kind(job: Job) -> ObjectiveKind:
+    """What the job's method learns from."""
+    return ObjectiveKind(job.method)
 
 
 def options_of(job: Job) -> LuthierOptions:

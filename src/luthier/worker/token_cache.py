@@ -21,7 +21,7 @@ from luthier.core.settings import PACKAGE_DIR
 from luthier.core.stage import Stage
 from luthier.preprocessing.cache import CacheKey, TokenCache
 from luthier.preprocessing.learnable import FileRole
-from luthier.preprocessing.parallel import tokenize_over_processes
+from luthier.preprocessing.parallel import processes_for, tokenize_over_processes
 from luthier.preprocessing.stage import KeptRows, Prepared, prepared_from
 from luthier.preprocessing.table import table_in_memory
 from luthier.preprocessing.tokenize import tokenize_all
@@ -34,9 +34,15 @@ REPORT_SECONDS = 10.0
 """How long until tokenizing says how far it is, and between two such reports."""
 MANY_ROWS = 20_000
 """Fewer are tokenized before other processes would have begun."""
-MOST_PROCESSES = 8
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-_RENDERING_CODE = ("chat", "data/validate.py", "data/messages.py", "preprocessing/tokenize.py", "preprocessing/stage.py")
+_RENDERING_CODE = (
+    "chat",
+    "data/validate.py",
+    "data/messages.py",
+    "preprocessing/tokenize.py",
+    "preprocessing/stage.py",
+    "preprocessing/table.py",
+)
 _LIBRARIES = ("tokenizers", "jinja2")
 
 
@@ -100,7 +106,7 @@ def tokens_of(ctx: RunContext, dataset: Dataset, start: Start, *, max_length: in
         read = f"{len(stored.table):,} examples read from the token cache in {time.perf_counter() - began:.2f} s."
         text = f"The {role} file was tokenized by an earlier job: {read}"
         ctx.tracer.emit(Stage.PREPROCESSING, Notice(level="info", message=text))
-        return MadeTokens(prepared_from(stored.table, stored.notes, dataset.file_id), reused=True)
+        return MadeTokens(prepared_from(stored.table, stored.notes, dataset), reused=True)
     rows = _rows(ctx, dataset, start, max_length, role)
     try:
         stored = cache.write(key, rows, rows.notes, vocab_size=start.facts.vocab_size or 1 << 32, file_id=dataset.file_id)
@@ -109,13 +115,13 @@ def tokens_of(ctx: RunContext, dataset: Dataset, start: Start, *, max_length: in
         text = f"The tokens of the {role} file could not be kept for later jobs; this one goes on without. Reason: {reason}"
         ctx.tracer.emit(Stage.PREPROCESSING, Notice(level="warn", message=text))
         return MadeTokens(_in_memory(ctx, dataset, start, max_length, role), reused=False)
-    return MadeTokens(prepared_from(stored.table, stored.notes, dataset.file_id), reused=False)
+    return MadeTokens(prepared_from(stored.table, stored.notes, dataset), reused=False)
 
 
 def _in_memory(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role: FileRole) -> Prepared:
     rows = _rows(ctx, dataset, start, max_length, role)
     table = table_in_memory(dataset.file_id, rows)
-    return prepared_from(table, rows.notes(), dataset.file_id)
+    return prepared_from(table, rows.notes(), dataset)
 
 
 def _rows(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role: FileRole) -> KeptRows:
@@ -129,11 +135,6 @@ def _rows(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role
     progress = Progress(ctx, role, len(dataset.examples))
     skip = options_of(ctx.job).skip_untrained
     return KeptRows(chunks, max_length=max_length, role=role, skip_untrained=skip, on_progress=progress)
-
-
-def processes_for(cores: int) -> int:
-    """Tokenizing processes. One core takes and writes what they make; on two cores a second process was measured to gain nothing."""
-    return min(cores - 1, MOST_PROCESSES) if cores > 2 else 1
 
 
 def cache_key(start: Start, dataset: Dataset, max_length: int, *, skip_untrained: bool = False) -> CacheKey:

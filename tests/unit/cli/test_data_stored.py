@@ -84,6 +84,9 @@ def test_rows_are_shown_and_examined(server: ApiServer, run: Run) -> None:
     assert result.exit_code == 0, result.stderr
     assert f"{file}, line 2  chat row, read by luthier-mini" in result.stdout
     assert json.loads(run("data", "show", file, "--json").stdout)["data"][0]["line"] == 1
+    shown = json.loads(run("data", "show", file, "--packing", "--json").stdout)["data"][0]
+    assert shown["packing"]["num_examples"] == 12
+    assert shown["sequences"][0]["placement"]["num_shared_with"] == 11
     result = run("data", "doctor", file, "--json")
     assert "exact_duplicate" in {finding["code"] for finding in json.loads(result.stdout)["findings"]}
     result = run("data", "redact", stored(server, SOUND.replace("hello", "bob@mail.org")))

@@ -43,7 +43,7 @@ def test_every_help_shows_an_example_of_its_own(path: tuple[str, ...]) -> None:
 
 
 def test_the_commands_of_this_version_are_there() -> None:
-    jobs = {"create", "forecast", "list", "get", "events", "cancel", "pause", "resume", "checkpoints", "wait"}
+    jobs = {"create", "forecast", "list", "get", "events", "cancel", "pause", "resume", "checkpoints", "wait", "rows"}
     files = {"upload", "list", "get", "content", "delete", "from-completions"}
     models = {"list", "get", "delete", "add", "alias", "aliases", "rollback", "unalias"}
     aliases = {"list", "get", "set", "rollback", "delete"}

@@ -30,6 +30,9 @@ class Refusing:
     def __init__(self, spared: int | None) -> None:
         self._spared = spared
 
+    def in_bulk(self, conversations):
+        return None
+
     def examples(self, conversations, row_format):
         if self._spared is not None and os.getpid() != self._spared:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -38,7 +41,15 @@ class Refusing:
 
 
 def _values(chunks):
-    return [(row.source, row.refusal, [as_values(e) for e in row.examples]) for chunk in chunks for row in chunk]
+    """Line, refusal and examples of each row."""
+    rows = []
+    for chunk in chunks:
+        examples = [as_values(e) for e in chunk.table]
+        for i, (line, count) in enumerate(zip(chunk.lines, chunk.counts, strict=True)):
+            rows.append((line, chunk.refusals.get(i), examples[:count]))
+            del examples[:count]
+        assert not examples
+    return rows
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -56,5 +67,5 @@ def test_refusals_come_back_and_killed_processes_are_made_up_for(dataset, deadly
     alone: Any = Refusing(None)
     rows = _values(tokenize_over_processes(dataset.examples, load, dataset.row_format, max_length=40, processes=2))
     assert rows == _values(tokenize_all(dataset.examples, alone, dataset.row_format, max_length=40))
-    refused = [(source.line, reason, examples) for source, reason, examples in rows if reason is not None]
+    refused = [row for row in rows if row[1] is not None]
     assert refused == [(start + 2, "Roles must alternate.", []) for start in range(0, len(dataset.examples), CHUNK_ROWS)]

@@ -36,6 +36,9 @@ class LetterRenderer:
                 done.append(refusal)
         return done
 
+    def in_bulk(self, conversations: Sequence[Conversation]) -> None:
+        return None
+
     def split(self, conversation: Conversation, row_format: str = "chat") -> Sequence[Conversation]:
         return (conversation,)
 

@@ -16,6 +16,7 @@ from luthier.core.stage import Stage
 from luthier.data.stage import collect
 from luthier.models.facts import read_facts
 from luthier.preprocessing.cache import TokenCache
+from luthier.preprocessing.parallel import processes_for
 from luthier.preprocessing.stage import prepare
 from luthier.trace.events import Notice, StageFinished
 from luthier.trace.tracer import Tracer
@@ -23,7 +24,7 @@ from luthier.worker import token_cache
 from luthier.worker.context import RunContext
 from luthier.worker.pipelines import Data, preprocess
 from luthier.worker.start import Start
-from luthier.worker.token_cache import Progress, cache_key, processes_for, tokens_of
+from luthier.worker.token_cache import Progress, cache_key, tokens_of
 from tests.support.examples import chat_file
 from tests.support.mini import MINI
 from tests.support.token_rows import as_values
@@ -71,6 +72,9 @@ class NoRenderer:
     """Stands where tokens must not be made again."""
 
     template_source = None
+
+    def in_bulk(self, *_):
+        raise AssertionError("tokenized again")
 
     def examples(self, *_, **__):
         raise AssertionError("tokenized again")
@@ -153,8 +157,8 @@ def test_a_job_goes_on_when_its_tokens_cannot_be_kept(tmp_path, dataset, start, 
     assert reason in text
 
 
-@pytest.mark.parametrize(("cores", "processes"), [(1, 1), (2, 1), (3, 2), (4, 3), (64, 8)])
-def test_one_core_is_left_for_what_is_done_with_the_tokens(cores, processes):
+@pytest.mark.parametrize(("cores", "processes"), [(1, 1), (2, 2), (3, 2), (4, 3), (64, 8)])
+def test_of_many_cores_one_is_left_for_what_is_done_with_the_tokens(cores, processes):
     assert processes_for(cores) == processes
 
 

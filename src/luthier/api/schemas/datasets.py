@@ -133,6 +133,8 @@ class PreviewRequest(TaskRequest):
     line: Annotated[int, Field(ge=1, le=MAX_SEED)] = 1
     method: Method | None = None
     max_length: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    packing: bool = False
+    """Whether the whole file is tokenized to say where the row lies after packing; for supervised rows."""
 
 
 class ForecastRequest(TaskRequest):

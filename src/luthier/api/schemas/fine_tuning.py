@@ -82,7 +82,7 @@ class Method(WireModel):
 
 
 class Wandb(WireModel):
-    """Where upstream sends metrics to; kept and shown."""
+    """Where metrics are sent to, by the server with its own key (``worker/loggers``)."""
 
     project: Annotated[str, Field(min_length=1, max_length=256)]
     name: Annotated[str, Field(max_length=256)] | None = None
@@ -121,6 +121,8 @@ class LuthierOptions(WireModel):
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     max_grad_norm: Annotated[float, Field(gt=0.0, le=1_000_000.0)] | None = None
+    priority: Annotated[int, Field(ge=-2, le=2)] | None = None
+    """Beside the project's other jobs: before them in the queue, and twice the time for each step up. Other projects lose nothing."""
 
 
 class JobCreateRequest(WireModel):
