@@ -244,7 +244,7 @@ def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
         method=_method(body),
         legacy_hyperparameters=body.hyperparameters is not None,
         hyperparameters=_hyperparameters(body),
-        options=asked_options(body.luthier),
+        options=asked_options(body.luthier, held_out=parts.validation is not None),
         seed=parts.seed if body.seed is None else body.seed,
         suffix=body.suffix,
         metadata=body.metadata,

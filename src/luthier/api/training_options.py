@@ -10,10 +10,11 @@ from luthier.api.schemas.fine_tuning import LuthierOptions
 from luthier.core.errors import InvalidRequest
 
 _OF_ADAPTERS = ("rank", "alpha", "targets")
+_OF_HELD_OUT = ("early_stopping", "keep")
 
 
-def asked_options(options: LuthierOptions | None) -> dict[str, Any]:
-    """The options that were given.
+def asked_options(options: LuthierOptions | None, *, held_out: bool) -> dict[str, Any]:
+    """The options that were given. ``held_out``: the request has a validation file.
 
     Raises:
         InvalidRequest: two of them contradict each other, or one has no meaning beside another.
@@ -23,6 +24,8 @@ def asked_options(options: LuthierOptions | None) -> dict[str, Any]:
     given = options.model_dump(exclude_none=True)
     for name in given:
         reason = _misplaced(name, given)
+        if reason is None and not held_out and name in _OF_HELD_OUT and given[name] not in (False, "last"):
+            reason = "goes by the loss on held-out examples. Give a 'validation_file'."
         if reason is not None:
             raise InvalidRequest(f"'luthier.{name}' {reason}", code="invalid_parameter_combination", param=f"luthier.{name}")
     return given

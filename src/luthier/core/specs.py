@@ -53,6 +53,14 @@ class OptimizerName(StrEnum):
     """Shazeer and Stern 2018, arXiv:1804.04235."""
 
 
+class Keep(StrEnum):
+    """Which epoch's weights become the model."""
+
+    LAST = "last"
+    BEST = "best"
+    """Those with the lowest loss over the whole validation file."""
+
+
 class ObjectiveKind(StrEnum):
     """What the weights learn from."""
 
@@ -102,11 +110,20 @@ class LuthierOptions:
     beta1: float | None = None
     beta2: float | None = None
     max_grad_norm: float | None = None
+    patience: int = 0
+    """Epochs without a better held-out loss after which the run ends; 0: it never ends early."""
+    min_delta: float = 0.0
+    """Nats by which a held-out loss must be lower to be better."""
+    keep: Keep | None = None
+    max_skipped_steps: int | None = None
+    on_loss_spike: str = "tell"
+    """``tell``, or ``halve``: the learning rate."""
     priority: int = 0
     """Beside the project's other jobs; of the queue and the turns, not of training."""
 
 
-_ENUMS = {"schedule": Schedule, "optimizer": OptimizerName}
+_ENUMS = {"schedule": Schedule, "optimizer": OptimizerName, "keep": Keep}
+DEFAULT_PATIENCE = 1
 
 
 def options_from(asked: Mapping[str, Any]) -> LuthierOptions:
@@ -117,6 +134,10 @@ def options_from(asked: Mapping[str, Any]) -> LuthierOptions:
         given["adapter"] = TuningMethod.FULL
     else:
         given["kind"] = LoraKind(word)
+    stopping = given.pop("early_stopping", False)
+    if stopping is not False:
+        asked_for = {} if stopping is True else stopping
+        given |= {"patience": asked_for.get("patience") or DEFAULT_PATIENCE, "min_delta": asked_for.get("min_delta") or 0.0}
     if "targets" in given:
         named = given["targets"]
         given["targets"] = (named,) if isinstance(named, str) else tuple(named)
@@ -175,6 +196,15 @@ class TrainingSpec:
     objective: ObjectiveKind = ObjectiveKind.SUPERVISED
     beta: float = 0.0
     """Of preference tuning; 0 for other objectives."""
+    keep: Keep = Keep.LAST
+    patience: int = 0
+    """Epochs without a better held-out loss after which the run ends; 0: it never ends early."""
+    min_delta: float = 0.0
+    """Nats by which a held-out loss must be lower to be better."""
+    max_skipped_steps: int = 5
+    """Steps in a row whose loss or gradient is no finite number that are left out; one more ends the run."""
+    halve_on_spike: bool = False
+    """A loss far above the usual halves the learning rate of what follows."""
 
     def identity(self) -> str:
         """SHA-256 over all fields; a field that has its default is left out, so that a new one does not cut older runs off."""

@@ -18,7 +18,7 @@ from luthier.core.specs import (
     TrainingSpec,
     TuningMethod,
 )
-from luthier.training.option_decisions import adapter_decisions, option_decisions
+from luthier.training.option_decisions import adapter_decisions, guarding, keeping, option_decisions
 from luthier.training.rates import AUTO_MULTIPLIER, PREFERENCE_SHARE, base_rate, size_class
 
 DEFAULT_BETA = 0.1
@@ -136,7 +136,7 @@ def resolve(
     steps_per_epoch = math.ceil(facts.num_examples / batch_size)
     total_steps = steps_per_epoch * int(epochs)
     warmup = _warmup(options, total_steps, decisions)
-    decisions += option_decisions(options)
+    decisions += option_decisions(options, held_out=facts.validation_fingerprint is not None)
     spec = TrainingSpec(
         method=method,
         n_epochs=int(epochs),
@@ -161,6 +161,8 @@ def resolve(
         lora_kind=kind,
         targets=targets,
         **_learning(method, options),
+        **keeping(options, held_out=facts.validation_fingerprint is not None),
+        **guarding(options),
         objective=facts.objective,
         beta=beta,
     )

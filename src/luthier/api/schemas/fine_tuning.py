@@ -103,6 +103,13 @@ Targets = Annotated[_LayerNames, BeforeValidator(one_is_a_list, json_schema_inpu
 """``all-linear``, ``attention``, ``mlp``, or names of linear layers: one word or a list."""
 
 
+class EarlyStopping(WireModel):
+    """When to end before the last epoch."""
+
+    patience: Annotated[int, Field(ge=1, le=50)] | None = None
+    min_delta: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
+
+
 class LuthierOptions(WireModel):
     """Our own options: ``extra_body={"luthier": {...}}``."""
 
@@ -121,6 +128,10 @@ class LuthierOptions(WireModel):
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     max_grad_norm: Annotated[float, Field(gt=0.0, le=1_000_000.0)] | None = None
+    early_stopping: bool | EarlyStopping | None = None
+    keep: Literal["last", "best"] | None = None
+    max_skipped_steps: Annotated[int, Field(ge=0, le=1000)] | None = None
+    on_loss_spike: Literal["tell", "halve"] | None = None
     priority: Annotated[int, Field(ge=-2, le=2)] | None = None
     """Beside the project's other jobs: before them in the queue, and twice the time for each step up. Other projects lose nothing."""
 
