@@ -138,6 +138,10 @@ class Log:
     def resume_saved(self, report: ResumeSaved) -> None:
         """Nothing."""
 
+    def happened(self, news: object) -> None:
+        """Print it: no step of this may be out of the ordinary."""
+        print(news)
+
     def should_stop(self) -> bool:
         """Never."""
         return False

@@ -227,6 +227,10 @@ class _Hooks:
     def resume_saved(self, report: ResumeSaved) -> None:
         """Written beside the steps, as in a job."""
 
+    def happened(self, news: object) -> None:
+        """Print it: no step of this may be out of the ordinary."""
+        print(news)
+
     def should_stop(self) -> bool:
         """Never."""
         return False

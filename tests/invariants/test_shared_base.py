@@ -11,8 +11,10 @@ from luthier.chat.renderer import Renderer
 from luthier.core.errors import JobFailure
 from luthier.core.specs import TrainingSpec
 from luthier.data.stage import collect
+from luthier.models.decoder import DecoderModel
 from luthier.models.language_model import LanguageModel
 from luthier.preprocessing.stage import Prepared, prepare
+from luthier.trace.events import StepSkipped
 from luthier.training.loop import Trainer, TrainResult
 from tests.support.examples import EXAMPLES
 from tests.support.mini import MINI, load_mini
@@ -134,3 +136,46 @@ def test_one_that_fails_and_one_that_stops_leave_no_trace_in_the_third(tmp_path,
     assert all(torch.equal(a, b) for a, b in zip(weights(model, "three"), wanted, strict=True))
     assert [s.loss for s in again.steps] == [s.loss for s in straight.steps][2:]
     assert again.drawn[1:] == straight.drawn[3:]
+
+
+def test_a_member_whose_loss_is_no_number_skips_and_fails_by_itself(tmp_path, rows, monkeypatch):
+    """Its steps are left out and then it fails; the gradients and weights of the others are as if it had never been there."""
+    model, poison, forward = load_mini(), {"on": False}, DecoderModel.losses_at
+
+    def poisoned(self, *arguments):
+        loss, hits, losses_N = forward(self, *arguments)
+        return (loss * float("nan") if poison["on"] and loss.requires_grad else loss), hits, losses_N
+
+    monkeypatch.setattr(DecoderModel, "losses_at", poisoned)
+
+    class Poisoned(Trainer):
+        """Only its own turns give losses that are no numbers."""
+
+        def turns(self):
+            work = super().turns()
+            while True:
+                poison["on"] = True
+                try:
+                    beside = next(work)
+                except StopIteration as end:
+                    return end.value
+                finally:
+                    poison["on"] = False
+                yield beside
+
+    hooks = {name: Noisy() for name in NAMES}
+    kinds = {"one": Trainer, "two": Poisoned, "three": Trainer}
+    specs = {name: replace(spec_of(name, rows), max_skipped_steps=2) for name in NAMES}
+    trainers = {n: kinds[n](model, specs[n], rows[n], rows["one"], hooks[n], tmp_path / n, adapter=n) for n in NAMES}
+    ends = drive(trainers, random.Random(5))
+    failed = ends["two"]
+    assert isinstance(failed, JobFailure)
+    assert failed.code == "nan_loss"
+    assert "at step 3 of" in failed.message
+    assert [(type(n), n.step) for n in hooks["two"].news] == [(StepSkipped, 1), (StepSkipped, 2)]
+    for name in ("one", "three"):
+        reference, wanted, result = alone(load_mini, name, rows, tmp_path)
+        assert hooks[name].numbers() == reference.numbers()
+        assert hooks[name].drawn == reference.drawn
+        assert ends[name] == result
+        assert all(torch.equal(a, b) for a, b in zip(weights(model, name), wanted, strict=True))

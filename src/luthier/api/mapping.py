@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.api.model_names import TrainableModel
-from luthier.api.schemas.fine_tuning import Hyperparameters, JobCreateRequest, LuthierOptions
+from luthier.api.schemas.fine_tuning import Hyperparameters, JobCreateRequest
+from luthier.api.training_options import asked_options
 from luthier.core.errors import InvalidRequest
 from luthier.core.jobs import CheckpointPermission, CheckpointRecord, FileRecord, Job, JobEvent, JobStatus
 from luthier.core.uploads import PartRecord, UploadRecord
@@ -193,17 +194,6 @@ def _method(body: JobCreateRequest) -> str:
     return "supervised" if body.method is None else body.method.type
 
 
-def _options(options: LuthierOptions | None) -> dict[str, Any]:
-    if options is None:
-        return {}
-    given = options.model_dump(exclude_none=True)
-    misplaced = next((name for name in ("rank", "alpha") if name in given), None)
-    if given.get("adapter") == "full" and misplaced is not None:
-        message = f"'luthier.{misplaced}' belongs to adapters and has no meaning with 'adapter': 'full'."
-        raise InvalidRequest(message, code="invalid_parameter_combination", param=f"luthier.{misplaced}")
-    return given
-
-
 def check_method(body: JobCreateRequest) -> None:
     """The parts of ``method`` fit its type, and the type is one that can be trained.
 
@@ -265,7 +255,7 @@ def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
         method=_method(body),
         legacy_hyperparameters=body.hyperparameters is not None,
         hyperparameters=_hyperparameters(body),
-        options=_options(body.luthier),
+        options=asked_options(body.luthier, held_out=parts.validation is not None),
         seed=parts.seed if body.seed is None else body.seed,
         suffix=body.suffix,
         metadata=body.metadata,

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from luthier.cli.client import post
-from luthier.cli.options import AutoOr, Form, Place, pairs, refuse_beta, with_form, with_place
+from luthier.cli.options import AutoOr, Form, Place, pairs, refuse_beta, training_options, with_form, with_place
 from luthier.cli.output import show_json, show_object
 from luthier.cli.settings_file import read_settings
 from luthier.cli.upload import check_lines, upload
@@ -18,6 +18,7 @@ from luthier.cli.waiting import LINES, wait_for
 
 _PURPOSE = "fine-tune"
 _ENDPOINT = "/fine_tuning/jobs"
+OPTION_HELP = "name=value of luthier's own training options, such as adapter=rslora or schedule=cosine; repeatable."
 
 
 def _source(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | Path | None:
@@ -47,6 +48,7 @@ def _source(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option("--n-epochs", type=AutoOr(int), default=None, help="Passes over the training file.")
 @click.option("--batch-size", type=AutoOr(int), default=None, help="Examples per step.")
 @click.option("--learning-rate-multiplier", type=AutoOr(float), default=None, help="Times the base learning rate.")
+@click.option("--option", "luthier", multiple=True, callback=training_options, help=OPTION_HELP)
 @click.option("--metadata", multiple=True, callback=pairs, help="name=value kept with the job; repeatable.")
 @click.option("--wait", is_flag=True, help="Wait for the end, with steps and loss; the exit code tells how it ended.")
 @click.option("--dry-run", is_flag=True, help="Check local files, print the request, send nothing.")
@@ -96,7 +98,8 @@ def _fields(options: dict[str, Any]) -> dict[str, Any]:
     """The request's optional fields that were given; hyperparameters where the current API has them."""
     names = ("n_epochs", "batch_size", "learning_rate_multiplier", "beta")
     hyperparameters = {name: options[name] for name in names if options[name] is not None}
-    fields: dict[str, Any] = {"suffix": options["suffix"], "seed": options["seed"], "metadata": options["metadata"] or None}
+    fields: dict[str, Any] = {name: options[name] or None for name in ("suffix", "metadata", "luthier")}
+    fields["seed"] = options["seed"]
     method = options["method"] or "supervised"
     if hyperparameters:
         fields["method"] = {"type": method, method: {"hyperparameters": hyperparameters}}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from luthier.core.errors import InvalidRequest
+from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.companions import copy_companions
 from luthier.models.decoder_config import DecoderConfig, rotary_tables
 from luthier.models.decoder_layer import BlockFunction, Frame, LayerAdapter, Tape, base_tensors, block_forward, causal_frame, plain_block
@@ -174,10 +175,12 @@ class DecoderModel(LanguageModel):
         assert isinstance(cache, SlotCache)
         cache.set_length(slot, 0)
 
-    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int) -> None:
+    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int, form: AdapterForm = PLAIN) -> None:
         """See ``LanguageModel``."""
         self._refuse_taken(name)
-        self._adapters[name] = DecoderAdapter.fresh(self._config, rank=rank, alpha=alpha, seed=seed, device=self.device, dtype=self._dtype)
+        self._adapters[name] = DecoderAdapter.fresh(
+            self._config, rank=rank, alpha=alpha, seed=seed, form=form, device=self.device, dtype=self._dtype
+        )
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """See ``LanguageModel``."""

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.facts import ModelFacts
 
 
@@ -128,10 +129,12 @@ class LanguageModel(ABC):
         """Forget what a slot holds; freeing a free slot does nothing."""
 
     @abstractmethod
-    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int) -> None:
-        """Attach a fresh trainable LoRA adapter (all linear layers of attention and MLP; A Kaiming uniform, B zero).
+    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int, form: AdapterForm = PLAIN) -> None:
+        """Attach a fresh trainable adapter (on ``form.targets``, without them on all linear layers of attention and MLP; A Kaiming
+        uniform, B zero).
 
-        The same seed gives the same numbers on every machine. Raises InvalidRequest when the name is taken.
+        The same seed gives the same numbers on every machine. Raises InvalidRequest when the name is taken, or the model has no such
+        layer.
         """
 
     @abstractmethod

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from luthier.core.errors import InvalidRequest
+from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.companions import copy_companions
 from luthier.models.facts import ModelFacts
 from luthier.models.language_model import Cache, LanguageModel
@@ -137,11 +138,15 @@ class TransformersModel(LanguageModel):
         assert isinstance(cache, SlotDynamicCache)
         cache.slots[slot] = None
 
-    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int) -> None:
+    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int, form: AdapterForm = PLAIN) -> None:
         """See ``LanguageModel``."""
         if rank < 1 or alpha <= 0:
             raise InvalidRequest("The rank and alpha of an adapter must be positive.")
-        self._attach(name, self._lora_config(rank=rank, alpha=alpha, targets=self._targets))
+        ends = tuple(f".{name}" for name in form.targets)
+        targets = [path for path in self._targets if not ends or f".{path}".endswith(ends)]
+        if not targets:
+            raise InvalidRequest(f"The base model has no layer to adapt among {', '.join(form.targets)}.")
+        self._attach(name, self._lora_config(rank=rank, alpha=alpha, targets=targets, rslora=form.rslora))
         generator = torch.Generator().manual_seed(seed)
         for key, parameter in self._named(name):
             if "lora_A" in key:

@@ -19,10 +19,9 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
 from luthier.core.errors import InvalidRequest
+from luthier.models.targets import ROUTERS
 
 _UNREADABLE = (ValueError, KeyError, OSError, AttributeError, RuntimeError, TypeError, ImportError)
-# Linear layers that choose experts. An adapter on them moves tokens between experts in jumps; it is left out, as in PEFT's advice.
-_ROUTERS = frozenset({"router", "gate", "shared_expert_gate"})
 
 
 class Still(nn.Module):
@@ -133,7 +132,7 @@ def lora_targets(model: Any) -> list[str]:
         if isinstance(module, nn.Linear | Conv1D)
         and id(module) in inside
         and module is not head
-        and not _ROUTERS.intersection(name.split("."))
+        and not ROUTERS.intersection(name.split("."))
         # Read by the scan without being called, so that an adapter there would have no effect.
         and not (state_space and name.endswith((".dt_proj", ".out_proj")))
     ]

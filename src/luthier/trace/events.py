@@ -119,6 +119,62 @@ class EpochDone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepSkipped:
+    """A step whose loss or gradient was no finite number: weights and optimizer stayed as they were."""
+
+    step: int
+    total_steps: int
+    epoch: int
+    what: str
+    """``loss`` or ``gradient``."""
+    lines: tuple[int, ...]
+    """Lines of the training file that it may come from, sorted; the first 32."""
+    in_row: int
+    """How many steps in a row were skipped, this one among them."""
+    allowed: int
+    """One more than so many in a row ends the job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossSpiked:
+    """A step's loss, before its update, far above those before it."""
+
+    step: int
+    loss: float
+    """Mean over the step's trained tokens, nats."""
+    usual: float
+    """The median of the up to 32 losses before it."""
+    bound: float
+    """What it is above: the median and eight robust deviations, at least half of it and 0.5 nats."""
+    lines: tuple[int, ...]
+    """Of the training file, sorted; the first 32."""
+    halved: bool
+    """The learning rate is half of what it was, from this step on."""
+    rate_factor: float
+    """What the schedule's rate is multiplied by now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChosen:
+    """Which checkpoint becomes the job's model, where it was to be chosen or the run ends early."""
+
+    step: int
+    epoch: int
+    last_step: int
+    last_epoch: int
+    n_epochs: int
+    """That were decided; the last one may be an earlier one."""
+    best_epoch: int
+    """The one with the lowest held-out loss; 0 where none could be measured."""
+    best_loss: float | None
+    patience: int
+    """Epochs without a better loss after which the run ends; 0: it does not end early."""
+    min_delta: float
+    keep: str
+    """``best`` or ``last``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromptsAnswered:
     """The same few prompts, answered greedily by the model in training."""
 
@@ -253,6 +309,9 @@ Payload = (
     | SpecResolved
     | StepDone
     | EpochDone
+    | StepSkipped
+    | LossSpiked
+    | ModelChosen
     | PromptsAnswered
     | BaseMeasured
     | ReferenceScored
@@ -276,6 +335,9 @@ PAYLOADS: dict[str, type] = {
         SpecResolved,
         StepDone,
         EpochDone,
+        StepSkipped,
+        LossSpiked,
+        ModelChosen,
         PromptsAnswered,
         BaseMeasured,
         ReferenceScored,

@@ -6,7 +6,7 @@ What it does: wording and keys, to the letter (user scripts grep the texts). Wha
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from luthier.core.jobs import NewEvent
@@ -15,6 +15,8 @@ from luthier.trace.events import (
     EpochDone,
     ForecastChecked,
     Forecasted,
+    LossSpiked,
+    ModelChosen,
     ModelPublished,
     Notice,
     ReferenceScored,
@@ -22,6 +24,7 @@ from luthier.trace.events import (
     RunStarted,
     SpecResolved,
     StepDone,
+    StepSkipped,
     TraceEvent,
 )
 
@@ -38,6 +41,7 @@ OWN_METRICS = (
     "seconds",
 )
 """Of a step's numbers those that OpenAI's metrics have no key for; they stand under ``luthier`` in an event's data."""
+_NAMED_LINES = 10
 CSV_COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 PREFERENCE_COLUMNS = ("reward_accuracy", "reward_margin", "reward_chosen", "reward_rejected")
 """Behind the others where the job learns from pairs: each for the training and the validation batch."""
@@ -178,6 +182,12 @@ def _simple(now: int, event: TraceEvent) -> tuple[NewEvent, ...]:
         return (_info(now, _checked_text(payload)),)
     if isinstance(payload, ReferenceScored):
         return (_info(now, _reference_text(payload)),)
+    if isinstance(payload, StepSkipped):
+        return (NewEvent(created_at=now, level="warn", message=_skipped_text(payload)),)
+    if isinstance(payload, LossSpiked):
+        return (NewEvent(created_at=now, level="warn", message=_spike_text(payload)),)
+    if isinstance(payload, ModelChosen):
+        return (_info(now, chosen_text(payload)),)
     if isinstance(payload, Notice):
         return (NewEvent(created_at=now, level=payload.level, message=payload.message),)
     return ()
@@ -190,6 +200,44 @@ def _reference_text(payload: ReferenceScored) -> str:
     if payload.done == payload.total:
         return f"Reference log-probabilities of {pairs} measured in {payload.seconds:.1f} s"
     return f"Reference log-probabilities: {payload.done:,} of {pairs} measured"
+
+
+def _lines(lines: Sequence[int]) -> str:
+    shown = ", ".join(map(str, lines[:_NAMED_LINES])) + (" and others" if len(lines) > _NAMED_LINES else "")
+    return f"line{'' if len(lines) == 1 else 's'} {shown}"
+
+
+def _skipped_text(payload: StepSkipped) -> str:
+    return (
+        f"Step {payload.step}/{payload.total_steps} skipped: its {payload.what} is not a finite number (training {_lines(payload.lines)}). "
+        f"Weights and optimizer stayed as they were; {payload.in_row} of at most {payload.allowed} in a row"
+    )
+
+
+def _spike_text(payload: LossSpiked) -> str:
+    rate = f"; the learning rate is halved from here on, to {payload.rate_factor:g} of its schedule" if payload.halved else ""
+    return (
+        f"The loss jumped to {payload.loss:.2f} at step {payload.step} (usually {payload.usual:.2f}, bound {payload.bound:.2f}): "
+        f"look at {_lines(payload.lines)}{rate}"
+    )
+
+
+def chosen_text(payload: ModelChosen) -> str:
+    """Why a run ended where it did, and whose weights it keeps."""
+    early = payload.last_epoch < payload.n_epochs
+    ended = ""
+    if early:
+        waited = payload.last_epoch - payload.best_epoch
+        than = f"at least {payload.min_delta:g} lower" if payload.min_delta else "lower"
+        since = "1 epoch" if waited == 1 else f"{waited} epochs"
+        ended = f"Training ended after epoch {payload.last_epoch} of {payload.n_epochs}: for {since} no held-out loss was {than}. "
+    if payload.best_loss is None:
+        return f"{ended}No held-out loss was a finite number: the last checkpoint (step {payload.step}) becomes the model"
+    best = f"The held-out loss was lowest after epoch {payload.best_epoch} ({payload.best_loss:.4f})"
+    if payload.step != payload.last_step:
+        return f"{ended}{best}: the weights of step {payload.step} become the model, not those of step {payload.last_step}"
+    which = "the last checkpoint" if payload.best_epoch == payload.last_epoch else "as asked, the last checkpoint all the same"
+    return f"{ended}{best}: {which} (step {payload.step}) becomes the model"
 
 
 _BASES = {"formula": "by formula", "first_steps": "by the first steps"}

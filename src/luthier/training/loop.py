@@ -8,24 +8,26 @@ owner does), decide whose turn it is (``worker/floor.py``). Called by ``worker/p
 import math
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from luthier.core.errors import JobFailure
-from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.specs import LoraKind, TrainingSpec, TuningMethod
+from luthier.models.adapter_form import AdapterForm
 from luthier.models.language_model import LanguageModel
-from luthier.trace.events import BaseMeasured, EpochDone, StepDone
+from luthier.trace.events import BaseMeasured, EpochDone, StepDone, StepSkipped
+from luthier.training.best import BestWeights
 from luthier.training.evaluate import Measured, base_rows, check_rows, means_of, measure, measuring
+from luthier.training.guard import REPORTED_LINES, NotFinite, failure, judged, nothing_learned
 from luthier.training.hooks import TrainerHooks
 from luthier.training.memory import keep_freed_memory
 from luthier.training.methods import objective_of
-from luthier.training.objective import LossSums, Totals, added
+from luthier.training.objective import LossSums, Totals
 from luthier.training.optimizer import build_optimizer, export_state, import_state, take_step
-from luthier.training.progress import Progress
+from luthier.training.progress import Progress, TrainResult
 from luthier.training.reference import ReferenceStore
 from luthier.training.resume import ResumeState, ResumeStore
 from luthier.training.row_losses import RowLosses
@@ -36,25 +38,6 @@ from luthier.training.tokens import TokenSource, num_examples, rows_of
 from luthier.training.turns import OwnTurn, Turns, random_state, run_alone, set_random_state
 
 ADAPTER_NAME = "tuned"
-_NAMED_LINES = 10
-_REPORTED_LINES = 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainResult:
-    """How a run ended."""
-
-    steps: int
-    epoch: int
-    """The epoch under way when it stopped; one more than there are when it did not."""
-    tokens_seen: int
-    """Tokens of all rows over all epochs, padding not counted: what OpenAI bills and calls ``trained_tokens``."""
-    trained_tokens: int
-    """Those of them that counted in the loss."""
-    stopped: bool
-    """True when ``should_stop`` ended the run early; its resume state is on disk."""
-    metrics: dict[str, float]
-    """The latest metrics, in the keys of OpenAI's checkpoint object."""
 
 
 class Trainer:
@@ -104,12 +87,13 @@ class Trainer:
         self._room = room_on(model)
         self._rows = RowLosses(train, run_dir)
         self._meter = StepMeter(model, spec, matrix_rate)
+        self._best = BestWeights(spec)
 
     def run(self) -> TrainResult:
         """Train to the end, or until ``should_stop``.
 
         Raises:
-            JobFailure: code ``nan_loss``: loss or gradient became infinite or not a number.
+            JobFailure: code ``nan_loss``: loss or gradient was infinite or not a number for too many steps in a row.
             StorageFull, OSError: a resume state could not be written.
         """
         try:
@@ -157,14 +141,15 @@ class Trainer:
             tokens_seen=progress.tokens_seen,
             trained_tokens=progress.trained_tokens,
             stopped=stopped,
-            metrics=dict(progress.metrics),
+            metrics=dict(progress.best_metrics if self._ends_with_best(progress) else progress.metrics),
         )
 
     def _epochs(
         self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
     ) -> Turns[tuple[Progress, bool]]:
         spec = self._spec
-        while progress.epoch <= spec.n_epochs:
+        self._tell_choice(progress, progress.epoch - 1)
+        while progress.epoch <= spec.n_epochs and not progress.ended:
             batches = self._train.epoch_batches(batch_size=spec.batch_size, seed=spec.seed, epoch=progress.epoch)
             while progress.batch_index < len(batches):
                 if self._hooks.should_stop():
@@ -175,10 +160,23 @@ class Trainer:
                     yield from self._save_resume(progress, parameters, optimizer)
                 self._report_saves()
                 yield None
-            progress = yield from self._finish_epoch(progress)
+            progress = yield from self._finish_epoch(progress, parameters)
             # After the hooks, so that a checkpoint never lies behind the position that a resume starts from.
             yield from self._save_resume(progress, parameters, optimizer)
+        if self._ends_with_best(progress):
+            self._best.put_back(parameters)
+            yield partial(self._hooks.save_checkpoint, progress.best_epoch, progress.best_step, dict(progress.best_metrics))
         return progress, False
+
+    def _ends_with_best(self, progress: Progress) -> bool:
+        """The run is over, and an earlier epoch's weights become the model."""
+        chosen = self._best.choice(progress, progress.epoch - 1)
+        return chosen is not None and chosen.step != progress.step
+
+    def _tell_choice(self, progress: Progress, epoch: int) -> None:
+        chosen = self._best.choice(progress, epoch)
+        if chosen is not None:
+            self._hooks.happened(chosen)
 
     def _prepare(self) -> bool:
         """What the objective must know of the start: before a resume state brings learned weights back."""
@@ -192,9 +190,11 @@ class Trainer:
         state = self._store.latest()
         if state is None:
             return Progress()
-        import_state(parameters, optimizer, state.tensors, step=state.progress.step)
+        # A step that was skipped is none to the optimizer.
+        import_state(parameters, optimizer, state.tensors, step=state.progress.step - state.progress.skipped_steps)
         set_random_state(state.tensors, self._model.device)
         self._rows.restore(state.tensors)
+        self._best.restore(state.tensors)
         self._saved_at = (state.progress.step, time.monotonic())
         return state.progress
 
@@ -218,8 +218,17 @@ class Trainer:
         spec = self._spec
         began = time.perf_counter()
         step = progress.step + 1
-        rate = learning_rate_at(step, spec)
-        sums, grad_norm, groups = self._learn(step, indices, parameters)
+        lines = sorted(set(self._lines(indices)))
+        try:
+            sums, grad_norm, groups = self._learn(step, indices, parameters)
+        except NotFinite as found:
+            optimizer.zero_grad(set_to_none=True)
+            return self._skipped(progress.skipped(time.perf_counter() - began), found)
+        verdict = judged(progress, spec, step=step, loss=sums.loss / sums.count, lines=lines)
+        if verdict.spike is not None:
+            self._hooks.happened(verdict.spike)
+        progress = verdict.progress
+        rate = learning_rate_at(step, spec) * progress.rate_factor
         take_step(optimizer, parameters, rate)
         figures = self._meter.figures(groups, self._train.examples, time.perf_counter() - began)
         means = means_of(sums, self._objective)
@@ -241,26 +250,31 @@ class Trainer:
                 seconds=seconds,
                 valid_loss=checked.loss if checked else None,
                 valid_accuracy=checked.accuracy if checked else None,
-                lines=tuple(sorted({self._train.examples[index].source.line for index in indices})[:_REPORTED_LINES]),
+                lines=tuple(lines[:REPORTED_LINES]),
                 preference=means.preference,
                 valid_preference=checked.preference if checked else None,
                 **asdict(figures),
             )
         )
-        return replace(
-            progress,
-            step=step,
-            batch_index=progress.batch_index + 1,
-            epoch_loss_sum=progress.epoch_loss_sum + sums.loss,
-            epoch_count=(progress.epoch_count or progress.epoch_tokens) + sums.count,
-            epoch_parts=added(progress.epoch_parts, sums.parts),
-            epoch_tokens=progress.epoch_tokens + sums.num_scored,
-            epoch_correct=progress.epoch_correct + sums.num_correct,
-            epoch_seconds=progress.epoch_seconds + seconds,
-            tokens_seen=progress.tokens_seen + figures.tokens,
-            trained_tokens=progress.trained_tokens + sums.num_tokens,
-            metrics=metrics,
+        return progress.after(sums, tokens=figures.tokens, seconds=seconds, metrics=metrics)
+
+    def _skipped(self, progress: Progress, found: NotFinite) -> Progress:
+        """Go on behind a step that changed nothing, or end the run when there are too many of them in a row."""
+        spec, in_row = self._spec, progress.skipped_in_row
+        if in_row > spec.max_skipped_steps:
+            raise failure(found, spec, step=progress.step, in_row=in_row)
+        self._hooks.happened(
+            StepSkipped(
+                step=progress.step,
+                total_steps=spec.total_steps,
+                epoch=progress.epoch,
+                what=found.what,
+                lines=found.lines[:REPORTED_LINES],
+                in_row=in_row,
+                allowed=spec.max_skipped_steps,
+            )
         )
+        return progress
 
     def _learn(self, step: int, indices: list[int], parameters: Sequence[nn.Parameter]) -> tuple[Totals, float, list[list[int]]]:
         """Forward and backward over the step's micro-batches; the loss is divided once, by all trained tokens (or pairs) of the step.
@@ -283,25 +297,20 @@ class Trainer:
         for group, part in zip(groups, parts, strict=True):
             totals = totals.plus(part)
             if not math.isfinite(totals.loss):
-                raise self._not_finite("loss", step, group)
-            self._rows.add(group, part.losses_N)
+                raise NotFinite("loss", self._lines(group))
         norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         grad_norm = float(norm)
         if not math.isfinite(grad_norm):
-            raise self._not_finite("gradient", step, indices)
+            raise NotFinite("gradient", self._lines(indices))
+        for group, part in zip(groups, parts, strict=True):
+            self._rows.add(group, part.losses_N)
         # torch's clip_grad_norm_ would also multiply every gradient by 1 when there is nothing to clip.
         if grad_norm > self._spec.max_grad_norm:
             nn.utils.clip_grads_with_norm_(parameters, self._spec.max_grad_norm, norm)
         return totals, grad_norm, groups
 
-    def _not_finite(self, what: str, step: int, indices: Sequence[int]) -> JobFailure:
-        lines = sorted({self._train.examples[index].source.line for index in indices})
-        named = ", ".join(map(str, lines[:_NAMED_LINES])) + (f" and {len(lines) - _NAMED_LINES} more" if len(lines) > _NAMED_LINES else "")
-        return JobFailure(
-            f"The {what} stopped being a finite number at step {step} of {self._spec.total_steps}, on training line(s) {named}. "
-            "Look at these lines, or use a smaller learning_rate_multiplier.",
-            code="nan_loss",
-        )
+    def _lines(self, rows: Sequence[int]) -> list[int]:
+        return [self._train.examples[row].source.line for row in rows]
 
     def _check(self, step: int) -> Measured | None:
         """A small validation batch, when one is due; the batches walk through the whole set in turn."""
@@ -310,8 +319,10 @@ class Trainer:
             return None
         return measure(self._model, self._valid, rows, objective=self._objective)
 
-    def _finish_epoch(self, progress: Progress) -> Turns[Progress]:
+    def _finish_epoch(self, progress: Progress, parameters: Sequence[nn.Parameter]) -> Turns[Progress]:
         began = self._turn.seconds
+        if not progress.epoch_tokens:
+            raise nothing_learned(progress.epoch)
         metrics = dict(progress.metrics)
         objective, count = self._objective, progress.epoch_count or progress.epoch_tokens
         full = (yield from measuring(self._model, self._valid, objective=objective)) if self._valid is not None else None
@@ -334,19 +345,10 @@ class Trainer:
                 valid_preference=full.preference if full else None,
             )
         )
+        progress = self._best.judged(replace(progress, metrics=metrics), full.loss if full else None, parameters)
+        self._tell_choice(progress, progress.epoch)
         yield partial(self._hooks.save_checkpoint, progress.epoch, progress.step, dict(metrics))
-        return replace(
-            progress,
-            epoch=progress.epoch + 1,
-            batch_index=0,
-            epoch_loss_sum=0.0,
-            epoch_count=0,
-            epoch_parts=(),
-            epoch_tokens=0,
-            epoch_correct=0,
-            epoch_seconds=0.0,
-            metrics=metrics,
-        )
+        return progress.next_epoch()
 
     def _resume_is_due(self, step: int) -> bool:
         saved_step, saved_time = self._saved_at
@@ -356,7 +358,7 @@ class Trainer:
     def _save_resume(self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> Turns[None]:
         if self._store.busy:
             yield self._store.wait
-        tensors = {**export_state(parameters, optimizer), **random_state(self._model.device), **self._rows.state()}
+        tensors = {**export_state(parameters, optimizer), **random_state(self._model.device), **self._rows.state(), **self._best.state()}
         self._store.save(ResumeState(progress, tensors))
         self._saved_at = (progress.step, time.monotonic())
 
@@ -376,7 +378,8 @@ def attach(model: LanguageModel, spec: TrainingSpec, parent_adapter: Path | None
         if parent_adapter is not None:
             model.load_adapter(adapter, parent_adapter)
         else:
-            model.add_adapter(adapter, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed)
+            form = AdapterForm(rslora=spec.lora_kind is LoraKind.RSLORA, targets=spec.targets)
+            model.add_adapter(adapter, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed, form=form)
         parameters = model.adapter_parameters(adapter)
     for parameter in parameters:
         parameter.requires_grad_(True)

@@ -62,7 +62,7 @@ class Plan:
     @property
     def trainable(self) -> int:
         """Numbers that learn."""
-        return self.shape.num_parameters if self.full else self.shape.adapter_parameters(self.spec.lora_rank)
+        return self.shape.num_parameters if self.full else self.shape.adapter_parameters(self.spec.lora_rank, self.spec.targets)
 
     def activations(self, micro: Micro) -> int:
         """Bytes that a forward and its backward take beside what the run holds."""

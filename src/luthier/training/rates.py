@@ -5,7 +5,7 @@ What it does: holds the numbers and where each comes from. What it does not: dec
 
 import math
 
-from luthier.core.specs import ObjectiveKind, TuningMethod
+from luthier.core.specs import ObjectiveKind, OptimizerName, TuningMethod
 
 AUTO_MULTIPLIER = 1.8
 _TABLE_BATCH = 8
@@ -20,8 +20,18 @@ _PEAKS: dict[TuningMethod, tuple[tuple[float, float], ...]] = {
 PREFERENCE_SHARE = 0.1
 """Of the supervised rate: a preference job starts from a model that answers already, and a pair's gradient sums over whole answers."""
 
+OPTIMIZER_FACTORS = {OptimizerName.ADAMW: 1.0, OptimizerName.LION: 0.7, OptimizerName.SGD: 100.0, OptimizerName.ADAFACTOR: 100.0}
+"""Times AdamW's rate: where an adapter on the embedded base reached AdamW's held-out loss (experiments/LOG.md). For full tuning and
+for other models they are not measured, and another multiplier may be better."""
 
-def base_rate(method: TuningMethod, num_parameters: int, batch_size: int, objective: ObjectiveKind = ObjectiveKind.SUPERVISED) -> float:
+
+def base_rate(
+    method: TuningMethod,
+    num_parameters: int,
+    batch_size: int,
+    objective: ObjectiveKind = ObjectiveKind.SUPERVISED,
+    optimizer: OptimizerName = OptimizerName.ADAMW,
+) -> float:
     """The rate that a multiplier of 1 stands for. ``batch_size`` counts examples, or pairs.
 
     It grows with the batch size to the power of 2/3, which fits our measured best rates at 1, 2, 4 and 8 (between the square
@@ -31,7 +41,7 @@ def base_rate(method: TuningMethod, num_parameters: int, batch_size: int, object
     peak = next(rate for limit, rate in _PEAKS[method] if num_parameters <= limit)
     scale = (batch_size / _TABLE_BATCH) ** (2 / 3)
     share = 1.0 if objective is ObjectiveKind.SUPERVISED else PREFERENCE_SHARE
-    return share * peak * min(4.0, max(0.25, scale)) / AUTO_MULTIPLIER
+    return share * peak * min(4.0, max(0.25, scale)) / AUTO_MULTIPLIER * OPTIMIZER_FACTORS[optimizer]
 
 
 def size_class(num_parameters: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.api.model_names import find_served, find_trainable
-from luthier.core.specs import Hyperparameters, LuthierOptions, ObjectiveKind, TuningMethod
+from luthier.core.specs import Hyperparameters, ObjectiveKind, options_from
 from luthier.worker.dataset_context import DatasetContext, Outcome
 from luthier.worker.examine_data import examine_data
 from luthier.worker.row_packing import pack_file
@@ -90,14 +90,8 @@ def forecast(ctx: DatasetContext) -> Outcome:
         validation=None if ctx.input("validation_file") is None else ctx.source("validation_file"),
         hyperparameters=Hyperparameters(**numbers),
         objective=ObjectiveKind(method["type"]),
-        options=_options(ctx.options.get("luthier") or {}),
+        options=options_from(ctx.options.get("luthier") or {}),
         seed=ctx.options["seed"],
         seconds=_DRY_RUN_SECONDS if ctx.options["dry_run"] else 0.0,
     )
     return Outcome(result=measure(order, progress))
-
-
-def _options(given: dict[str, Any]) -> LuthierOptions:
-    """Those that training reads; a job's priority changes nothing of what it takes."""
-    known = {name: value for name, value in given.items() if name != "priority"}
-    return LuthierOptions(**{**known, "adapter": TuningMethod(given.get("adapter") or TuningMethod.LORA)})

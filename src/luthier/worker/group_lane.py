@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 
 from luthier.core.jobs import Job, JobStatus, ModelKind
 from luthier.core.settings import Settings
+from luthier.core.specs import TuningMethod
 from luthier.jobs.queue import JobQueue, WaitingJob
 from luthier.storage.blobs import BlobStore
 from luthier.storage.jobs import JobStore
@@ -154,7 +155,7 @@ class GroupLane:
 
         One whose process died under it without progress is alone until it has some: what kills processes then kills its own.
         """
-        if job.attempts > 0 or job.method not in SHARED_METHODS or job.options.get("adapter", "lora") != "lora":
+        if job.attempts > 0 or job.method not in SHARED_METHODS or job.options.get("adapter") == TuningMethod.FULL:
             return None
         files = (job.training_sha256, job.validation_sha256)
         if any(self._size(sha256) > MAX_FILE_BYTES for sha256 in files if sha256):

@@ -121,10 +121,11 @@ def fine_tune(ctx: RunContext) -> None:
     try:
         evaluate_stage(ctx, data, base=base, tuned=tuned, spec=spec)
         published = deploy_stage(ctx, data, base=base, tuned=tuned, num_bytes=checkpoints.final_bytes)
-        forecaster.finish(tokens=result.tokens_seen)
+        if result.steps == spec.total_steps:
+            forecaster.finish(tokens=result.tokens_seen)
         finish(ctx, checkpoints, published, trained_tokens=result.tokens_seen, metrics=result.metrics)
     except (StaleLease, Unavailable):
-        checkpoints.save_paused(spec.n_epochs, result.steps, result.metrics)
+        checkpoints.save_paused(result.epoch - 1, result.steps, result.metrics)
         raise
 
 
