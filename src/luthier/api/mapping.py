@@ -232,7 +232,7 @@ def check_job(body: JobCreateRequest) -> None:
     """
     check_method(body)
     _hyperparameters(body)
-    _options(body.luthier)
+    asked_options(body.luthier, held_out=body.validation_file is not None)
 
 
 def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
