@@ -28,7 +28,7 @@ from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.device import prepare_device
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared
-from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
+from luthier.trace.events import BaseMeasured, EpochDone, ReferenceScored, ResumeSaved, StepDone
 from luthier.training.loop import Trainer
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -124,6 +124,9 @@ class Log:
 
     def base_measured(self, report: BaseMeasured) -> None:
         """Not measured here."""
+
+    def reference_scored(self, report: ReferenceScored) -> None:
+        """Only runs on pairs have a reference."""
 
     def step_done(self, report: StepDone) -> None:
         """Keep."""

@@ -31,7 +31,7 @@ from luthier.core.tokens import TokenizedExample
 from luthier.models.facts import read_config, read_facts
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared
-from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
+from luthier.trace.events import BaseMeasured, EpochDone, ReferenceScored, ResumeSaved, StepDone
 from luthier.training.evaluate import measure
 from luthier.training.loop import ADAPTER_NAME, Trainer
 from luthier.training.resolve import base_rate
@@ -213,6 +213,9 @@ class _Hooks:
     def base_measured(self, report: BaseMeasured) -> None:
         """Training begins after it."""
         self._meter.begin()
+
+    def reference_scored(self, report: ReferenceScored) -> None:
+        """Only runs on pairs have a reference."""
 
     def step_done(self, report: StepDone) -> None:
         """Rows by their lines."""

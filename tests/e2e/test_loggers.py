@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.test_main_job import all_events, run_job
 from tests.support.examples import prompt_completion_file
@@ -18,7 +19,7 @@ def test_a_job_ends_well_whatever_its_loggers_do(tmp_path: Path) -> None:
     for name, code in (("trackio.py", HANGS), ("mlflow/__init__.py", RAISES), ("wandb.py", ABSENT)):
         (broken / name).parent.mkdir(parents=True, exist_ok=True)
         (broken / name).write_text(code)
-    environ = {
+    environ: dict[str, Any] = {
         "LUTHIER_TRACKIO_PROJECT": "p",
         "LUTHIER_MLFLOW_URI": "http://127.0.0.1:9",
         "LUTHIER_LOGGER_GRACE_SECONDS": "1",

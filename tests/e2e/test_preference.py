@@ -134,12 +134,13 @@ def test_a_job_shows_rewards_everywhere(server: ServerProcess, adapter: str) -> 
     asked_again = client.chat.completions.create(
         model=job.fine_tuned_model, messages=[{"role": "user", "content": "Translate to French: Are you cold?"}], max_tokens=16
     )
+    assert asked_again.usage is not None
     assert asked_again.usage.completion_tokens >= 1
 
 
 def test_a_killed_job_goes_on_with_the_same_numbers_and_the_same_reference(fresh_server: ServerProcess) -> None:
     client = fresh_server.client()
-    numbers = {"n_epochs": 4, "batch_size": 2, "learning_rate_multiplier": 4}
+    numbers: dict[str, Any] = {"n_epochs": 4, "batch_size": 2, "learning_rate_multiplier": 4}
 
     def losses(job_id: str) -> dict[int, tuple[float, float]]:
         found = [event.data for event in all_events(client, job_id) if event.type == "metrics"]

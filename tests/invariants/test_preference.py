@@ -32,6 +32,16 @@ def _formality(name: str = "train.jsonl", count: int = 12) -> Prepared:
     return prepare(replace(data, examples=data.examples[:count], num_lines=count), Renderer.load(MINI), max_length=96, role="training")
 
 
+def _figures(report) -> dict[str, float]:
+    assert report.preference is not None
+    return report.preference
+
+
+def _gradient(parameter: torch.Tensor) -> torch.Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
 def _run(folder, model, spec, train, valid=None, hooks=None, **options):
     hooks = hooks or Recorder()
     return Trainer(model, spec, train, valid, hooks, folder, **options).run(), hooks
@@ -45,11 +55,11 @@ def test_at_step_0_the_loss_is_ln_2_and_nothing_is_preferred(tmp_path, method, p
     options = {"parent_adapter": parent_adapter(tmp_path / "parent")} if parent else {}
     _, hooks = _run(tmp_path / "run", TrainableModel(), pair_spec(train, method=method), train, valid, **options)
     assert hooks.base[0].loss == pytest.approx(math.log(2), abs=1e-7)
-    assert (hooks.base[0].preference["reward_margin"], hooks.base[0].preference["reward_accuracy"]) == (0.0, 0.5)
+    assert (_figures(hooks.base[0])["reward_margin"], _figures(hooks.base[0])["reward_accuracy"]) == (0.0, 0.5)
     first = hooks.steps[0]
     assert first.loss == pytest.approx(math.log(2), abs=1e-6)
     for name in ("reward_chosen", "reward_rejected", "reward_margin"):
-        assert first.preference[name] == pytest.approx(0.0, abs=1e-6)
+        assert _figures(first)[name] == pytest.approx(0.0, abs=1e-6)
     assert hooks.epochs[-1].train_loss < 0.9 * math.log(2), "and it learns from there"
 
 
@@ -58,7 +68,7 @@ def test_the_embedded_model_starts_at_ln_2_too(tmp_path, method):
     train = _formality()
     _, hooks = _run(tmp_path, load_mini(), pair_spec(train, method=method, epochs=1, rate=1e-4), train)
     assert hooks.steps[0].loss == pytest.approx(math.log(2), abs=1e-4)
-    assert hooks.steps[0].preference["reward_margin"] == pytest.approx(0.0, abs=1e-4)
+    assert _figures(hooks.steps[0])["reward_margin"] == pytest.approx(0.0, abs=1e-4)
 
 
 def _plain_logp(model, example) -> torch.Tensor:
@@ -102,7 +112,7 @@ def test_loss_gradient_and_metrics_are_those_of_the_formula(tmp_path, method, fl
     with model.use_adapter(adapter):
         sums = objective.sums(model, source, rows)
         (sums.loss / sums.count).backward()
-        ours = [parameter.grad.clone() for parameter in parameters]
+        ours = [_gradient(parameter).clone() for parameter in parameters]
         for parameter in parameters:
             parameter.grad = None
         model.flat = False
@@ -113,6 +123,7 @@ def test_loss_gradient_and_metrics_are_those_of_the_formula(tmp_path, method, fl
         loss.backward()
 
     assert sums.count == 5
+    assert sums.parts is not None
     assert float(sums.loss.detach()) / 5 == pytest.approx(float(loss.detach()), rel=1e-5)
     for mine, parameter in zip(ours, parameters, strict=True):
         torch.testing.assert_close(mine, parameter.grad, rtol=1e-4, atol=1e-6)
@@ -155,8 +166,8 @@ def test_pairs_side_by_side_are_as_pairs_alone(tmp_path):
         alone = [measure(model, source, [pair], objective=objective) for pair in range(12)]
     assert len({source.examples[row].num_tokens for row in range(24)}) > 4, "padding is at work"
     assert whole.loss == pytest.approx(sum(m.loss for m in alone) / 12, rel=1e-5)
-    for name, value in whole.preference.items():
-        assert value == pytest.approx(sum(m.preference[name] for m in alone) / 12, rel=1e-4, abs=1e-5)
+    for name, value in _figures(whole).items():
+        assert value == pytest.approx(sum(_figures(m)[name] for m in alone) / 12, rel=1e-4, abs=1e-5)
 
 
 def test_steps_take_pairs_that_stay_together(tmp_path):
@@ -175,9 +186,9 @@ def test_it_learns_to_prefer(tmp_path, method):
     train = pairs()
     model, hooks = TrainableModel(), Recorder()
     result, _ = _run(tmp_path, model, pair_spec(train, method=method, epochs=8), train, hooks=hooks)
-    assert hooks.epochs[-1].preference["reward_accuracy"] == 1.0
+    assert _figures(hooks.epochs[-1])["reward_accuracy"] == 1.0
     assert hooks.epochs[-1].train_loss < 0.3 < hooks.epochs[0].train_loss
-    assert hooks.epochs[-1].preference["prefers"] > hooks.base[0].preference["prefers"]
+    assert _figures(hooks.epochs[-1])["prefers"] > _figures(hooks.base[0])["prefers"]
     assert result.metrics["train_reward_margin"] > 1.0
     assert result.tokens_seen == 8 * train.num_tokens
 
@@ -225,7 +236,7 @@ def _numbers(*parts):
 def _same_in_the_end(tmp_path, make, train, valid, spec, interruptions, **options):
     straight = make()
     end, reference = _run(tmp_path / "straight", straight, spec, train, valid, **options)
-    parts = []
+    parts, result, model = [], None, straight
     for hooks in [*interruptions, Recorder()]:
         parts.append(hooks)
         model = make()
