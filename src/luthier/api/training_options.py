@@ -24,7 +24,7 @@ def asked_options(options: LuthierOptions | None, *, held_out: bool) -> dict[str
     given = options.model_dump(exclude_none=True)
     for name in given:
         reason = _misplaced(name, given)
-        if reason is None and not held_out and name in _OF_HELD_OUT and given[name] not in (False, "last"):
+        if reason is None and not held_out and name in _OF_HELD_OUT and given[name] != "last":
             reason = "goes by the loss on held-out examples. Give a 'validation_file'."
         if reason is not None:
             raise InvalidRequest(f"'luthier.{name}' {reason}", code="invalid_parameter_combination", param=f"luthier.{name}")

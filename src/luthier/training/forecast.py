@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from luthier.core.forecast import Basis, Forecast, LengthBucket, Span, TimePart
+from luthier.core.specs import Keep
 from luthier.training.dry_run import AnswerSpeed, Measurements, Timed
 from luthier.training.loop import resume_interval
 from luthier.training.plan import Plan, PlannedStep
@@ -309,9 +310,11 @@ def _buckets(steps: Sequence[PlannedStep], line: Line) -> tuple[LengthBucket, ..
 # ------------------------------------------------------------------------------------------------------------------- memory
 
 
-def fixed_bytes(shape: ModelShape, *, trainable: int, full: bool) -> int:
-    """What the whole run holds beside the process itself: weights, their copies, gradients, moments, a state being written."""
-    weights = weight_bytes(shape) + (0 if full else trainable * 4 + packed_bytes(shape))
+def fixed_bytes(shape: ModelShape, *, trainable: int, full: bool, keeps_best: bool = False) -> int:
+    """What the whole run holds beside the process itself: weights, their copies, gradients, moments, a state being written, and a copy
+    of the best epoch's weights where that is to be kept.
+    """
+    weights = weight_bytes(shape) + (0 if full else trainable * 4 + packed_bytes(shape)) + (trainable * 4 if keeps_best else 0)
     return weights + learning_bytes(trainable) + resume_bytes(trainable)
 
 
@@ -326,7 +329,7 @@ def peak_by_formula(plan: Plan, *, process_bytes: int) -> Span:
     largest = largest_activations(plan)
     # Routines find room in the holes that large forwards leave.
     routines = 0 if plan.full or not plan.shape.fast else max(0, plan.kernels() * KERNEL_BYTES - largest // 2)
-    fixed = fixed_bytes(plan.shape, trainable=plan.trainable, full=plan.full)
+    fixed = fixed_bytes(plan.shape, trainable=plan.trainable, full=plan.full, keeps_best=plan.spec.keep is Keep.BEST)
     return spread_bytes(process_bytes + LOADED_CODE + fixed + largest + routines, Basis.FORMULA)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from luthier.core.errors import Unavailable
 from luthier.core.jobs import ModelKind, NewEvent
+from luthier.core.specs import Keep
 from luthier.jobs.queue import JobQueue
 from luthier.models.facts import ModelFacts, read_config, read_facts
 from luthier.training.resolve import DEFAULT_RANK, auto_batch_size, resolve_max_length
@@ -60,10 +61,11 @@ def need_of(ctx: RunContext) -> Need:
     longest = min(longest + _TEMPLATE_TOKENS, int(resolve_max_length(options.max_length, facts.max_length).value))
     rank = options.rank or DEFAULT_RANK
     trainable = shape.adapter_parameters(rank)
+    best = options.keep is Keep.BEST or options.patience > 0
     return Need(
         base=folder,
         base_bytes=weight_bytes(shape) + packed_bytes(shape),
-        own_bytes=trainable * 4 + learning_bytes(trainable) + resume_bytes(trainable) + _BYTES_PER_FILE_BYTE * num_bytes,
+        own_bytes=trainable * (8 if best else 4) + learning_bytes(trainable) + resume_bytes(trainable) + _BYTES_PER_FILE_BYTE * num_bytes,
         activation_bytes=_activations(shape, facts, rank=rank, rows=batch_size, longest=longest),
     )
 

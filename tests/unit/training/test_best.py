@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,6 +43,18 @@ class Weighing(Recorder):
         self.saved.append((step, weights(self.model, self.method)))
 
 
+def choice(hooks: Recorder) -> ModelChosen:
+    """The one that was told."""
+    (chosen,) = hooks.news
+    assert isinstance(chosen, ModelChosen)
+    return chosen
+
+
+def losses_of(hooks: Recorder) -> list[float]:
+    """Held out, epoch by epoch."""
+    return [e.valid_loss for e in hooks.epochs if e.valid_loss is not None]
+
+
 def weights(model: TrainableModel, method: TuningMethod) -> list[torch.Tensor]:
     """A copy of what learned."""
     parameters = model.adapter_parameters(ADAPTER_NAME) if method is TuningMethod.LORA else model.all_parameters()
@@ -60,7 +73,7 @@ def run(folder: Path, spec: TrainingSpec, stop_after: int | None = None) -> tupl
     return model, hooks, Trainer(model, spec, train, held_out(train), hooks, folder).run()
 
 
-def spec_of(method: TuningMethod = TuningMethod.LORA, epochs: int = 8, **fields: object) -> TrainingSpec:
+def spec_of(method: TuningMethod = TuningMethod.LORA, epochs: int = 8, **fields: Any) -> TrainingSpec:
     """Steps long enough for a best epoch in the middle."""
     return replace(spec_for(prepared(), method=method, epochs=epochs, rate=0.8), **fields)
 
@@ -68,7 +81,7 @@ def spec_of(method: TuningMethod = TuningMethod.LORA, epochs: int = 8, **fields:
 @pytest.mark.parametrize("method", list(TuningMethod))
 def test_the_best_epochs_weights_become_the_model(tmp_path, method):
     model, hooks, result = run(tmp_path, spec_of(method, keep=Keep.BEST))
-    losses = [e.valid_loss for e in hooks.epochs]
+    losses = losses_of(hooks)
     best = losses.index(min(losses)) + 1
     assert 1 < best < 8, "the test needs a minimum in the middle"
     steps = [step for step, _ in hooks.saved]
@@ -78,7 +91,7 @@ def test_the_best_epochs_weights_become_the_model(tmp_path, method):
     assert hooks.checkpoints[-1] == hooks.checkpoints[best - 1]
     assert result.metrics == hooks.checkpoints[-1][2]
     assert (result.steps, result.epoch) == (48, 9)
-    (chosen,) = hooks.news
+    chosen = choice(hooks)
     assert (chosen.step, chosen.epoch, chosen.last_step, chosen.last_epoch) == (6 * best, best, 48, 8)
     with model.use_adapter(ADAPTER_NAME if method is TuningMethod.LORA else None):
         assert measure(model, held_out(prepared())).loss == chosen.best_loss == min(losses)
@@ -87,26 +100,26 @@ def test_the_best_epochs_weights_become_the_model(tmp_path, method):
 @pytest.mark.parametrize("patience", [1, 2])
 def test_training_ends_when_nothing_has_become_better_for_so_long(tmp_path, patience):
     _, free, _ = run(tmp_path / "free", spec_of(keep=Keep.BEST))
-    losses = [e.valid_loss for e in free.epochs]
+    losses = losses_of(free)
     _, hooks, result = run(tmp_path / "early", spec_of(keep=Keep.BEST, patience=patience))
     ended = next(at + 1 for at in range(8) if at - losses.index(min(losses[: at + 1])) >= patience)
     assert ended < 8
     assert [e.epoch for e in hooks.epochs] == list(range(1, ended + 1))
     assert (result.steps, result.stopped) == (6 * ended, False)
-    assert [e.valid_loss for e in hooks.epochs] == losses[:ended]
-    (chosen,) = hooks.news
+    assert losses_of(hooks) == losses[:ended]
+    chosen = choice(hooks)
     assert (chosen.epoch, chosen.last_epoch, chosen.n_epochs) == (ended - patience, ended, 8)
 
 
 def test_a_least_difference_makes_small_gains_none(tmp_path):
     _, hooks, _ = run(tmp_path, spec_of(keep=Keep.BEST, patience=1, min_delta=100.0))
     assert len(hooks.epochs) == 2
-    assert hooks.news[0].step == 6
+    assert choice(hooks).step == 6
 
 
 def test_the_last_epoch_is_kept_when_asked_for(tmp_path):
     model, hooks, _ = run(tmp_path, spec_of(keep=Keep.LAST, patience=1))
-    (chosen,) = hooks.news
+    chosen = choice(hooks)
     assert chosen.step == chosen.last_step == hooks.saved[-1][0]
     assert chosen.best_epoch == chosen.last_epoch - 1
     assert same(weights(model, TuningMethod.LORA), hooks.saved[-1][1])
@@ -134,7 +147,7 @@ def test_a_run_that_was_interrupted_chooses_the_same_weights(tmp_path, method, s
     assert (third.steps, repeated) == ([], end)
     assert third.news == whole.news
     assert same(weights(again, method), weights(straight, method))
-    assert [step for step, _ in third.saved] == [whole.news[0].step]
+    assert [step for step, _ in third.saved] == [choice(whole).step]
 
 
 def test_a_loss_that_is_no_number_is_never_the_best():

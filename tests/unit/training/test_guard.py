@@ -96,8 +96,8 @@ def test_too_many_in_a_row_fail_the_job_with_step_and_lines(tmp_path, method):
     train = prepared()
 
     class Broken(TrainableModel):
-        def logits_at(self, *arguments):
-            logits = super().logits_at(*arguments)
+        def logits_at(self, ids_BT, lengths_B, rows_N, columns_N):
+            logits = super().logits_at(ids_BT, lengths_B, rows_N, columns_N)
             return logits * math.nan if logits.requires_grad else logits
 
     model, hooks = Broken(), Recorder()
@@ -143,7 +143,9 @@ def test_the_bound_is_robust_and_needs_some_losses():
     assert 1.5 < bound < 2.2
     assert spike_bound([*calm[:-3], 50.0, 60.0, 70.0]) == pytest.approx(bound, abs=0.3)
     noisy = [0.2, 3.0, 1.0, 2.5, 0.1, 2.0, 0.5, 1.5] * 4
-    assert spike_bound(noisy) > 6.0
+    wide = spike_bound(noisy)
+    assert wide is not None
+    assert wide > 6.0
 
 
 def test_a_spike_is_told_before_its_update_and_halves_the_rate_once(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from luthier.core.specs import (
     Hyperparameters,
+    Keep,
     LoraKind,
     LuthierOptions,
     OptimizerName,
@@ -176,3 +177,42 @@ def test_the_warm_up_is_as_asked_and_leaves_a_step_for_the_peak(asked, steps):
     spec, decisions = resolve(Hyperparameters(batch_size=1, n_epochs=3), options_from(asked), _facts(), max_length=512)
     assert (spec.total_steps, spec.warmup_steps) == (600, steps)
     assert _decided(decisions, "warmup_steps").value == steps
+
+
+def _kept(asked, *, held_out: bool = True):
+    facts = _facts(validation_fingerprint="v" if held_out else None)
+    return resolve(Hyperparameters(), options_from(asked), facts, max_length=512)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        ({"early_stopping": True}, (Keep.BEST, 1, 0.0)),
+        ({"early_stopping": {}}, (Keep.BEST, 1, 0.0)),
+        ({"early_stopping": {"patience": 3, "min_delta": 0.02}}, (Keep.BEST, 3, 0.02)),
+        ({"early_stopping": True, "keep": "last"}, (Keep.LAST, 1, 0.0)),
+        ({"keep": "best"}, (Keep.BEST, 0, 0.0)),
+        ({"early_stopping": False}, (Keep.LAST, 0, 0.0)),
+        ({}, (Keep.LAST, 0, 0.0)),
+    ],
+)
+def test_an_early_end_and_the_kept_epoch_are_decided_and_explained(asked, kept):
+    spec, decisions = _kept(asked)
+    assert (spec.keep, spec.patience, spec.min_delta) == kept
+    assert [d.name for d in decisions if d.name == "early_stopping"] == ["early_stopping"] * bool(kept[1])
+    assert [d.value for d in decisions if d.name == "keep"] == [kept[0].value] * (kept != (Keep.LAST, 0, 0.0))
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_without_held_out_rows_nothing_is_chosen_by_them():
+    spec, decisions = _kept({"early_stopping": True}, held_out=False)
+    assert (spec.keep, spec.patience) == (Keep.LAST, 0)
+    assert "no validation file" in _decided(decisions, "keep").reason
+
+
+def test_what_becomes_of_a_step_that_goes_wrong_is_taken_and_explained():
+    spec, decisions = _kept({"max_skipped_steps": 0, "on_loss_spike": "halve"})
+    assert (spec.max_skipped_steps, spec.halve_on_spike) == (0, True)
+    assert {"max_skipped_steps", "on_loss_spike"} <= {d.name for d in decisions}
+    plain, _ = _kept({})
+    assert (plain.max_skipped_steps, plain.halve_on_spike) == (5, False)

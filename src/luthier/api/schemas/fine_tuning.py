@@ -110,6 +110,14 @@ class EarlyStopping(WireModel):
     min_delta: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
 
 
+def _as_an_object(value: object) -> object:
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+Stopping = Annotated[EarlyStopping | None, BeforeValidator(_as_an_object, json_schema_input_type=bool | EarlyStopping | None)]
+"""``true`` is an object without fields, ``false`` none at all."""
+
+
 class LuthierOptions(WireModel):
     """Our own options: ``extra_body={"luthier": {...}}``."""
 
@@ -128,7 +136,7 @@ class LuthierOptions(WireModel):
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     max_grad_norm: Annotated[float, Field(gt=0.0, le=1_000_000.0)] | None = None
-    early_stopping: bool | EarlyStopping | None = None
+    early_stopping: Stopping = None
     keep: Literal["last", "best"] | None = None
     max_skipped_steps: Annotated[int, Field(ge=0, le=1000)] | None = None
     on_loss_spike: Literal["tell", "halve"] | None = None
