@@ -2,8 +2,7 @@
 
 What it does: takes the bytes piece by piece in flat memory, splits on the byte ``\\n`` only (``str.splitlines`` would also
 split on U+2028 and friends inside strings), and keeps the first fault in OpenAI's wording. What it does not: look inside
-the dictionaries (``data/validate.py``), choose a JSON parser (it is passed in) or raise. Called by ``api/upload.py``
-and ``api/assembly.py``.
+the dictionaries (``data/validate.py``), choose JSON parsers (they are passed in) or raise. Called by ``api/line_check.py``.
 """
 
 from collections.abc import Callable
@@ -14,10 +13,24 @@ _BLANK = b" \t\r"
 
 
 class JsonlCheck:
-    """Feed it a file's bytes, then read ``fault``."""
+    """Feed it a file's bytes, then read ``fault``.
 
-    def __init__(self, loads: Callable[[bytes], object], *, max_line_bytes: int) -> None:
+    Args:
+        loads: the parser that decides; a ``ValueError`` refuses the line.
+        max_line_bytes: longest line.
+        surely: a faster judgement of lines that start with a brace: True only where ``loads`` would make a dictionary; it
+            decides all others.
+    """
+
+    def __init__(
+        self,
+        loads: Callable[[bytes], object],
+        *,
+        max_line_bytes: int,
+        surely: Callable[[bytes], bool] | None = None,
+    ) -> None:
         self._loads = loads
+        self._surely = surely or self._is_dictionary
         self._max_line_bytes = max_line_bytes
         self._rest = bytearray()
         self._line = 0
@@ -55,8 +68,8 @@ class JsonlCheck:
 
     def _take(self, line: bytes) -> None:
         self._line += 1
-        # Nearly all lines: one comparison spares them the rest.
-        if line.startswith(b"{") and self._blank_line is None and len(line) <= self._max_line_bytes and self._is_dictionary(line):
+        # Nearly all lines: these comparisons spare them the rest.
+        if line.startswith(b"{") and self._blank_line is None and len(line) <= self._max_line_bytes and self._surely(line):
             return
         if self._line == 1:
             line = line.removeprefix(_BOM)
