@@ -153,10 +153,12 @@ def _serve_api(settings: Settings, listener: socket.socket, url: str, fresh: boo
 
     from luthier.api.app import create_app
     from luthier.api.deps import build_services
+    from luthier.api.slow_clients import HeadDeadline
 
     app = create_app(settings, build_services(settings))
     config = uvicorn.Config(
         app,
+        http=HeadDeadline,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
