@@ -76,7 +76,8 @@ def test_supervised_then_preferred_ends_with_the_preferred_answers(server: Serve
     assert (job.method.dpo.hyperparameters.n_epochs, job.method.supervised) == (3, None)
 
     metrics = [event for event in all_events(client, job.id) if event.type == "metrics"]
-    assert [event.data["step"] for event in metrics] == list(range(1, 61))
+    # An epoch's last step is told once more where its validation takes over a second.
+    assert list(dict.fromkeys(event.data["step"] for event in metrics)) == list(range(1, 61))
     assert metrics[0].data["train_loss"] == pytest.approx(math.log(2), abs=1e-3), "the reference is the tuned model, not the base"
     assert metrics[-1].data["full_valid_reward_accuracy"] >= 0.9
     assert metrics[-1].data["full_valid_reward_margin"] > 0.5
