@@ -21,7 +21,7 @@ _ENDPOINT = "/fine_tuning/jobs"
 OPTION_HELP = "name=value of luthier's own training options, such as adapter=rslora or schedule=cosine; repeatable."
 
 
-def _source(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | Path | None:
+def source(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | Path | None:
     """An existing file as its path, an id as it is; a click callback.
 
     Raises:
@@ -39,8 +39,8 @@ def _source(_context: click.Context, _parameter: click.Parameter, value: str | N
 
 @click.command(epilog="Example: luthier jobs create --training-file train.jsonl --n-epochs 3 --wait")
 @click.option("--model", default=None, help="The model to tune (default: LUTHIER_DEFAULT_BASE, else luthier-mini).")
-@click.option("--training-file", "training", required=True, callback=_source, help="A local JSONL file, uploaded first, or a file's id.")
-@click.option("--validation-file", "validation", default=None, callback=_source, help="Held-out rows, likewise.")
+@click.option("--training-file", "training", required=True, callback=source, help="A local JSONL file, uploaded first, or a file's id.")
+@click.option("--validation-file", "validation", default=None, callback=source, help="Held-out rows, likewise.")
 @click.option("--suffix", default=None, help="A word in the tuned model's name.")
 @click.option("--seed", type=click.IntRange(0, 2_147_483_647), default=None, help="Makes a run repeatable.")
 @click.option("--method", type=click.Choice(["supervised", "dpo"]), default=None, help="What the rows are for (default: supervised).")
