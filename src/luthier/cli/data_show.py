@@ -77,7 +77,11 @@ def show(
         return ExitCode.DONE
     which = f"line {bad[0]:,}" if len(bad) == 1 else f"lines {', '.join(f'{line:,}' for line in bad)}"
     name = file.id if isinstance(file, StoredFile) else file
-    raise InvalidData(f"Nothing can be learned from {which} of {name}. See all faults of the file: luthier data check {name}")
+    if any(row["findings"] for row in rows if not row["ok"]):
+        cure = f"See all faults of the file: luthier data check {name}"
+    else:  # sound rows that this base cuts or refuses: a check knows no base
+        cure = f"See how many rows the base cuts or refuses: luthier data doctor {name} --model {model or reader['name']}"
+    raise InvalidData(f"Nothing can be learned from {which} of {name}. {cure}")
 
 
 def _local(

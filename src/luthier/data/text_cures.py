@@ -13,6 +13,8 @@ _SINGLE_CLOSING = "\u2019\u2018\u201b"
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _COMMA_BEFORE_END = re.compile(r",(\s*)(?=[}\]])")
 _COMMA_AT_END = re.compile(r"(?:\s*,)+\s*\Z")
+# A key with its value, inside of what was taken for one string: its end was missed.
+_PAIR_INSIDE = re.compile('[\u201c\u201d\u201f]\\s*:\\s*[\u201c\u201d\u201e"{\\[]')
 _AFTER_STRING = re.compile(r"\s*(?:[,:}\]]|\Z)")
 
 
@@ -76,7 +78,7 @@ def _end_of_string(text: str, start: int) -> int | None:
         if mark == "\u201d" and inside:
             inside -= 1
         elif mark in _CLOSING and _AFTER_STRING.match(text, at + 1):
-            return at
+            return None if _PAIR_INSIDE.search(text, start, at) else at
         elif mark in "\u201c\u201e":
             inside += 1
         at += 1

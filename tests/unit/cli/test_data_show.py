@@ -44,10 +44,12 @@ def test_a_line_that_teaches_nothing_is_told_and_ends_with_5(tmp_path: Path) -> 
     result = luthier("data", "show", REVIEWS, "--line", "17", "--max-length", "5", "--data-dir", str(tmp_path))
     assert result.exit_code == 5
     assert "error: Example 17 has no token to train on" in result.stdout
-    assert "Nothing can be learned from line 17" in result.stderr
+    assert f"Nothing can be learned from line 17 of {REVIEWS}. See how many rows the base cuts or refuses: " in result.stderr
+    assert f"luthier data doctor {REVIEWS} --model luthier-mini" in result.stderr
     result = luthier("data", "show", str(ROWS / "faulty.jsonl"), "--json", "--data-dir", str(tmp_path))
     assert result.exit_code == 5
     assert json.loads(result.stdout)["data"][0]["findings"][0]["code"] == "unknown_role"
+    assert f"luthier data check {ROWS / 'faulty.jsonl'}" in result.stderr
 
 
 def test_packing_is_foretold_for_the_line_and_for_the_file(tmp_path: Path) -> None:

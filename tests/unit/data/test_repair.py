@@ -115,7 +115,8 @@ def test_typographic_quotes_around_strings(broken, value):
 
 def test_quotes_that_are_not_certain_stay():
     uncertain = ("{‘a’: ‘the users’, and others’}", "{‘a’: ‘say ‘hi’, ok’}", "{‘a’: ‘open}", "{'a’: 1}", "{‘a’: ‘x\\’}", "{‘it’s’}")
-    for text in ("{“a: 1}", '{“a”: "open}', *uncertain):
+    missed = "{“a”: “a 5“ pipe”, “b”: “c”, “d”: “x” y”}"
+    for text in (missed, "{“a: 1}", '{“a”: "open}', *uncertain):
         assert cure_text(text.encode()) == (text.encode(), (), False)
 
 
