@@ -58,7 +58,7 @@ class Seen:
 
     def look(self, worker: psutil.Process) -> None:
         """Add up what the processes take now."""
-        total = dict.fromkeys(("worker_pss", "worker_rss", "training_pss", "training_rss"), 0.0)
+        total: dict[str, float] = {"worker_pss": 0.0, "worker_rss": 0.0, "training_pss": 0.0, "training_rss": 0.0}
         for process, trains in _below(worker):
             with contextlib.suppress(psutil.Error, OSError):
                 pss, rss = _pss_megabytes(process.pid), process.memory_info().rss / MEGABYTE
