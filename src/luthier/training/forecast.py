@@ -54,7 +54,9 @@ class Line:
         works, times = [w for w, _ in self.points], [t for _, t in self.points]
         if work <= works[-1]:
             return float(np.interp(work, [0.0, *works], [self._start(), *times]))
-        rise = (times[-1] - times[0]) / (works[-1] - works[0]) if len(works) > 1 else times[-1] / works[-1]
+        mean = times[-1] / works[-1]
+        # Of points that lie close together a disturbed one would make any slope.
+        rise = min((times[-1] - times[0]) / (works[-1] - works[0]), 2 * mean) if len(works) > 1 else mean
         return times[-1] + rise * (work - works[-1])
 
     def _start(self) -> float:
@@ -81,7 +83,8 @@ def line_of(timed: Sequence[Timed], *, most_points: int = 5) -> Line:
         # The rate, not the time: within a group the work differs.
         seconds = statistics.median(ordered[i].seconds / ordered[i].work for i in group) * work
         if points and work <= points[-1][0] * 1.02:
-            points[-1] = (points[-1][0], (points[-1][1] + seconds) / 2)
+            least = points[-2][1] if len(points) > 1 else 0.0
+            points[-1] = (points[-1][0], max((points[-1][1] + seconds) / 2, least))
         else:
             points.append((work, max(seconds, points[-1][1] if points else 0.0)))
     return Line(points=tuple(points))
