@@ -10,7 +10,7 @@ PACK ?= $(if $(filter gpu,$(RECIPE)),--shards 16,)
 LENGTH ?= $(if $(filter gpu,$(RECIPE)),--seconds 420,)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test nightly fuzz test-clients check conformance bench base-model clean venv venv-dev client-envs docs
+.PHONY: help demo serve test nightly fuzz test-loggers test-clients check conformance bench bench-training base-model clean venv venv-dev client-envs docs
 OPENAI_CLIENTS := openai-1 openai-2 openai-node
 RUN := build/conformance
 
@@ -34,6 +34,10 @@ fuzz: venv-dev   ## look for files that break the check of data, with atheris (A
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz.fuzz_data_check $(ARGS)
 
+test-loggers: venv-dev ## run the tests of W&B, MLflow, TensorBoard and trackio with the real libraries, installed first
+	@$(BIN)/python -c "import wandb, mlflow, tensorboard, trackio" 2>/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[loggers]'
+	@$(BIN)/python -m pytest tests/unit/worker/loggers tests/e2e/test_loggers.py $(ARGS)
+
 test-clients: venv-dev ## run W&B, DSPy, LiteLLM, instructor and LangChain against a real server; write docs/reference/clients.md
 	@$(BIN)/python -m scripts.run_client_examples $(ARGS)
 
@@ -56,6 +60,10 @@ bench: venv-dev  ## measure training, serving, start-up, memory and the check of
 	@$(BIN)/python -m benchmarks.bench_data_check
 	@$(BIN)/python -m benchmarks.bench_rows_by_model
 	@$(BIN)/python -m benchmarks.bench_data_doctor
+
+bench-training: venv-dev ## measure our training loop beside TRL's on this CPU (hours; ARGS=--quick for a look); write benchmarks/baselines/
+	@$(BIN)/python -c "import trl, datasets" 2>/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	@$(BIN)/python -m benchmarks.bench_trl $(ARGS)
 
 base-model: venv-dev ## make the embedded base model anew: CORPUS=DIR TASKS=DIR (about two hours on two cores; goes on after a stop)
 	@test -n "$(CORPUS)" || { echo "make base-model needs CORPUS=DIR, the folder of the corpus (pretraining/README.md says what is in it)"; exit 2; }

@@ -28,7 +28,7 @@ from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.device import prepare_device
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared
-from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
+from luthier.trace.events import BaseMeasured, EpochDone, ReferenceScored, ResumeSaved, StepDone
 from luthier.training.loop import Trainer
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -125,6 +125,9 @@ class Log:
     def base_measured(self, report: BaseMeasured) -> None:
         """Not measured here."""
 
+    def reference_scored(self, report: ReferenceScored) -> None:
+        """Only runs on pairs have a reference."""
+
     def step_done(self, report: StepDone) -> None:
         """Keep."""
         self.steps.append(report)
@@ -137,6 +140,10 @@ class Log:
 
     def resume_saved(self, report: ResumeSaved) -> None:
         """Nothing."""
+
+    def happened(self, news: object) -> None:
+        """Print it: no step of this may be out of the ordinary."""
+        print(news)
 
     def should_stop(self) -> bool:
         """Never."""

@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -70,15 +70,18 @@ def _wait_until_ready(process: subprocess.Popen[bytes], data_dir: Path) -> str:
 
 
 @contextmanager
-def serving(prepare: Callable[[Path], None] | None = None) -> Iterator[Server]:
-    """A server on a free port with a temporary data directory, which ``prepare`` may fill first; stopped at the end."""
+def serving(prepare: Callable[[Path], None] | None = None, *, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server on a free port with a temporary data directory, which ``prepare`` may fill first; stopped at the end.
+
+    ``settings``: its environment variables beside those of this process.
+    """
     with tempfile.TemporaryDirectory(prefix="luthier-bench-") as folder:
         data_dir = Path(folder) / "data"
         if prepare is not None:
             prepare(data_dir)
         command = [sys.executable, "-m", "luthier.cli.main", "serve", "--port", "0", "--data-dir", str(data_dir)]
         started = time.monotonic()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **(settings or {})})
         try:
             url = _wait_until_ready(process, data_dir)
             yield Server(process=process, url=url, data_dir=data_dir, ready_seconds=time.monotonic() - started)

@@ -64,6 +64,10 @@ class PrintingHooks:
         """Count them."""
         self.num_saves += 1
 
+    def happened(self, news: object) -> None:
+        """Print it."""
+        print(news)
+
     def should_stop(self) -> bool:
         """Never."""
         return False

@@ -21,7 +21,7 @@ from luthier.data.stage import collect
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
-from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
+from luthier.trace.events import BaseMeasured, EpochDone, ReferenceScored, ResumeSaved, StepDone
 from luthier.training.loop import ADAPTER_NAME, Trainer
 from luthier.training.resolve import RunFacts, auto_threads, resolve, resolve_max_length
 
@@ -40,6 +40,9 @@ class _Hooks:
         """Keep the base's loss."""
         self.base = report
 
+    def reference_scored(self, report: ReferenceScored) -> None:
+        """Only runs on pairs have a reference."""
+
     def step_done(self, report: StepDone) -> None:
         """Only epochs are kept."""
 
@@ -52,6 +55,10 @@ class _Hooks:
 
     def resume_saved(self, report: ResumeSaved) -> None:
         """Resume states are written as in a job, and thrown away with their folder."""
+
+    def happened(self, news: object) -> None:
+        """Print it: no step of this may be out of the ordinary."""
+        print(news)
 
     def should_stop(self) -> bool:
         """Never."""

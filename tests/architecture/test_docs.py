@@ -10,6 +10,8 @@ from scripts import make_docs
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"\[[^\]]*\]\((?!https?://|mailto:|#)([^)#\s]+)(?:#[^)]*)?\)")
+TEST = re.compile(r"`(tests/[\w/-]+\.py)::(\w+)`")
+SOURCE = re.compile(r"`(src/luthier/[\w/]+(?:\.py)?)`")
 
 
 @pytest.mark.parametrize("page", sorted(make_docs.PAGES))
@@ -63,6 +65,20 @@ def test_python_in_the_pages_is_python() -> None:
     assert len(blocks) >= 3
     for page, block in blocks:
         compile(textwrap.dedent(block), str(page), "exec")
+
+
+def test_tests_and_files_named_in_the_pages_exist() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    named = {match for page in pages for match in TEST.findall(page.read_text(encoding="utf-8"))}
+    assert len(named) > 40
+    gone = {f"{file}::{name}" for file, name in named if not re.search(rf"^def {name}\b", _text(ROOT / file), re.MULTILINE)}
+    assert gone == set()
+    sources = {match for page in pages for match in SOURCE.findall(page.read_text(encoding="utf-8"))}
+    assert sorted(path for path in sources if not (ROOT / path).exists()) == []
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def test_readme_shows_the_client_in_six_lines() -> None:

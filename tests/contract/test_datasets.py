@@ -246,6 +246,18 @@ def test_a_job_is_forecast(client: openai.OpenAI) -> None:
     assert result["base"] == BASE
     assert {"batch_size", "learning_rate"} <= {decision["name"] for decision in result["decisions"]}
     assert result["forecast"]["tokens"] > 0
+    # A whole job's own options, and its method: what says nothing of the work is no hindrance.
+    method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3, "batch_size": "auto"}}}
+    asked = {"training_file": file, "model": BASE, "method": method, "luthier": {"priority": 1, "rank": 4}, "dry_run": False}
+    assert completed(post(client, "forecast", **asked, wait_seconds=60))["forecast"]["n_epochs"] == 3
+    for wrong, param in (
+        ({"method": {"type": "dpo", "supervised": {}}}, "method.supervised"),
+        ({"method": {"type": "dpo"}, "hyperparameters": {"n_epochs": 1}}, "hyperparameters"),
+        ({"luthier": {"adapter": "full", "rank": 4}}, "luthier.rank"),
+    ):
+        with pytest.raises(openai.BadRequestError) as refused:
+            post(client, "forecast", training_file=file, model=BASE, **wrong)
+        assert refused.value.param == param
     with pytest.raises(openai.BadRequestError) as error:
         post(client, "forecast", training_file=file, model="no-such-model")
     assert error.value.code == "model_not_available"

@@ -97,6 +97,15 @@ def test_harmless_variants_of_jsonl_are_taken_as_they_are(client: openai.OpenAI,
     assert client.files.content(created.id).read() == data
 
 
+def test_a_fault_late_in_a_large_file_is_found(client: openai.OpenAI) -> None:
+    row = b'{"messages": [{"role": "user", "content": "' + b"x" * 950 + b'"}]}\n'
+    sound = client.files.create(file=("a.jsonl", row * 7000), purpose="fine-tune")
+    assert sound.bytes == len(row) * 7000
+    with pytest.raises(openai.BadRequestError, match="Line 7001 is not a dictionary"):
+        client.files.create(file=("a.jsonl", row * 7000 + b"[]\n" + row), purpose="fine-tune")
+    assert client.files.list(limit=1).data[0].id == sound.id
+
+
 def test_other_purposes_are_not_checked(client: openai.OpenAI) -> None:
     assert client.files.create(file=b"anything", purpose="user_data").bytes == 8
 

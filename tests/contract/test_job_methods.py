@@ -1,10 +1,13 @@
-"""``method``: every field of preference and reinforcement tuning is checked, and neither is offered yet."""
+"""``method``: preference tuning is offered; every field of reinforcement tuning is checked, and it is not offered yet."""
 
-from typing import Any
+import json
+from typing import Any, cast
 
+import openai
 import pytest
 
 from tests.support.api_server import ApiServer
+from tests.support.finished_job import finish_job
 
 BASE_NAME = "gpt-4o-mini-2024-07-18"
 CHECK = {"type": "string_check", "name": "exact", "input": "{{sample.output_text}}", "reference": "{{item.answer}}", "operation": "eq"}
@@ -27,6 +30,20 @@ MULTI = {"type": "multi", "name": "all", "graders": {"a": CHECK, "b": LABEL}, "c
 FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": {"type": "object"}}}
 
 
+REWARDS = {"train_reward_accuracy": 0.75, "train_reward_margin": 0.5, "train_reward_chosen": 0.25, "train_reward_rejected": -0.25}
+
+
+@pytest.fixture
+def preference_file(server: ApiServer) -> str:
+    row = {
+        "input": {"messages": [{"role": "user", "content": "hi"}]},
+        "preferred_output": [{"role": "assistant", "content": "Good day."}],
+        "non_preferred_output": [{"role": "assistant", "content": "What?"}],
+    }
+    rows = b"".join(json.dumps(row).encode() + b"\n" for _ in range(10))
+    return server.client().files.create(file=("pairs.jsonl", rows), purpose="fine-tune").id
+
+
 def refused(server: ApiServer, training_file: str, method: dict[str, Any], **fields: Any) -> dict[str, Any]:
     jobs = server.client().fine_tuning.jobs
     before = jobs.list(limit=1).data
@@ -46,13 +63,6 @@ def reinforcement(grader: object, **fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "method",
     [
-        {"type": "dpo"},
-        {"type": "dpo", "dpo": {}},
-        {
-            "type": "dpo",
-            "dpo": {"hyperparameters": {"beta": "auto", "batch_size": 256, "n_epochs": 50, "learning_rate_multiplier": "auto"}},
-        },
-        {"type": "dpo", "dpo": {"hyperparameters": {"beta": 2, "n_epochs": 1, "learning_rate_multiplier": 0.001}}},
         *(reinforcement(grader) for grader in (CHECK, SIMILAR, SCORE, PYTHON, MULTI)),
         reinforcement({**MULTI, "graders": [CHECK, SIMILAR]}),
         reinforcement({**MULTI, "graders": SCORE}),
@@ -74,7 +84,65 @@ def reinforcement(grader: object, **fields: Any) -> dict[str, Any]:
 def test_a_good_request_is_refused_because_the_method_is_not_offered(server: ApiServer, training_file: str, method: dict[str, Any]) -> None:
     error = refused(server, training_file, method)
     assert (error["code"], error["param"]) == ("unsupported_value", "method.type")
-    assert error["message"] == f"Unsupported value: 'method.type' does not support '{method['type']}'. Supported values are: 'supervised'."
+    assert error["message"] == (
+        f"Unsupported value: 'method.type' does not support '{method['type']}'. Supported values are: 'supervised' and 'dpo'."
+    )
+
+
+AUTO = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto", "beta": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("part", "shown"),
+    [
+        ({}, AUTO),
+        ({"dpo": {}}, AUTO),
+        ({"dpo": {"hyperparameters": {}}}, AUTO),
+        (
+            {"dpo": {"hyperparameters": {"beta": "auto", "batch_size": 256, "n_epochs": 50, "learning_rate_multiplier": "auto"}}},
+            {**AUTO, "batch_size": 256, "n_epochs": 50},
+        ),
+        (
+            {"dpo": {"hyperparameters": {"beta": 2, "n_epochs": 1, "learning_rate_multiplier": 0.001}}},
+            {**AUTO, "beta": 2, "n_epochs": 1, "learning_rate_multiplier": 0.001},
+        ),
+        ({"dpo": {"hyperparameters": {"beta": 0.1}}}, {**AUTO, "beta": 0.1}),
+    ],
+)
+def test_a_preference_job_is_created_and_shows_its_method(
+    server: ApiServer, client: openai.OpenAI, preference_file: str, part: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    job = client.fine_tuning.jobs.create(
+        model=BASE_NAME, training_file=preference_file, validation_file=preference_file, method=cast("Any", {"type": "dpo", **part})
+    )
+    for found in (job, client.fine_tuning.jobs.retrieve(job.id)):
+        assert found.method is not None
+        assert (found.method.type, found.method.supervised, found.method.reinforcement) == ("dpo", None, None)
+        assert found.method.dpo is not None
+        assert found.method.dpo.hyperparameters is not None
+        assert found.method.dpo.hyperparameters.model_dump() == shown
+        assert found.hyperparameters.model_dump() == {name: value for name, value in shown.items() if name != "beta"}
+    client.fine_tuning.jobs.cancel(job.id)
+
+
+def test_a_finished_preference_job_shows_its_numbers_events_checkpoints_and_result(
+    server: ApiServer, client: openai.OpenAI, preference_file: str
+) -> None:
+    asked = client.fine_tuning.jobs.create(model=BASE_NAME, training_file=preference_file, method={"type": "dpo"})
+    finish_job(server.services, asked.id, beta=0.1, extra=REWARDS)
+    job = client.fine_tuning.jobs.retrieve(asked.id)
+    assert job.status == "succeeded"
+    assert job.method is not None
+    assert job.method.dpo is not None
+    assert job.method.dpo.hyperparameters is not None
+    assert job.method.dpo.hyperparameters.beta == 0.1
+    step = next(event for event in client.fine_tuning.jobs.list_events(job.id) if event.type == "metrics")
+    assert isinstance(step.data, dict)
+    assert step.data["train_reward_accuracy"] == REWARDS["train_reward_accuracy"]
+    checkpoint = client.fine_tuning.jobs.checkpoints.list(job.id).data[0]
+    assert checkpoint.metrics.train_loss == 0.5
+    assert checkpoint.metrics.model_dump()["train_reward_margin"] == REWARDS["train_reward_margin"]
+    assert client.files.content(job.result_files[0]).read()
 
 
 DPO = "method.dpo.hyperparameters"

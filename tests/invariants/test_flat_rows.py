@@ -24,7 +24,7 @@ def _loss_and_gradients(model, *, flat, method, ids_BT, lengths, rows, columns):
     weights = torch.linspace(0.0, 1.5, len(rows))
     targets = ids_BT[rows, columns]
     with model.use_adapter("a" if method == "lora" else None):
-        loss, hits = model.losses_at(ids_BT, torch.tensor(lengths), rows, columns - 1, targets, weights)
+        loss, hits, _ = model.losses_at(ids_BT, torch.tensor(lengths), rows, columns - 1, targets, weights)
         loss.backward()
     gradients = [p.grad.clone() for p in parameters]
     model.remove_adapter("a")
@@ -34,7 +34,7 @@ def _loss_and_gradients(model, *, flat, method, ids_BT, lengths, rows, columns):
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "smollm3"])
 def test_flat_rows_equal_padded_rows(tmp_path, family, method, monkeypatch):
     monkeypatch.setattr(linear_cross_entropy, "CHUNK_NUMBERS", 8192 * 3)
     model = load_model(build(family, tmp_path / "m"), dtype=torch.float64)
@@ -78,7 +78,7 @@ def test_losses_in_pieces_equal_whole_logits(rows, monkeypatch):
     logits = x @ head.t()
     expected = (F.cross_entropy(logits, targets, reduction="none") * weights).sum()
     wanted = torch.autograd.grad(expected / 7, (x, head))
-    loss, hits = LinearCrossEntropy.apply(x, head, targets, weights)
+    loss, hits, _ = LinearCrossEntropy.apply(x, head, targets, weights)
     torch.testing.assert_close(loss, expected)
     assert int(hits) == int((logits.argmax(-1) == targets).sum())
     for ours, theirs in zip(torch.autograd.grad(loss / 7, (x, head)), wanted, strict=True):

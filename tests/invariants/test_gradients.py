@@ -12,7 +12,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from tests.support.tiny_models import build
 
-FAST_FAMILIES = ("llama", "qwen2", "qwen3")
+FAST_FAMILIES = ("llama", "qwen2", "qwen3", "smollm3")
 
 
 @pytest.fixture(autouse=True)

@@ -46,6 +46,7 @@ def _merged(*parts: Recorder) -> list[object]:
     whole.steps = list({s.step: s for part in parts for s in part.steps}.values())
     whole.epochs = list({e.epoch: e for part in parts for e in part.epochs}.values())
     whole.checkpoints = list({c[1]: c for part in parts for c in part.checkpoints}.values())
+    whole.news = list({(type(n), n.step): n for part in parts for n in part.news}.values())
     return whole.numbers()
 
 

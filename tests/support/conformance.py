@@ -22,7 +22,7 @@ EXCEPTIONS = FOLDER / "exceptions.toml"
 MAX_BODY = 4_000_000
 MAX_FORM = 65_536
 PREFIX = "/v1"
-NOT_YET = ("dpo", "reinforcement", "evals", "graders", "constrained decoding", "embeddings")
+NOT_YET = ("reinforcement", "evals", "graders", "constrained decoding", "embeddings")
 # How a field may differ, and what the record must show for it.
 REFUSED, IGNORED, ABSENT, DIFFERS, UNSERVED = "refused", "ignored", "absent", "differs", "unserved"
 HOWS = (REFUSED, IGNORED, ABSENT, DIFFERS, UNSERVED)

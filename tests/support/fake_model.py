@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from luthier.core.errors import InvalidRequest
 from luthier.core.generation import CalledTool
+from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.facts import ModelFacts
 from luthier.models.language_model import Cache, LanguageModel
 
@@ -103,7 +104,7 @@ class FakeModel(LanguageModel):
         cache.states.pop(slot, None)
         cache.lengths.pop(slot, None)
 
-    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int) -> None:
+    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int, form: AdapterForm = PLAIN) -> None:
         if name in self.adapters:
             raise InvalidRequest("taken")
         self.adapters[name] = seed + 1

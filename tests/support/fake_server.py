@@ -73,6 +73,9 @@ class FakeApi:
             after = int(query.get("after", ["0"])[0])
             rest = [e for e in self.events if e["id"] > after]
             return 200, {"object": "list", "data": rest[: self.page_size], "has_more": len(rest) > self.page_size}
+        if path == "/v1/luthier/jobs/ftjob-abc/row_losses":
+            row = {"object": "luthier.row_loss", "line": 17, "tokens": 5, "loss": 2.5, "first_loss": 3.25}
+            return 200, {"object": "list", "data": [row], "has_more": True, "epoch": 2, "epochs": [1, 2]}
         if path == "/v1/luthier/render":
             return 200, {"tokens": [{"id": 1, "text": "Hi", "kind": "context", "role": "user"}]}
         if path == "/v1/chat/completions":

@@ -25,8 +25,10 @@ FINAL = ("succeeded", "failed", "cancelled")
 class ServerProcess:
     """One ``luthier serve`` on a free port over ``data_dir``."""
 
-    def __init__(self, data_dir: Path, **environ: str) -> None:
+    def __init__(self, data_dir: Path, *, own_group: bool = False, **environ: str) -> None:
+        """``own_group``: the server leads a group of processes, as it does in a terminal."""
         self.data_dir = data_dir
+        self._own_group = own_group
         self._environ = environ
         self.process: subprocess.Popen[str] | None = None
 
@@ -34,7 +36,12 @@ class ServerProcess:
         """Start, and wait until ``/readyz`` answers 200."""
         command = [sys.executable, "-m", "luthier.cli.main", "serve", "--port", "0", "--data-dir", str(self.data_dir)]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **self._environ}
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **self._environ},
+            start_new_session=self._own_group,
         )
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:

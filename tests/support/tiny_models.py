@@ -1,6 +1,6 @@
 """Tiny random models in Hugging Face folders, for any test that needs a real model.
 
-What it does: Llama, Mistral, Qwen 2, Qwen 3 and GPT-2 of some hundred thousand parameters with the builtin base's tokenizer.
+What it does: a model of any family of ``tiny_families.py`` with the builtin base's tokenizer.
 What it does not: answer sensibly; use ``mini_folder`` for that. Importing this is cheap; building imports transformers.
 """
 
@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import luthier
+from tests.support.tiny_families import TINY, VOCAB_SIZE
 
-VOCAB_SIZE = 8192
+__all__ = ["CHATML", "FAMILIES", "VOCAB_SIZE", "build", "mini_folder", "set_template", "tokenizer_folder"]
+
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gpt2")
-"""``gpt2`` goes through transformers, the others through the fast decoder."""
+"""A few of ``tiny_families.TINY`` for tests that need not see all. ``gpt2`` goes through transformers, the others through the decoder."""
 
 CHATML = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>\n{% endfor %}"
@@ -31,7 +33,7 @@ def build(family: str, folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     """Make a random model with the builtin tokenizer; returns the folder.
 
     Args:
-        family: one of ``FAMILIES``.
+        family: a name of ``tiny_families.TINY``.
         folder: is made.
         seed: of the weights.
         changes: fields of the transformers config to set.
@@ -39,37 +41,7 @@ def build(family: str, folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     import torch
     import transformers
 
-    shape: dict[str, Any] = {
-        "vocab_size": VOCAB_SIZE,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": 256,
-        "bos_token_id": 0,
-        "eos_token_id": 5,
-        "pad_token_id": 1,
-    }
-    special: dict[str, dict[str, Any]] = {
-        "llama": {"tie_word_embeddings": True},
-        "mistral": {"sliding_window": None},
-        "qwen2": {},
-        "qwen3": {},
-        "gpt2": {
-            "vocab_size": VOCAB_SIZE,
-            "n_embd": 32,
-            "n_layer": 2,
-            "n_head": 4,
-            "n_positions": 256,
-            "bos_token_id": 0,
-            "eos_token_id": 5,
-        },
-    }
-    classes = {"llama": "LlamaConfig", "mistral": "MistralConfig", "qwen2": "Qwen2Config", "qwen3": "Qwen3Config", "gpt2": "GPT2Config"}
-    options = special[family] if family == "gpt2" else shape | special[family]
-    config = getattr(transformers, classes[family])(**(options | changes))
+    config = getattr(transformers, TINY[family].config)(**(TINY[family].options | changes))
     state = torch.get_rng_state()
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")

@@ -1,6 +1,7 @@
 """A short, complete run as trace events: one place for the trace's and the terminal's tests."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from luthier.core.forecast import Basis, Forecast, LengthBucket, Span, TimePart
 from luthier.core.stage import Stage
@@ -14,6 +15,7 @@ from luthier.trace.events import (
     Notice,
     Payload,
     PredictionTraced,
+    PromptsAnswered,
     ResumeSaved,
     RunFinished,
     RunStarted,
@@ -66,6 +68,17 @@ def step(number: int, loss: float = 1.0, *, accuracy: float = 0.5, total: int = 
         valid_loss=valid,
         valid_accuracy=None if valid is None else 0.625,
     )
+
+
+def answered(epoch: int, answer: str) -> PromptsAnswered:
+    """One fixed prompt."""
+    row = {"line": 17, "prompt": "Translate to French: Hi", "expected": "Salut", "answer": answer}
+    return PromptsAnswered(epoch=epoch, held_out=True, answers=(row,))
+
+
+def measured(step: StepDone, *, share_used: float | None = 0.5) -> StepDone:
+    """The step with the figures of its work."""
+    return replace(step, tokens=120, tokens_per_second=2400.0, padding_share=0.25, memory_bytes=400_000_000, flops_utilization=share_used)
 
 
 def epoch(number: int, train: float, valid: float | None, *, steps: int = 2, n: int = 2, accuracy: float = 0.7) -> EpochDone:
@@ -156,9 +169,11 @@ def whole_run() -> list[TraceEvent]:
         (s.TRAINING, StageStarted(shape_in="16 tokenized examples x 2 epochs")),
         (s.TRAINING, SPEC),
         (s.TRAINING, BaseMeasured(loss=3.5, accuracy=0.25, held_out=True)),
+        (s.TRAINING, answered(0, "Hello")),
         (s.TRAINING, step(1, 3.0)),
         (s.TRAINING, step(2, 2.0, valid=1.5)),
         (s.TRAINING, epoch(1, 2.5, 1.25)),
+        (s.TRAINING, answered(1, "Hello")),
         (s.TRAINING, CheckpointSaved(step=2, epoch=1, model_name=f"{FINAL}:ckpt-step-2", bytes=4096)),
         (s.TRAINING, ResumeSaved(step=2, bytes=9000, seconds=0.1)),
         (s.TRAINING, step(3, 1.75, epoch=2)),
@@ -166,8 +181,9 @@ def whole_run() -> list[TraceEvent]:
     second: list[tuple[Stage, Payload]] = [
         (s.TRAINING, RunStarted(model=MODEL, base=BASE, attempt=2, resumed_from_step=2)),
         (s.TRAINING, step(3, 1.5, epoch=2)),
-        (s.TRAINING, step(4, 1.0, epoch=2, valid=1.0)),
+        (s.TRAINING, measured(step(4, 1.0, epoch=2, valid=1.0))),
         (s.TRAINING, epoch(2, 1.25, 1.0, accuracy=0.9)),
+        (s.TRAINING, answered(2, "Salut\x1b[31m")),
         (
             s.TRAINING,
             stage_report("16 tokenized examples x 2 epochs", {"losses": [{"epoch": 1.0, "loss": 2.5}, {"epoch": 2.0, "loss": 1.25}]}),

@@ -12,8 +12,18 @@ from torch import Tensor, nn
 from luthier.core.examples import SourceLine
 from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
+from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.preprocessing.stage import Prepared
-from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
+from luthier.trace.events import (
+    BaseMeasured,
+    EpochDone,
+    LossSpiked,
+    ModelChosen,
+    ReferenceScored,
+    ResumeSaved,
+    StepDone,
+    StepSkipped,
+)
 from tests.support.fake_model import NUM_STATES, FakeModel
 
 
@@ -32,7 +42,7 @@ class TrainableModel(FakeModel):
         self.table = table if self.in_use is None else table + self.parts[self.in_use][0] @ self.parts[self.in_use][1]
         return super().logits_at(ids_BT, lengths_B, rows_N, columns_N)
 
-    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int) -> None:
+    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int, form: AdapterForm = PLAIN) -> None:
         left = torch.randn((NUM_STATES, rank), generator=torch.Generator().manual_seed(seed)) * 0.5
         self.parts[name] = [nn.Parameter(left), nn.Parameter(torch.zeros(rank, self.facts.vocab_size))]
         self.adapters[name] = 0
@@ -56,6 +66,29 @@ class TrainableModel(FakeModel):
             self.in_use = before
 
 
+class PoisonedModel(TrainableModel):
+    """Where a step learns from a batch with one certain row, its logits (or their gradients) are multiplied by a number."""
+
+    def __init__(self, row: np.ndarray, factor: float = float("nan"), *, gradient: bool = False) -> None:
+        super().__init__()
+        self.row, self.factor, self.gradient = torch.from_numpy(row), factor, gradient
+
+    def logits_at(self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor) -> Tensor:
+        logits = super().logits_at(ids_BT, lengths_B, rows_N, columns_N)
+        length = self.row.shape[0]
+        hit = (
+            (lengths_B == length) & (ids_BT[:, :length] == self.row).all(1)
+            if ids_BT.shape[1] >= length
+            else torch.zeros(1, dtype=torch.bool)
+        )
+        if not logits.requires_grad or not bool(hit.any()):
+            return logits
+        if not self.gradient:
+            return logits * self.factor
+        logits.register_hook(lambda grad: grad * self.factor)
+        return logits
+
+
 class Recorder:
     """Hooks that keep everything, and stop when ``stop_after`` steps were reported."""
 
@@ -66,9 +99,14 @@ class Recorder:
         self.epochs: list[EpochDone] = []
         self.checkpoints: list[tuple[int, int, dict[str, float]]] = []
         self.saves: list[ResumeSaved] = []
+        self.references: list[ReferenceScored] = []
+        self.news: list[StepSkipped | LossSpiked | ModelChosen] = []
 
     def base_measured(self, report: BaseMeasured) -> None:
         self.base.append(report)
+
+    def reference_scored(self, report: ReferenceScored) -> None:
+        self.references.append(report)
 
     def step_done(self, report: StepDone) -> None:
         self.steps.append(report)
@@ -82,16 +120,20 @@ class Recorder:
     def resume_saved(self, report: ResumeSaved) -> None:
         self.saves.append(report)
 
+    def happened(self, news: StepSkipped | LossSpiked | ModelChosen) -> None:
+        self.news.append(news)
+
     def should_stop(self) -> bool:
         return self.stop_after is not None and len(self.steps) >= self.stop_after
 
     def numbers(self) -> list[object]:
-        """All that must be equal between a straight and an interrupted run: everything but the clock."""
+        """All that must be equal between a straight and an interrupted run: everything but the clock and the memory."""
         return [
             self.base,
-            [replace(s, seconds=0.0) for s in self.steps],
+            [replace(s, seconds=0.0, tokens_per_second=None, memory_bytes=None) for s in self.steps],
             [replace(e, seconds=0.0) for e in self.epochs],
             self.checkpoints,
+            self.news,
         ]
 
 

@@ -9,12 +9,10 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import orjson
-
 from luthier.api.deps import Services
 from luthier.api.file_rules import CHECKED_PURPOSE, new_file
+from luthier.api.line_check import LineCheck
 from luthier.core.errors import InvalidRequest, LuthierError
-from luthier.core.jsonl import JsonlCheck
 from luthier.core.uploads import PartRecord, UploadRecord
 from luthier.storage.uploads import is_repeated, require_pending
 
@@ -78,8 +76,8 @@ def _pieces(services: Services, parts: Sequence[PartRecord]) -> Iterator[bytes]:
 def _join(services: Services, upload: UploadRecord, parts: Sequence[PartRecord], md5: str | None) -> _Joined:
     # Not for security: it finds bytes that were damaged on their way.
     digest = hashlib.md5(usedforsecurity=False)
-    check = JsonlCheck(orjson.loads, max_line_bytes=services.settings.max_line_bytes)
-    with services.blobs.writer() as blob:
+    max_line_bytes = services.settings.max_line_bytes
+    with services.blobs.writer() as blob, LineCheck(blob.path, max_line_bytes=max_line_bytes) as check:
         for piece in _pieces(services, parts):
             blob.write(piece)
             digest.update(piece)

@@ -1,7 +1,7 @@
 """Request bodies: read with a limit, parsed once, checked against a schema, with OpenAI's errors.
 
-What it does: ``json_body(Schema)`` is the dependency that gives a route its checked body; ``retry_mark`` is what the job
-queue needs to recognise a request that the client's library sent again. What it does not: uploads (``upload.py``).
+What it does: ``json_body(Schema)`` is the dependency that gives a route its checked body; ``retry_mark`` is what tells
+that the client's library sent a creation of a job or a dataset task again. What it does not: uploads (``upload.py``).
 FastAPI's own body reading is not used: it accepts NaN, knows no size limit and answers 422.
 """
 

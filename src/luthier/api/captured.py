@@ -1,7 +1,7 @@
 """Which stored chat completions become training rows, and the rows.
 
 What it does: walks the completions that a filter names, a page in memory at a time, and gives their rows. What it does not: write
-files. Called by ``routes/rescue.py`` and, in the worker, by ``worker/dataset_kinds.py`` and ``worker/completion_keys.py``.
+files. Called by ``routes/rescue.py`` and, in the worker, by ``worker/dataset_kinds.py`` and ``worker/completion_rows.py``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -20,10 +20,11 @@ from luthier.core.dataset_tasks import LARGE_ANYWAY, QUICK_BYTES, DatasetKind, D
 from luthier.core.errors import InvalidRequest, NotFound
 from luthier.core.ids import new_dataset_task_id
 from luthier.core.keys import Caller
+from luthier.jobs.queue import RetryMark
 from luthier.storage.dataset_tasks import unknown_task
 
-LANE = "data"
-"""The worker's role that does tasks."""
+DATA_LANES = ("data", "data-quick")
+"""The worker's roles that do tasks: all of them, and small ones alone."""
 MAX_BEAT_AGE_SECONDS = 60.0
 """A lane that waits for the fork server to start says nothing for a while."""
 _FIRST_LOOK, _LAST_LOOK = 0.02, 0.5
@@ -55,15 +56,20 @@ def one_of(body: TaskRequest, *names: str) -> None:
         raise InvalidRequest(message, code="invalid_parameter_combination", param=names[0])
 
 
-def new_task(services: Services, caller: Caller, kind: DatasetKind, body: TaskRequest, files: Mapping[str, str | None]) -> DatasetTask:
-    """Store the task of a checked request.
+def new_task(
+    services: Services, caller: Caller, kind: DatasetKind, body: TaskRequest, files: Mapping[str, str | None], mark: RetryMark
+) -> DatasetTask:
+    """Store the task of a checked request, or find the one that an earlier attempt of the same request made.
 
     Args:
         files: field of the request -> the file that it names, or None.
+        mark: what tells a repetition.
 
     Raises:
         NotFound: there is no such file or model.
-        InvalidRequest: the model cannot be trained, and a job is to be forecast; a training file is to have another ending.
+        InvalidRequest: the model cannot be trained, and a job is to be forecast; a training file is to have another ending; the
+            idempotency key was used with another body.
+        TooManyRequests: too many tasks of the project wait.
     """
     filename: str | None = getattr(body, "filename", None)
     if filename is not None and kind is not DatasetKind.EXPORT:
@@ -80,10 +86,9 @@ def new_task(services: Services, caller: Caller, kind: DatasetKind, body: TaskRe
         options=body.options(),
         inputs=inputs,
         created_at=int(services.clock()),
-        quick=_is_quick(kind, inputs),
+        quick=_is_quick(kind, inputs, reads_one_row=kind is DatasetKind.PREVIEW and not getattr(body, "packing", False)),
     )
-    services.dataset_tasks.add(task)
-    return task
+    return services.dataset_tasks.add(task, mark, queue_limit=services.settings.waiting_dataset_tasks)
 
 
 def _inputs(services: Services, files: Mapping[str, str | None]) -> Iterator[TaskInput]:
@@ -96,16 +101,16 @@ def _inputs(services: Services, files: Mapping[str, str | None]) -> Iterator[Tas
         yield TaskInput(role=field, file_id=record.id, filename=record.filename, sha256=record.sha256, bytes=record.bytes)
 
 
-def _is_quick(kind: DatasetKind, inputs: tuple[TaskInput, ...]) -> bool:
-    """Small work. A preview reads one row; without a file, nobody knows the size before."""
-    if kind is DatasetKind.PREVIEW:
+def _is_quick(kind: DatasetKind, inputs: tuple[TaskInput, ...], *, reads_one_row: bool) -> bool:
+    """Small work. A preview reads one row, unless it packs; without a file, nobody knows the size before."""
+    if reads_one_row:
         return True
     return kind not in LARGE_ANYWAY and bool(inputs) and sum(one.bytes for one in inputs) <= QUICK_BYTES
 
 
 async def ended(request: Request, services: Services, task: DatasetTask, seconds: float) -> DatasetTask:
     """The task at its end, or as it stands after ``seconds``, or when the client is gone, or when no worker is there to do it."""
-    if seconds == 0 or not await run_in_threadpool(_is_served, services):
+    if seconds == 0 or not await run_in_threadpool(_is_served, services, task):
         return task
     deadline, look = time.monotonic() + seconds, _FIRST_LOOK
     while not task.status.is_final and time.monotonic() < deadline and not await request.is_disconnected():
@@ -115,8 +120,9 @@ async def ended(request: Request, services: Services, task: DatasetTask, seconds
     return task
 
 
-def _is_served(services: Services) -> bool:
-    beat = services.workers.latest(LANE)
+def _is_served(services: Services, task: DatasetTask) -> bool:
+    large, quick = DATA_LANES
+    beat = services.workers.latest(quick if task.quick else large)
     return beat is not None and abs(services.clock() - beat) <= MAX_BEAT_AGE_SECONDS
 
 

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.api.errors import error_response
+from luthier.api.slow_clients import PacedBody
 from luthier.core.errors import LuthierError, PermissionRefused
 from luthier.core.ids import new_request_id
 from luthier.core.settings import Settings
@@ -75,7 +76,7 @@ class Edge:
 
         try:
             if host_allowed(headers.getlist("host"), self._settings.host):
-                await self._app(scope, receive, stamped)
+                await self._app(scope, PacedBody(receive), stamped)
             else:
                 refusal = PermissionRefused("This server does not answer to that Host header. Start it with that name as LUTHIER_HOST.")
                 await error_response(refusal)(scope, receive, stamped)

@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.api.model_names import TrainableModel
-from luthier.api.schemas.fine_tuning import Hyperparameters, JobCreateRequest, LuthierOptions
+from luthier.api.schemas.fine_tuning import Hyperparameters, JobCreateRequest
+from luthier.api.training_options import asked_options
 from luthier.core.errors import InvalidRequest
 from luthier.core.jobs import CheckpointPermission, CheckpointRecord, FileRecord, Job, JobEvent, JobStatus
 from luthier.core.uploads import PartRecord, UploadRecord
 
 _NO_ERROR = {"code": None, "message": None, "param": None}
 METHODS = ("supervised", "dpo", "reinforcement")
+OFFERED_METHODS = ("supervised", "dpo")
 HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+_OF_METHOD = {"supervised": HYPERPARAMETERS, "dpo": (*HYPERPARAMETERS, "beta")}
+"""What ``method.<type>.hyperparameters`` holds."""
 
 
 def file_object(record: FileRecord) -> dict[str, Any]:
@@ -93,8 +97,9 @@ def _own_fields(job: Job) -> dict[str, Any]:
 
 
 def job_object(job: Job, *, organization: str, spec_strict: bool, now: int) -> dict[str, Any]:
-    """The ``fine_tuning.job`` object; hyperparameters stand in both places where clients look."""
+    """The ``fine_tuning.job`` object; hyperparameters stand in both places where clients look, the method's own ones in its part alone."""
     hyperparameters = {name: job.hyperparameters.get(name, "auto") for name in HYPERPARAMETERS}
+    own = {name: job.hyperparameters.get(name, "auto") for name in _OF_METHOD[job.method]}
     return {
         "id": job.id,
         "object": "fine_tuning.job",
@@ -105,7 +110,7 @@ def job_object(job: Job, *, organization: str, spec_strict: bool, now: int) -> d
         "organization_id": f"org-{organization}",
         "status": _status(job, spec_strict),
         "hyperparameters": hyperparameters,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": dict(hyperparameters)}},
+        "method": {"type": job.method, job.method: {"hyperparameters": own}},
         "training_file": job.training_file,
         "validation_file": job.validation_file,
         "result_files": list(job.result_files),
@@ -177,27 +182,20 @@ def _given(hyperparameters: Hyperparameters | None) -> dict[str, Any]:
 
 
 def _hyperparameters(body: JobCreateRequest) -> dict[str, Any]:
-    supervised = body.method.supervised if body.method is not None else None
-    modern, legacy = _given(supervised.hyperparameters if supervised is not None else None), _given(body.hyperparameters)
+    part = getattr(body.method, body.method.type) if body.method is not None else None
+    modern, legacy = _given(part.hyperparameters if part is not None else None), _given(body.hyperparameters)
     if modern and legacy and modern != legacy:
         message = "Give hyperparameters in 'method' or in the deprecated 'hyperparameters', not different ones in both."
         raise InvalidRequest(message, code="invalid_value", param="hyperparameters")
-    return {name: {**legacy, **modern}.get(name, "auto") for name in HYPERPARAMETERS}
+    return {name: {**legacy, **modern}.get(name, "auto") for name in _OF_METHOD[_method(body)]}
 
 
-def _options(options: LuthierOptions | None) -> dict[str, Any]:
-    if options is None:
-        return {}
-    given = options.model_dump(exclude_none=True)
-    misplaced = next((name for name in ("rank", "alpha") if name in given), None)
-    if given.get("adapter") == "full" and misplaced is not None:
-        message = f"'luthier.{misplaced}' belongs to adapters and has no meaning with 'adapter': 'full'."
-        raise InvalidRequest(message, code="invalid_parameter_combination", param=f"luthier.{misplaced}")
-    return given
+def _method(body: JobCreateRequest) -> str:
+    return "supervised" if body.method is None else body.method.type
 
 
 def check_method(body: JobCreateRequest) -> None:
-    """The parts of ``method`` fit its type, and the type is one that can be trained: supervised fine-tuning only.
+    """The parts of ``method`` fit its type, and the type is one that can be trained.
 
     Raises:
         InvalidRequest: another method's part, a part that is missing, or a method that is not offered.
@@ -214,13 +212,27 @@ def check_method(body: JobCreateRequest) -> None:
     if body.hyperparameters is not None:
         message = f"Unsupported parameter: 'hyperparameters' belongs to the method 'supervised'. Use 'method.{kind}.hyperparameters'."
         raise InvalidRequest(message, code="unsupported_parameter", param="hyperparameters")
+    if kind in OFFERED_METHODS:
+        return
     if kind == "reinforcement":
         needed = {"method.reinforcement": body.method.reinforcement, "validation_file": body.validation_file}
         missing = next((name for name, part in needed.items() if part is None), None)
         if missing is not None:
             raise InvalidRequest(f"Missing required parameter: '{missing}'.", code="missing_required_parameter", param=missing)
-    message = f"Unsupported value: 'method.type' does not support '{kind}'. Supported values are: 'supervised'."
+    offered = " and ".join(f"'{name}'" for name in OFFERED_METHODS)
+    message = f"Unsupported value: 'method.type' does not support '{kind}'. Supported values are: {offered}."
     raise InvalidRequest(message, code="unsupported_value", param="method.type")
+
+
+def check_job(body: JobCreateRequest) -> None:
+    """Refuse what no job could be made of, before there are files or a queue: what a forecast asks.
+
+    Raises:
+        InvalidRequest: as ``check_method`` and ``new_job`` say it.
+    """
+    check_method(body)
+    _hyperparameters(body)
+    asked_options(body.luthier, held_out=body.validation_file is not None)
 
 
 def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
@@ -240,9 +252,10 @@ def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
         validation_file=parts.validation.id if parts.validation is not None else None,
         training_sha256=parts.training.sha256,
         validation_sha256=parts.validation.sha256 if parts.validation is not None else None,
+        method=_method(body),
         legacy_hyperparameters=body.hyperparameters is not None,
         hyperparameters=_hyperparameters(body),
-        options=_options(body.luthier),
+        options=asked_options(body.luthier, held_out=parts.validation is not None),
         seed=parts.seed if body.seed is None else body.seed,
         suffix=body.suffix,
         metadata=body.metadata,

@@ -1,6 +1,7 @@
 """Models and aliases as JSON (reference, section 4.1). Pure.
 
-What it does: the ``model`` object with our one extra field ``luthier``, which names the open base, its revision and its licence;
+What it does: the ``model`` object with our one extra field ``luthier``, which names the open base, its revision and its licence, and of
+a base itself where it came from and how large it is;
 our own ``luthier.alias`` object with its history. What it does not: look anything up. Called by the routes.
 """
 
@@ -16,7 +17,8 @@ ALIAS_KIND = "alias"
 
 def model_object(record: ModelRecord, base: ModelRecord | None, settings: Settings) -> dict[str, Any]:
     """The ``model`` object of a base, a tuned model or a checkpoint; ``base`` is the record of the open base under it."""
-    own = {"job_id": record.job_id, "step": record.step}
+    own = {"job_id": record.job_id, "step": record.step, "source": record.source, "size_bytes": record.num_bytes}
+    own["runs_on"] = None if base is None or base.runs_on is None else base.runs_on.value
     return {
         "id": record.name,
         "object": "model",

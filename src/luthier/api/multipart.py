@@ -5,6 +5,8 @@ each to a limit. What it does not: store bytes or know what the fields mean (``u
 parser would write everything to a temporary file first. Called by ``upload.py``.
 """
 
+import asyncio
+
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from python_multipart.exceptions import FormParserError
@@ -63,7 +65,7 @@ class Form:
             },
         )
 
-    def take(self, piece: bytes) -> None:
+    def take(self, piece: memoryview) -> None:
         """The next bytes of the large field; ``num_bytes`` counts them already."""
         raise NotImplementedError
 
@@ -129,14 +131,13 @@ class Form:
         self.filename = options.get(b"filename", b"").decode("utf-8", "replace")[:_MAX_FILENAME] or "upload"
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        piece = data[start:end]
         if not self._in_large:
-            self._value += piece
+            self._value += data[start:end]
             if len(self._value) > _MAX_FIELD_BYTES:
                 raise malformed(f"the field is longer than {_MAX_FIELD_BYTES} bytes.")
             return
-        self.num_bytes += len(piece)
-        self.take(piece)
+        self.num_bytes += end - start
+        self.take(memoryview(data)[start:end])
 
     def _end_part(self) -> None:
         if not self._in_large:
@@ -174,27 +175,40 @@ async def read_form(request: Request, form: Form, refusal: LuthierError | None =
         StorageFull: the disk is full.
         LuthierError: ``refusal``.
     """
-    pending = bytearray()
+    pending: list[bytes] = []
+    num_pending = 0
     read_on = _DRAIN_BYTES
-    async for piece in request.stream():
-        if refusal is not None:
-            read_on -= len(piece)
-            if read_on < 0:
-                break
-            continue
-        pending += piece
-        if len(pending) >= _CHUNK_BYTES:
-            refusal = await run_in_threadpool(_write, form, bytes(pending))
-            pending.clear()
-    refusal = refusal or await run_in_threadpool(_write, form, bytes(pending))
+    writing: asyncio.Task[LuthierError | None] | None = None
+    try:
+        async for piece in request.stream():
+            if refusal is not None:
+                read_on -= len(piece)
+                if read_on < 0:
+                    break
+                continue
+            pending.append(piece)
+            num_pending += len(piece)
+            if num_pending >= _CHUNK_BYTES:
+                # While a thread writes one chunk, the next one arrives; there are never more than these two.
+                refusal = None if writing is None else await writing
+                if refusal is None:
+                    writing = asyncio.create_task(run_in_threadpool(_write, form, pending))
+                pending, num_pending = [], 0
+        refusal = refusal or (None if writing is None else await writing)
+        refusal = refusal or await run_in_threadpool(_write, form, pending)
+    finally:
+        if writing is not None:
+            # The client went away: what the form writes to is closed next.
+            await asyncio.wait([writing])
     if refusal is not None:
         raise refusal
 
 
-def _write(form: Form, data: bytes) -> LuthierError | None:
+def _write(form: Form, pieces: list[bytes]) -> LuthierError | None:
     """The refusal is a value: the rest of the body is still to be read."""
     try:
-        form.write(data)
+        for piece in pieces:
+            form.write(piece)
     except LuthierError as error:
         return error
     return None

@@ -19,7 +19,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from luthier import __version__
 from luthier.api.bodies import JsonBody
 from luthier.api.file_rules import PURPOSES
-from luthier.api.schemas import account_objects, answer_objects, batch_objects, dataset_objects, objects
+from luthier.api.schemas import account_objects, answer_objects, batch_objects, dataset_objects, objects, webhook_objects
 
 Plain = dict[str, Any]
 
@@ -62,15 +62,16 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "DELETE /v1/responses/{response_id}": objects.Deleted,
     "GET /v1/responses/{response_id}/input_items": objects.PageOf[answer_objects.ResponseItem],
     "POST /v1/responses/input_tokens": answer_objects.InputTokens,
-    "GET /v1/webhook_event_types": objects.EventTypeList,
-    "POST /v1/webhook_endpoints": objects.NewEndpoint,
-    "GET /v1/webhook_endpoints": objects.PageOf[objects.Endpoint],
-    "GET /v1/webhook_endpoints/{webhook_endpoint_id}": objects.Endpoint,
-    "POST /v1/webhook_endpoints/{webhook_endpoint_id}": objects.Endpoint,
+    "GET /v1/webhook_event_types": webhook_objects.EventTypeList,
+    "POST /v1/webhook_endpoints": webhook_objects.NewEndpoint,
+    "GET /v1/webhook_endpoints": objects.PageOf[webhook_objects.Endpoint],
+    "GET /v1/webhook_endpoints/{webhook_endpoint_id}": webhook_objects.Endpoint,
+    "POST /v1/webhook_endpoints/{webhook_endpoint_id}": webhook_objects.Endpoint,
     "DELETE /v1/webhook_endpoints/{webhook_endpoint_id}": objects.Deleted,
-    "POST /v1/webhook_endpoints/{webhook_endpoint_id}/rotate_secret": objects.NewEndpoint,
-    "POST /v1/webhook_endpoints/{webhook_endpoint_id}/test": objects.EndpointTest,
+    "POST /v1/webhook_endpoints/{webhook_endpoint_id}/rotate_secret": webhook_objects.NewEndpoint,
+    "POST /v1/webhook_endpoints/{webhook_endpoint_id}/test": webhook_objects.EndpointTest,
     "GET /v1/luthier/jobs/{job_id}/trace": objects.ListOf[objects.TraceEvent],
+    "GET /v1/luthier/jobs/{job_id}/row_losses": objects.RowLossList,
     "POST /v1/luthier/render": objects.Rendering,
     "POST /v1/luthier/files/from_completions": objects.FileFromCompletions,
     "GET /v1/luthier/aliases": objects.ListOf[objects.Alias],

@@ -8,19 +8,18 @@ the lines of a fine-tuning file on the way, and holds every field to its limit. 
 import contextlib
 from dataclasses import dataclass
 
-import orjson
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
 from luthier.api.deps import Services
 from luthier.api.file_rules import CHECKED_PURPOSE, PURPOSES, check_filename, check_size, largest
+from luthier.api.line_check import LineCheck
 from luthier.api.multipart import Form, boundary_of, read_form
 from luthier.api.schemas.uploads import Expiry
 from luthier.api.validation import invalid_request_of
 from luthier.core.errors import InvalidRequest, LuthierError
 from luthier.core.ids import new_part_id
-from luthier.core.jsonl import JsonlCheck
 from luthier.core.settings import Settings
 from luthier.core.uploads import PartRecord
 from luthier.storage.blobs import BlobStore, BlobWriter
@@ -44,13 +43,13 @@ class Upload:
 class _FileForm(Form):
     """The form of ``POST /files``; the file's bytes go to ``blob`` and, while it may be for fine-tuning, to ``check``."""
 
-    def __init__(self, boundary: bytes, blob: BlobWriter, settings: Settings) -> None:
+    def __init__(self, boundary: bytes, blob: BlobWriter, check: LineCheck, settings: Settings) -> None:
         super().__init__(boundary, "file")
-        self.check = JsonlCheck(orjson.loads, max_line_bytes=settings.max_line_bytes)
+        self.check = check
         self._blob = blob
         self._max_bytes = settings.max_file_bytes
 
-    def take(self, piece: bytes) -> None:
+    def take(self, piece: memoryview) -> None:
         """Store and check the next bytes."""
         purpose = self.fields.get("purpose", CHECKED_PURPOSE)
         self.check_size(purpose)
@@ -71,7 +70,7 @@ class _PartForm(Form):
         self._part = part
         self._max_bytes = max_bytes
 
-    def take(self, piece: bytes) -> None:
+    def take(self, piece: memoryview) -> None:
         """Store the next bytes."""
         check_size(self.num_bytes, self._max_bytes, "data")
         self._part.write(piece)
@@ -133,7 +132,8 @@ async def receive(request: Request, blobs: BlobStore, settings: Settings) -> Upl
     boundary = boundary_of(request)
     with contextlib.ExitStack() as stack:
         blob = await run_in_threadpool(lambda: stack.enter_context(blobs.writer()))
-        form = _FileForm(boundary, blob, settings)
+        check = stack.enter_context(LineCheck(blob.path, max_line_bytes=settings.max_line_bytes))
+        form = _FileForm(boundary, blob, check, settings)
         await read_form(request, form)
         return await run_in_threadpool(_finish_file, form, blob)
 

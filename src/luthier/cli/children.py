@@ -4,11 +4,13 @@ What it does: starts the engine host and the worker with a pipe as standard inpu
 server is gone), restarts one that died, ends them in order. What it does not: know what they do. Called by ``serve.py``.
 """
 
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,11 +40,22 @@ class Child:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         if self.log_file.exists() and self.log_file.stat().st_size > _MAX_LOG_BYTES:
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
-        with self.log_file.open("ab") as log:
+        with self.log_file.open("ab") as log, _without_ctrl_c():
             self.process = subprocess.Popen(
                 [sys.executable, "-m", self.module], stdin=subprocess.PIPE, stdout=log, stderr=log, env=dict(environ)
             )
         self.started_at = time.monotonic()
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """A process that is started here is not ended by a terminal's Ctrl-C, which reaches the whole group: not in the seconds either
+    before it says so itself. Of ours only this thread looks away meanwhile; the signal is not lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Children:

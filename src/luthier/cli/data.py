@@ -1,4 +1,4 @@
-"""``luthier data``: the commands about local training files. No server is needed.
+"""``luthier data``: the commands about training files: local ones, for which no server is needed, and stored ones.
 
 What it does: names the commands; each is loaded when it is asked for. What it does not: any work.
 """
@@ -17,6 +17,7 @@ COMMANDS = {
     "losses": ("luthier.cli.data_losses", "losses", "Show the rows that a model predicts worst and best."),
     "redact": ("luthier.cli.data_redact", "redact", "Write a copy without secrets and personal data."),
     "split": ("luthier.cli.data_split", "split", "Split a file into training and validation rows."),
+    "tasks": ("luthier.cli.data_tasks", "tasks", "List what the server does with stored files; show or cancel one task."),
 }
 
 

@@ -7,6 +7,7 @@ import click
 
 from luthier.cli.data_process import prepare
 from luthier.cli.data_stored import FILE, StoredFile, local_only, needed, run_task
+from luthier.cli.exit_codes import InvalidData
 from luthier.cli.options import Place, with_place
 from luthier.cli.output import show_json, show_parts
 
@@ -35,6 +36,11 @@ def fix(file: Path | StoredFile, output: Path | None, diff: Path | None, to_chat
             show_json(task)
         else:
             show_parts(fixed(task["result"], task["result"]["files"]["repaired"]))
+        if broken := task["result"]["still_broken"]["count"]:
+            raise InvalidData(
+                f"No cure makes JSON objects of {broken:,} {'line' if broken == 1 else 'lines'}; they stand in the copy as they were. "
+                f"See them: luthier data check {task['result']['files']['repaired']}"
+            )
         return
 
     def show(result: dict[str, Any]) -> None:

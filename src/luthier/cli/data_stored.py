@@ -77,7 +77,8 @@ def run_task(place: Place, kind: str, **options: Any) -> dict[str, Any]:
     if task["status"] == "cancelled":
         raise JobEnded(f"{task['id']} was cancelled; no file was made.", ExitCode.CANCELLED)
     if task["status"] == "failed":
-        of_data = task["error"]["code"] in _FAULTS_OF_DATA
+        # A forecast names the file, as the job itself would.
+        of_data = task["error"]["code"] in _FAULTS_OF_DATA or task["error"]["param"] in ("training_file", "validation_file")
         raise (InvalidData if of_data else LuthierError)(task["error"]["message"].replace("'skip_bad': true", "--skip-bad"))
     return task
 

@@ -90,6 +90,7 @@ _LISTS = (
     (re.compile(r"No such File"), "luthier files list"),
     (re.compile(r"No such API key"), "luthier keys list"),
     (re.compile(r"No batch found"), "luthier batches list"),
+    (re.compile(r"No such dataset task"), "luthier data tasks"),
     (re.compile(r"No such project"), "luthier projects list"),
     (re.compile(r"fine tune"), "luthier jobs list"),
     (re.compile(r"No such alias"), "luthier aliases list"),

@@ -15,6 +15,7 @@ from rich.text import Text
 from luthier.cli.job_events import read_more
 from luthier.cli.render.stages import TITLES
 from luthier.cli.render.text import literal, number
+from luthier.cli.render.work import rate_text
 from luthier.trace.view import TraceView
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _show(progress: Progress, task: TaskID, view: TraceView, status: str) -> Non
         return
     last = steps[-1]
     what = "training" if last.step < last.total_steps else (TITLES[running[-1].stage].lower() if running else "finishing")
-    description = f"{what}  loss {number(last.loss)}  accuracy {number(last.token_accuracy)}"
+    description = f"{what}  loss {number(last.loss)}  accuracy {number(last.token_accuracy)}  {rate_text(last)}"
     progress.update(task, description=description, total=last.total_steps, completed=last.step)
 
 

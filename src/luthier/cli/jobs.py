@@ -1,4 +1,4 @@
-"""``luthier jobs``: create, forecast, list, get, events, checkpoints, cancel, pause, resume, wait.
+"""``luthier jobs``: create, forecast, rows, list, get, events, checkpoints, cancel, pause, resume, wait.
 
 What it does: speaks HTTP and prints. What it does not: wait (``cli/waiting.py``) or build a request
 (``cli/jobs_create.py``).
@@ -12,6 +12,7 @@ import click
 from luthier.cli.client import get, post
 from luthier.cli.jobs_create import create
 from luthier.cli.jobs_forecast import forecast
+from luthier.cli.jobs_rows import rows
 from luthier.cli.options import Form, Place, pairs, with_form, with_place
 from luthier.cli.output import Field, Item, show_object, show_page
 from luthier.cli.render.text import number, when
@@ -60,6 +61,7 @@ def jobs() -> None:
 
 jobs.add_command(create)
 jobs.add_command(forecast)
+jobs.add_command(rows)
 
 
 @jobs.command(name="list", epilog="Example: luthier jobs list --limit 5")

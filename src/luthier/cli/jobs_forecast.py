@@ -1,7 +1,7 @@
-"""``luthier jobs forecast``: what a job would take, before anything is uploaded.
+"""``luthier jobs forecast``: what a job would take, before it is made.
 
-What it does: starts the forecast as a process of the workshop and shows it for people or as JSON. What it does not: estimate
-(``training/forecast.py``), lay out the page (``render/forecast.py``), or need a server.
+What it does: starts the forecast as a process of the workshop, or as a task of the server for stored files, and shows it for people or
+as JSON. What it does not: estimate (``training/forecast.py``), or lay out the page (``render/forecast.py``).
 """
 
 import json
@@ -14,14 +14,16 @@ from typing import Any
 
 import click
 
+from luthier.cli.data_stored import FILE, StoredFile, run_task
 from luthier.cli.exit_codes import InvalidData
-from luthier.cli.options import AutoOr
+from luthier.cli.options import AutoOr, Place, with_place
 from luthier.cli.output import show_json
 from luthier.cli.printing import printable_output
 from luthier.cli.settings_file import read_settings
-from luthier.cli.upload import LOCAL_FILE
 from luthier.core.errors import InvalidRequest, LuthierError
 
+_SECONDS = 10.0
+_HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
 _WORDS = {
     "rows": "reading and rendering the rows",
     "model": "loading the model",
@@ -36,8 +38,9 @@ _WORDS = {
 @click.option(
     "--model", default=None, help="A served model, an alias, or a model folder (default: LUTHIER_DEFAULT_BASE, else luthier-mini)."
 )
-@click.option("--training-file", "training", required=True, type=LOCAL_FILE, help="A local JSONL file.")
-@click.option("--validation-file", "validation", default=None, type=LOCAL_FILE, help="Held-out rows.")
+@click.option("--training-file", "training", required=True, type=FILE, help="A local JSONL file, or the id of a stored one.")
+@click.option("--validation-file", "validation", default=None, type=FILE, help="Held-out rows, likewise.")
+@click.option("--method", type=click.Choice(["supervised", "dpo"]), default="supervised", show_default=True, help="What the rows are for.")
 @click.option("--n-epochs", type=AutoOr(int), default="auto", help="Passes over the training file.")
 @click.option("--batch-size", type=AutoOr(int), default="auto", help="Examples per step.")
 @click.option("--learning-rate-multiplier", type=AutoOr(float), default="auto", help="Times the base learning rate.")
@@ -48,22 +51,24 @@ _WORDS = {
 @click.option(
     "--seconds",
     type=click.FloatRange(0, 600),
-    default=10.0,
+    default=_SECONDS,
     show_default=True,
     help="Time for the measured dry run; 0 leaves it out and answers by formula.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the forecast as JSON.")
-@click.option("--data-dir", type=click.Path(path_type=Path), default=None, help="Where added models lie (default ./luthier-data).")
-def forecast(training: Path, validation: Path | None, model: str | None, as_json: bool, data_dir: Path | None, **options: Any) -> None:
-    """Tell what a job would take: tokens, steps, time, memory, cost. Runs a few real steps here, and keeps nothing of them."""
-    settings = read_settings(data_dir=data_dir)
-    files = ["--training-file", str(training.resolve()), *(["--validation-file", str(validation.resolve())] if validation else [])]
+@with_place
+def forecast(training: Path | StoredFile, validation: Path | StoredFile | None, as_json: bool, place: Place, **options: Any) -> None:
+    """Tell what a job would take: tokens, steps, time, memory, cost. Runs a few real steps, and keeps nothing of them.
+
+    The files are here, and no server is needed, or they are stored: then the server forecasts the job on its machine.
+    """
     given = {name: value for name, value in options.items() if value not in (None, "auto")}
-    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    # As for the server's own processes (``cli/serve.py``): the spec decides how many threads train.
-    environ = {"OMP_NUM_THREADS": "1", **os.environ, **settings.environment()}
-    command = [sys.executable, "-m", "luthier.worker.forecast_job", *files, "--model", model or settings.default_base, *words]
-    found = _run(command, environ)
+    if isinstance(training, StoredFile) and isinstance(validation, StoredFile | None):
+        found = _ask(place, training, validation, given)
+    elif isinstance(training, Path) and isinstance(validation, Path | None):
+        found = _local(place, training, validation, given)
+    else:
+        raise click.UsageError("--training-file and --validation-file are both here, or both on the server.")
     printable_output()
     if as_json:
         show_json(found)
@@ -71,6 +76,37 @@ def forecast(training: Path, validation: Path | None, model: str | None, as_json
         _print_page(found)
     if not found["fits"]:
         raise LuthierError(found["refusal"])
+
+
+def _ask(place: Place, training: StoredFile, validation: StoredFile | None, given: dict[str, Any]) -> dict[str, Any]:
+    """The forecast of the server."""
+    if given["seconds"] not in (0, _SECONDS):
+        raise click.UsageError("For stored files --seconds is 0 or left out: the server decides how long it measures.")
+    method = given["method"]
+    part = {"hyperparameters": {name: given[name] for name in _HYPERPARAMETERS if name in given}}
+    found: dict[str, Any] = run_task(
+        place,
+        "forecast",
+        training_file=training.id,
+        validation_file=None if validation is None else validation.id,
+        model=given.get("model", read_settings(data_dir=place.data_dir).default_base),
+        method={"type": method, method: part},
+        luthier={name: given[name] for name in ("adapter", "rank", "max_length") if name in given},
+        seed=given["seed"],
+        dry_run=given["seconds"] > 0,
+    )["result"]
+    return found
+
+
+def _local(place: Place, training: Path, validation: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    """The forecast of a process here."""
+    settings = read_settings(data_dir=place.data_dir)
+    files = ["--training-file", str(training.resolve()), *(["--validation-file", str(validation.resolve())] if validation else [])]
+    given = {"model": settings.default_base, **given}
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    # As for the server's own processes (``cli/serve.py``): the spec decides how many threads train.
+    environ = {"OMP_NUM_THREADS": "1", **os.environ, **settings.environment()}
+    return _run([sys.executable, "-m", "luthier.worker.forecast_job", *files, *words], environ)
 
 
 def _run(command: list[str], environ: dict[str, str]) -> dict[str, Any]:

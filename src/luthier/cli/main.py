@@ -22,6 +22,7 @@ COMMANDS = {
     "files": ("luthier.cli.files", "files", "Upload, list, read and delete files."),
     "data": ("luthier.cli.data", "data", "Check, import, repair and split training files before any job reads them."),
     "jobs": ("luthier.cli.jobs", "jobs", "Forecast, create, watch, pause, resume and cancel fine-tuning jobs."),
+    "sweep": ("luthier.cli.sweep", "sweep", "Train one file with many settings, and see which is best on held-out rows."),
     "trace": ("luthier.cli.trace", "trace", "Show the pipeline trace of a job."),
     "models": ("luthier.cli.models", "models", "List, show and delete served models, add a base model, or give models other names."),
     "aliases": ("luthier.cli.aliases", "aliases", "Give served models other names, move them, and go back."),

@@ -3,6 +3,7 @@
 What it does not: look anything up (``cli/client.py``) or print (``cli/output.py``). Called by the commands.
 """
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,6 +90,24 @@ def pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[st
     return found
 
 
+def training_options(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """``k=v`` options as a dictionary of JSON values: numbers, ``true``, lists; what is no JSON is a word. A click callback.
+
+    A comma makes a list of words (``targets=q_proj,v_proj``). The server knows names and bounds.
+
+    Raises:
+        click.BadParameter: as ``pairs`` does.
+    """
+    return {name: _json_or_word(text) for name, text in pairs(context, parameter, values).items()}
+
+
+def _json_or_word(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text.split(",") if "," in text else text
+
+
 class AutoOr(click.ParamType):
     """A number, or the word "auto"."""
 
@@ -104,6 +123,12 @@ class AutoOr(click.ParamType):
             return self._number(value)
         except ValueError:
             self.fail(f"{value!r} is neither a number nor 'auto'.", param, ctx)
+
+
+def refuse_beta(method: str | None, beta: float | str | None) -> None:
+    """Raises click.UsageError where ``--beta`` was given for a method that has none."""
+    if beta is not None and method != "dpo":
+        raise click.UsageError("--beta belongs to --method dpo.")
 
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -125,7 +125,7 @@ def _url(settings: Settings) -> str:
 
 def _register_default_base(settings: Settings) -> str:
     """The model inside the package is a served model like any other: it needs its record. Returns the default base's path."""
-    from luthier.core.jobs import ModelKind, ModelRecord
+    from luthier.core.jobs import ModelKind, ModelRecord, RunsOn
     from luthier.models.facts import read_licence, revision
     from luthier.storage.database import Database
     from luthier.storage.models import ModelStore
@@ -137,7 +137,8 @@ def _register_default_base(settings: Settings) -> str:
     before = models.get(name)
     record = before or ModelRecord(name=name, kind=ModelKind.BASE, base=name, path=path, created_at=int(time.time()), owned_by="system")
     # Read at each start: another version of the package may bring other weights.
-    record = dataclasses.replace(record, revision=revision(folder), licence=read_licence(folder))
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    record = dataclasses.replace(record, revision=revision(folder), licence=read_licence(folder), num_bytes=size, runs_on=RunsOn.FAST)
     if record != before:
         models.put(record)
     default = models.get(settings.default_base)
@@ -152,10 +153,12 @@ def _serve_api(settings: Settings, listener: socket.socket, url: str, fresh: boo
 
     from luthier.api.app import create_app
     from luthier.api.deps import build_services
+    from luthier.api.slow_clients import HeadDeadline
 
     app = create_app(settings, build_services(settings))
     config = uvicorn.Config(
         app,
+        http=HeadDeadline,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=_DRAIN_SECONDS,

@@ -1,7 +1,7 @@
 """Training examples and where each came from. Made by ``data``, read by ``preprocessing`` and ``evaluation``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -46,6 +46,22 @@ class PreferenceExample:
     preferred: Message
     non_preferred: Message
 
+    @property
+    def conversation(self) -> Conversation:
+        """The prompt with the preferred answer: what is shown and asked where one answer is enough."""
+        return _answered(self.prompt, self.preferred)
+
+    @property
+    def other(self) -> Conversation:
+        """The prompt with the answer that is not preferred."""
+        return _answered(self.prompt, self.non_preferred)
+
+
+def _answered(prompt: Conversation, answer: Message) -> Conversation:
+    """Weight stands on the answer alone: what the prompt's own assistant messages say is context, whatever their weight."""
+    read_only = tuple(replace(message, weight=0.0) for message in prompt.messages)
+    return replace(prompt, messages=(*read_only, replace(answer, weight=1.0)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RlExample:
@@ -57,7 +73,14 @@ class RlExample:
     """The row's other keys, as the file has them; graders read them as ``item``."""
 
 
+TunableExample = SftExample | PreferenceExample
+"""What a fine-tuning job trains on today."""
 Example = SftExample | PreferenceExample | RlExample
+
+
+def conversations_of(example: TunableExample) -> tuple[Conversation, ...]:
+    """The conversations that training reads of an example: one, or the preferred and then the other one."""
+    return (example.conversation, example.other) if isinstance(example, PreferenceExample) else (example.conversation,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +106,7 @@ class Dataset:
 
     file_id: str
     row_format: RowFormat
-    examples: Sequence[SftExample]
+    examples: Sequence[TunableExample]
     """In the file's order. Each may be read from the file when it is asked for."""
     num_lines: int
     fingerprint: str

@@ -168,6 +168,15 @@ class ModelKind(StrEnum):
     """A complete set of tuned weights."""
 
 
+class RunsOn(StrEnum):
+    """Which of the two paths computes a base model."""
+
+    FAST = "fast"
+    """Our own decoder."""
+    GENERIC = "generic"
+    """transformers and PEFT."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecord:
     """A served model: base, tuned model or checkpoint. Base models are no special case."""
@@ -191,3 +200,9 @@ class ModelRecord:
     """Of a base: SHA-256 over its weights, tokenizer and configs; None for other models, and where it was never read."""
     licence: str | None = None
     """Of a base: the licence that its card names; None for other models, and where no card names one."""
+    source: str | None = None
+    """Of a base that came from the Hugging Face hub: ``hf://OWNER/NAME@COMMIT``."""
+    num_bytes: int | None = None
+    """Of a base: size of its files; None for other models, and where it was never read."""
+    runs_on: RunsOn | None = None
+    """Of a base: what computes it; None for other models, and where it was never read."""

@@ -82,6 +82,10 @@ class Settings:
     """Numbers of weights in memory: `auto` (float32 on a CPU; on a GPU bfloat16 except for full tuning), `float32` or `bfloat16`."""
     train_threads: int = 0
     """CPU threads of a training process; 0 means one per core. Decides the bits of a run."""
+    group_jobs: int = 8
+    """Small LoRA jobs on one base that one process trains together over one copy of the base, at most; 1: one after another."""
+    train_processes: int = 1
+    """Training processes at once. Jobs on another base, and full fine-tunes, have processes of their own; they share the cores."""
     engine_threads: int = 0
     """CPU threads of the engine host; 0 means one for every two cores, at most 4: training has the rest."""
     train_memory_bytes: int = 0
@@ -98,6 +102,16 @@ class Settings:
     """Longest time between two resume states of a running job, seconds."""
     resume_share: float = 0.05
     """Largest share of a run's steps between two resume states."""
+    mlflow_uri: str = ""
+    """MLflow tracking address that all jobs' numbers go to: `http://HOST:5000`, `sqlite:////PATH/mlflow.db`; empty: none."""
+    mlflow_experiment: str = "luthier"
+    """Name of the experiment there."""
+    tensorboard_dir: str = ""
+    """Directory that all jobs' numbers go to as TensorBoard event files, one folder per job; empty: none."""
+    trackio_project: str = ""
+    """Name of the trackio project that all jobs' numbers go to; empty: none."""
+    logger_grace_seconds: float = 60.0
+    """How long a logger may go on telling a job's numbers after the end of its process, seconds; nothing else waits for it."""
     max_line_bytes: int = 8 * 1024 * 1024
     """Longest accepted line of a JSONL file, bytes."""
     max_file_bytes: int = 512 * 1024 * 1024
@@ -112,6 +126,8 @@ class Settings:
     """Requests of batches that run at once, over all batches, at least 1; the engine's other places are for everybody else."""
     dataset_task_days: int = 7
     """Days for which dataset tasks and their findings are kept after their end; 0 keeps them. The files that they made stay."""
+    waiting_dataset_tasks: int = 100
+    """Dataset tasks of one project that may wait at once, those in work not counted; 0 means no limit."""
     import_from_hub: bool = False
     """True: dataset imports over the API may fetch `hf://` data sets from the Hugging Face hub."""
     max_context_tokens: int = 4096
@@ -252,6 +268,7 @@ _NOT_NEGATIVE = (
     "bad_keys_per_minute",
     "token_cache_bytes",
     "dataset_task_days",
+    "waiting_dataset_tasks",
 )
 
 
@@ -260,6 +277,16 @@ def _check_limits(settings: Settings) -> None:
         value = getattr(settings, name)
         if value < 0:
             raise InvalidRequest(f"{_variable(name)} has the value {value}, but must be 0 (no limit) or more.")
+
+
+_AT_LEAST_ONE = ("group_jobs", "train_processes")
+
+
+def _check_counts(settings: Settings) -> None:
+    for name in _AT_LEAST_ONE:
+        value = getattr(settings, name)
+        if value < 1:
+            raise InvalidRequest(f"{_variable(name)} has the value {value}, but must be 1 or more.")
 
 
 def _check_device(settings: Settings) -> None:
@@ -286,6 +313,7 @@ def from_environment(environ: Mapping[str, str] | None = None, **overrides: obje
     check_alias_table(settings.aliases)
     _check_dates(settings.shutdown_dates)
     _check_limits(settings)
+    _check_counts(settings)
     _check_device(settings)
     _check_prices(settings)
     return settings
@@ -299,6 +327,6 @@ def _check_prices(settings: Settings) -> None:
             sound = False
         if not sound:
             raise InvalidRequest(f"LUTHIER_OPENAI_PRICES gives {name!r} the price {text!r}, which is not a number of dollars.")
-    for name in ("train_memory_bytes", "price_per_hour", "price_per_million_tokens"):
+    for name in ("logger_grace_seconds", "train_memory_bytes", "price_per_hour", "price_per_million_tokens"):
         if not 0 <= getattr(settings, name) < math.inf:
             raise InvalidRequest(f"{_variable(name)} must be 0 or more.")

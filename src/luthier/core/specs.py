@@ -7,6 +7,7 @@ identity is refused.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -21,13 +22,68 @@ class TuningMethod(StrEnum):
     """All weights of the model."""
 
 
+class LoraKind(StrEnum):
+    """Which low-rank adapter learns, where one does."""
+
+    LORA = "lora"
+    """Scaled by alpha / rank (Hu et al. 2021, arXiv:2106.09685)."""
+    RSLORA = "rslora"
+    """Scaled by alpha / sqrt(rank), so that a large rank learns as fast as a small one (Kalajdzievski 2023, arXiv:2312.03732)."""
+
+
+class Schedule(StrEnum):
+    """How the learning rate falls after the warm-up."""
+
+    LINEAR = "linear"
+    COSINE = "cosine"
+    """Half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+    CONSTANT = "constant"
+
+
+class OptimizerName(StrEnum):
+    """What turns gradients into steps."""
+
+    ADAMW = "adamw"
+    """Loshchilov and Hutter 2019, arXiv:1711.05101."""
+    SGD = "sgd"
+    """With momentum beta1."""
+    LION = "lion"
+    """Chen et al. 2023, arXiv:2302.06675."""
+    ADAFACTOR = "adafactor"
+    """Shazeer and Stern 2018, arXiv:1804.04235."""
+
+
+class Keep(StrEnum):
+    """Which epoch's weights become the model."""
+
+    LAST = "last"
+    BEST = "best"
+    """Those with the lowest loss over the whole validation file."""
+
+
+class ObjectiveKind(StrEnum):
+    """What the weights learn from."""
+
+    SUPERVISED = "supervised"
+    """Answers to imitate: cross-entropy."""
+    DPO = "dpo"
+    """Pairs of answers of which one is preferred (Rafailov et al. 2023, arXiv:2305.18290)."""
+
+    @property
+    def rows_per_example(self) -> int:
+        """Token rows that one line of the file becomes: two where it holds two answers."""
+        return 1 if self is ObjectiveKind.SUPERVISED else 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyperparameters:
-    """OpenAI's three, as asked: a number, or None for "auto"."""
+    """OpenAI's, as asked: a number, or None for "auto"."""
 
     n_epochs: int | None = None
     batch_size: int | None = None
     learning_rate_multiplier: float | None = None
+    beta: float | None = None
+    """Of preference tuning: how dearly leaving the reference is paid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +91,61 @@ class LuthierOptions:
     """Our own options, from ``extra_body={"luthier": {...}}``; None means: decide for me."""
 
     adapter: TuningMethod = TuningMethod.LORA
+    kind: LoraKind = LoraKind.LORA
+    """Which adapter, where ``adapter`` says one."""
     rank: int | None = None
     alpha: float | None = None
+    targets: tuple[str, ...] | None = None
+    """``("all-linear",)``, ``("attention",)``, ``("mlp",)`` or names of linear layers."""
     max_length: int | None = None
     skip_untrained: bool = False
     """Leave out rows of which nothing would be trained, instead of failing."""
+    schedule: Schedule = Schedule.LINEAR
+    warmup_steps: int | None = None
+    warmup_ratio: float | None = None
+    """Share of all steps; at most one of the two is given."""
+    min_rate_ratio: float = 0.0
+    optimizer: OptimizerName = OptimizerName.ADAMW
+    weight_decay: float | None = None
+    beta1: float | None = None
+    beta2: float | None = None
+    max_grad_norm: float | None = None
+    patience: int = 0
+    """Epochs without a better held-out loss after which the run ends; 0: it never ends early."""
+    min_delta: float = 0.0
+    """Nats by which a held-out loss must be lower to be better."""
+    keep: Keep | None = None
+    max_skipped_steps: int | None = None
+    on_loss_spike: str = "tell"
+    """``tell``, or ``halve``: the learning rate."""
+    priority: int = 0
+    """Beside the project's other jobs; of the queue and the turns, not of training."""
+
+
+_ENUMS = {"schedule": Schedule, "optimizer": OptimizerName, "keep": Keep}
+DEFAULT_PATIENCE = 1
+
+
+def options_from(asked: Mapping[str, Any]) -> LuthierOptions:
+    """Options as a request names them; its ``adapter`` is our ``adapter`` and ``kind`` in one word."""
+    given = {name: value for name, value in asked.items() if value is not None}
+    word = given.pop("adapter", LoraKind.LORA.value)
+    if word == TuningMethod.FULL:
+        given["adapter"] = TuningMethod.FULL
+    else:
+        given["kind"] = LoraKind(word)
+    stopping = given.pop("early_stopping", False)
+    if stopping is not False:
+        asked_for = {} if stopping is True else stopping
+        given |= {"patience": asked_for.get("patience") or DEFAULT_PATIENCE, "min_delta": asked_for.get("min_delta") or 0.0}
+    if "targets" in given:
+        named = given["targets"]
+        given["targets"] = (named,) if isinstance(named, str) else tuple(named)
+    return LuthierOptions(**{name: _ENUMS.get(name, _as_it_is)(value) for name, value in given.items()})
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +186,25 @@ class TrainingSpec:
     """Where it trains, as torch writes it; decides the bits, so a run goes on only where it began."""
     precision: str = "float32"
     """Numbers of the base's weights in memory: ``float32`` or ``bfloat16``."""
+    lora_kind: LoraKind = LoraKind.LORA
+    targets: tuple[str, ...] = ()
+    """Names of the linear layers that get an adapter; empty for all."""
+    schedule: Schedule = Schedule.LINEAR
+    min_rate_ratio: float = 0.0
+    """The last step's learning rate comes down to this share of the peak."""
+    optimizer: OptimizerName = OptimizerName.ADAMW
+    objective: ObjectiveKind = ObjectiveKind.SUPERVISED
+    beta: float = 0.0
+    """Of preference tuning; 0 for other objectives."""
+    keep: Keep = Keep.LAST
+    patience: int = 0
+    """Epochs without a better held-out loss after which the run ends; 0: it never ends early."""
+    min_delta: float = 0.0
+    """Nats by which a held-out loss must be lower to be better."""
+    max_skipped_steps: int = 5
+    """Steps in a row whose loss or gradient is no finite number that are left out; one more ends the run."""
+    halve_on_spike: bool = False
+    """A loss far above the usual halves the learning rate of what follows."""
 
     def identity(self) -> str:
         """SHA-256 over all fields; a field that has its default is left out, so that a new one does not cut older runs off."""
@@ -94,7 +219,9 @@ class TrainingSpec:
 
 def spec_from_dict(plain: dict[str, Any]) -> TrainingSpec:
     """The inverse of ``TrainingSpec.to_dict``."""
-    return TrainingSpec(**{**plain, "method": TuningMethod(plain["method"])})
+    enums = {"method": TuningMethod, "lora_kind": LoraKind, "objective": ObjectiveKind, **_ENUMS}
+    chosen = {name: kind(plain[name]) for name, kind in enums.items() if name in plain}
+    return TrainingSpec(**{**plain, **chosen, "targets": tuple(plain.get("targets", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Checks chosen lines of a file, however long the file is, without reading the others into Python.
 
 What it does: counts lines and finds where chosen ones begin by counting line ends in blocks (2 GB take about a second); judges
-each chosen line by the rules of its file. What it does not: judge the file (``check.py``). Called by ``worker/row_preview.py``
-and ``worker/row_losses.py``.
+each chosen line by the rules of its file. What it does not: judge the file (``check.py``). Called by ``worker/row_preview.py``,
+``worker/row_packing.py`` and ``worker/row_losses.py``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -81,6 +81,19 @@ def _after(block: bytes, at: int, num_ends: int) -> int:
     for _ in range(num_ends):
         at = block.index(b"\n", at) + 1
     return at
+
+
+def rows_of(path: Path, *, method: Method | None, max_line_bytes: int) -> RowFormat | None:
+    """What the rows of a file are, as its first row says where ``method`` does not; None when that row cannot be read.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    checker = LineChecker(path.name, path, role="training", method=method, max_line_bytes=max_line_bytes)
+    first = next(read_lines(path, max_line_bytes=max_line_bytes), None)
+    if first is not None:
+        checker.take(first)
+    return checker.row_format
 
 
 def check_lines(

@@ -13,7 +13,9 @@ from typing import Any
 import orjson
 
 from luthier.core.errors import InvalidRequest
+from luthier.data.role_names import role_of
 from luthier.data.row_cures import cure_messages, text_of
+from luthier.data.tool_turns import CannotMap, as_tools, with_tool_messages
 
 FIELDS = ("messages", "prompt", "completion", "system", "input", "tools")
 """What a column can be: ``input`` is text that follows the prompt, as in Alpaca rows."""
@@ -35,10 +37,6 @@ _ROLE_KEYS = ("role", "from", "speaker")
 _CONTENT_KEYS = ("content", "value", "text")
 _MESSAGE_KEYS = ("name", "weight", "tool_calls", "function_call", "refusal", "tool_call_id")
 _ROW_KEYS = ("tools", "functions", "parallel_tool_calls")
-
-
-class CannotMap(ValueError):
-    """A row does not become a chat row; the message follows "line N: "."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +72,8 @@ def guess(present: Iterable[str], said: Mapping[str, str]) -> ColumnMap:
         if column and column not in columns:
             raise InvalidRequest(f"There is no column {column!r}. There are: {_shown(columns)}.")
     found = {name: column for name, column in said.items() if column}
-    if "messages" in found and not {"prompt", "completion", "system", "input"}.isdisjoint(found):
-        raise InvalidRequest("A column of messages is the whole talk: map it alone, or with 'tools'.")
+    if "messages" in found and not {"prompt", "completion", "input"}.isdisjoint(found):
+        raise InvalidRequest("A column of messages is the whole talk: map it alone, or with 'system' and 'tools'.")
     if "messages" not in said and {"prompt", "completion"}.isdisjoint(said):
         _add(found, "messages", columns)
     if "messages" not in found:
@@ -85,11 +83,13 @@ def guess(present: Iterable[str], said: Mapping[str, str]) -> ColumnMap:
         if missing:
             raise InvalidRequest(
                 f"No column looks like the {' or the '.join(missing)} (there are: {_shown(columns)}). "
-                f"Say which it is: {' '.join(f'--map {name}=COLUMN' for name in missing)}"
+                f"Say which it is with {' '.join(f'--map {name}=COLUMN' for name in missing)}."
             )
-        for name in ("system", "input", "tools"):
-            if name not in said:
-                _add(found, name, columns)
+        if "input" not in said:
+            _add(found, "input", columns)
+    for name in ("system", "tools"):
+        if name not in said:
+            _add(found, name, columns)
     return ColumnMap({name: found[name] for name in FIELDS if name in found})
 
 
@@ -117,6 +117,8 @@ def chat_row(row: Mapping[str, Any], mapping: ColumnMap, unused: Counter[str]) -
     taken = set(columns.values())
     if "messages" in columns:
         made["messages"] = _messages(_value(row, columns["messages"]), unused)
+        if "system" in columns and not _put_system(made["messages"], row.get(columns["system"])):
+            taken.remove(columns["system"])
         for key in _ROW_KEYS:
             if row.get(key) not in (None, "") and key not in columns:
                 made[key] = _structure(row[key], key)
@@ -124,7 +126,9 @@ def chat_row(row: Mapping[str, Any], mapping: ColumnMap, unused: Counter[str]) -
     else:
         made["messages"] = _question_and_answer(row, columns)
     if "tools" in columns and row.get(columns["tools"]) not in (None, ""):
-        made["tools"] = _structure(row[columns["tools"]], columns["tools"])
+        made["tools"] = as_tools(_structure(row[columns["tools"]], columns["tools"]))
+        if made["tools"] is None:
+            del made["tools"]
     for column, value in row.items():
         if column not in taken and value not in (None, ""):
             unused[column] += 1
@@ -149,7 +153,18 @@ def _messages(value: object, unused: Counter[str]) -> list[dict[str, Any]]:
         value = _structure(value, "messages")
     if not isinstance(value, list) or not value:
         raise CannotMap("the messages are not a list of at least one message.")
-    return [_message(number, plain, unused) for number, plain in enumerate(value, start=1)]
+    return with_tool_messages([_message(number, plain, unused) for number, plain in enumerate(value, start=1)], unused)
+
+
+def _put_system(messages: list[dict[str, Any]], value: object) -> bool:
+    """Begin the talk with the system message of a column of its own; False where the talk has another one."""
+    text = text_of(value)
+    if not text:
+        return True
+    if role_of(str(messages[0]["role"])) not in ("system", "developer"):
+        messages.insert(0, {"role": "system", "content": text})
+        return True
+    return messages[0].get("content") == text
 
 
 def _message(number: int, plain: object, unused: Counter[str]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any, BinaryIO, overload
 
 import orjson
 
-from luthier.core.examples import RowFormat, SftExample, SourceLine
+from luthier.core.examples import RlExample, RowFormat, SourceLine, TunableExample
 from luthier.data.read import UTF8_BOM
-from luthier.data.validate import example_of
+from luthier.data.validate import any_example_of
 
 
 class RowPlaces:
@@ -43,7 +43,7 @@ class RowPlaces:
             del column[:]
 
 
-class FileExamples(Sequence[SftExample]):
+class FileExamples(Sequence[TunableExample]):
     """Examples of one file, in its order. The file stays open: it can be deleted while a job uses it.
 
     A slice is one again. Pickled it is places, not text: another process opens the file for itself.
@@ -64,17 +64,19 @@ class FileExamples(Sequence[SftExample]):
         return len(self._places.lines)
 
     @overload
-    def __getitem__(self, index: int) -> SftExample: ...
+    def __getitem__(self, index: int) -> TunableExample: ...
     @overload
     def __getitem__(self, index: slice) -> "FileExamples": ...
-    def __getitem__(self, index: int | slice) -> "SftExample | FileExamples":
+    def __getitem__(self, index: int | slice) -> "TunableExample | FileExamples":
         if isinstance(index, slice):
             return FileExamples(self._file_id, self._path, self._row_format, self._places.part(index), self._file)
         places = self._places
         data = os.pread(self._file.fileno(), places.sizes[index], places.starts[index])
         row = orjson.loads(data.removeprefix(UTF8_BOM) if places.starts[index] == 0 else data)
-        return example_of(row, self._row_format, SourceLine(self._file_id, places.lines[index]))
+        example = any_example_of(row, self._row_format, SourceLine(self._file_id, places.lines[index]))
+        assert not isinstance(example, RlExample)
+        return example
 
-    def __iter__(self) -> Iterator[SftExample]:
+    def __iter__(self) -> Iterator[TunableExample]:
         for index in range(len(self)):
             yield self[index]

@@ -14,12 +14,13 @@ from typing import Any
 
 import orjson
 
-from luthier.core.errors import LuthierError
+from luthier.core.errors import InvalidRequest, LuthierError
 from luthier.core.examples import LineError, RowFormat, SourceLine
-from luthier.data.columns import CannotMap, chat_row, guess
+from luthier.data.columns import chat_row, guess
 from luthier.data.new_file import new_file
 from luthier.data.source_files import Fetch, rows_of
 from luthier.data.sources import SourceRow
+from luthier.data.tool_turns import CannotMap
 from luthier.data.validate import check_row
 
 SHOWN_FAULTS = 50
@@ -61,6 +62,7 @@ def import_rows(
     skip_bad: bool,
     max_line_bytes: int,
     note: Callable[[str], None],
+    max_bytes: int | None = None,
     fetch: Fetch | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Imported:
@@ -73,19 +75,23 @@ def import_rows(
         skip_bad: write the good rows although there are bad ones.
         max_line_bytes: the longest line.
         note: is told the mapping of each source, bad rows and unused columns, line by line.
+        max_bytes: the largest new file; a small compressed table may hold very many rows.
         fetch: see ``rows_of``.
         on_progress: is given the number of rows written so far.
 
     Raises:
         BadRows: rows cannot be mapped and ``skip_bad`` is not set, or there is no good row; nothing was written.
-        InvalidRequest: a source, a mapping or the output's name cannot be used.
+        InvalidRequest: a source, a mapping or the output's name cannot be used, or the new file would be too large.
     """
     total = Imported()
+    room = max_bytes
     with new_file(output) as file:
         for source in sources:
             lead = f"{source}: " if len(sources) > 1 else ""
             rows = rows_of(source, max_line_bytes=max_line_bytes, note=note, fetch=fetch)
             for line in _mapped(rows, said, total, lead, note):
+                if room is not None and (room := room - len(line)) < 0:
+                    raise InvalidRequest(f"The new file would have more than the maximum of {max_bytes:,} bytes; nothing was written.")
                 file.write(line)
                 if total.num_rows % _PROGRESS_ROWS == 0:
                     on_progress(total.num_rows)
@@ -141,4 +147,4 @@ def _tell(total: Imported, note: Callable[[str], None]) -> None:
     if total.num_bad > len(total.faults):
         note(f"... and {total.num_bad - len(total.faults):,} more")
     for column, count in total.unused.items():
-        note(f"not used: {column} has a value in {count:,} rows")
+        note(f"not used: {column} has a value in {count:,} {'row' if count == 1 else 'rows'}")

@@ -38,7 +38,7 @@ _BY_MESSAGE = (
 )
 # Where the rule says more than the parser does.
 _WORDS = {
-    "number_not_finite": "a number that is not finite",
+    "number_not_finite": "a number that is not finite, or too large",
     "python_literal": "a word of Python's",
     "single_quotes": "a single quote where a double quote must stand",
     "smart_quotes": "a typographic quote where a straight one must stand",

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from luthier.core.examples import LineError, SourceLine
 from luthier.data.read import UTF8_BOM, read_lines
 from luthier.data.validate import parse_row
 
-_PARQUET_BATCH = 1024
+_PARQUET_BATCH = 32
+"""Rows in memory at once. A table of some kilobytes can hold cells of many megabytes, a value that repeats being stored once."""
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -138,7 +140,7 @@ def _table(usual: str) -> Callable[[Path, int], Iterator[SourceRow]]:
                 if header is None:
                     header = _header(path, cells)
                 else:
-                    yield _cells(place, header, cells)
+                    yield _cells(place, header, cells, last_line=rows.line_num)
 
     return read
 
@@ -161,9 +163,12 @@ def _header(path: Path, cells: list[str]) -> list[str]:
     return names
 
 
-def _cells(place: str, header: list[str], cells: list[str]) -> SourceRow:
+def _cells(place: str, header: list[str], cells: list[str], *, last_line: int) -> SourceRow:
     if len(cells) != len(header):
-        return SourceRow(place, None, f"it has {len(cells)} cells, and there are {len(header)} columns.")
+        count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+        # A quote without its partner takes in all that follows, to the next quote or to the file's end.
+        far = f" It goes on to line {last_line}: a quote in it is perhaps not closed." if _line(last_line) != place else ""
+        return SourceRow(place, None, f"it has {count}, and there are {len(header)} columns.{far}")
     try:
         "".join(cells).encode()
     except UnicodeEncodeError:
@@ -196,9 +201,21 @@ def _parquet_row(place: str, row: dict[str, Any], names: dict[str, list[str]]) -
         if isinstance(value := row.get(column), int) and 0 <= value < len(labels):
             row[column] = labels[value]
     try:
-        return SourceRow(place, orjson.loads(orjson.dumps(row)))
+        return SourceRow(place, orjson.loads(orjson.dumps(row, default=_text_of)))
     except orjson.JSONEncodeError as error:
         return SourceRow(place, None, f"it holds something that JSON does not have: {error}.")
+
+
+def _text_of(value: object) -> str | None:
+    """What JSON has no form for: bytes as their text, those of a picture, say, as nothing; a decimal number as its digits."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__}")
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:

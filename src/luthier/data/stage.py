@@ -14,6 +14,7 @@ from luthier.core.examples import Dataset, LineError
 from luthier.data.check import LEAST_ROWS, FileRole, LineChecker, is_error, rule_of_numbers
 from luthier.data.file_examples import FileExamples, RowPlaces
 from luthier.data.read import RawLine, read_lines
+from luthier.data.validate import Method
 
 MIN_TRAINING_EXAMPLES = LEAST_ROWS["training"]
 MAX_KEPT_FAULTS = 50
@@ -59,7 +60,7 @@ class _Collector:
             self.places.add(self._seen - self._last_piece, self._last_piece, line.number)
 
 
-def collect(file_id: str, path: Path, *, role: FileRole, max_line_bytes: int, sha256: str) -> Dataset:
+def collect(file_id: str, path: Path, *, role: FileRole, max_line_bytes: int, sha256: str, method: Method = "supervised") -> Dataset:
     """Read and check a whole file.
 
     Args:
@@ -68,12 +69,13 @@ def collect(file_id: str, path: Path, *, role: FileRole, max_line_bytes: int, sh
         role: ``training`` files need 10 examples, ``validation`` files one.
         max_line_bytes: longest line.
         sha256: what the bytes must hash to; an empty string takes them as they are.
+        method: what the rows are for.
 
     Raises:
         DataFailure: in OpenAI's codes and wording; ``faults`` lists what is wrong, line by line.
     """
     digest = hashlib.sha256()
-    checker = LineChecker(file_id, path, role=role, method="supervised", max_line_bytes=max_line_bytes)
+    checker = LineChecker(file_id, path, role=role, method=method, max_line_bytes=max_line_bytes)
     collector = _Collector(checker)
 
     def watch(piece: bytes) -> None:

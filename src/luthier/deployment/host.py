@@ -2,7 +2,7 @@
 
 It owns the loaded models and answers generation, scoring, rendering and loading over a Unix socket. ``luthier serve``
 starts it, restarts it, and holds its standard input open: at end-of-file (the parent died, however) it exits at once.
-On SIGTERM it finishes what runs, at most a few seconds. It prints one line ``ready`` when it listens and is warm.
+On SIGTERM it finishes what runs, at most a few seconds; SIGINT it ignores. It prints one line ``ready`` when it listens and is warm.
 
 Environment: ``LUTHIER_ENGINE_SOCKET``, ``LUTHIER_ENGINE_SECRET``, optionally ``LUTHIER_WARM_MODEL_PATH``, and the settings.
 """
@@ -44,6 +44,7 @@ MAX_DEFAULT_THREADS = 4
 
 def main() -> int:
     """Run the host until its parent dies or it is told to stop; the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server needs us for what it still answers
     exit_with_parent(lambda: os._exit(0))
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -64,10 +65,9 @@ def _load(settings: Settings, folder: Path) -> LanguageModel:
 
 
 async def serve(settings: Settings, socket_path: Path, secret: str, warm_path: str | None) -> int:
-    """Compose the host, serve until SIGTERM or SIGINT, drain, stop."""
+    """Compose the host, serve until SIGTERM, drain, stop."""
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     engine = Engine(Runner(), Scheduler())
     warm_folder = settings.resolve_model_path(warm_path) if warm_path else None
     cache = ModelCache(

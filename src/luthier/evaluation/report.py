@@ -40,15 +40,22 @@ def _means(questions: Sequence[Question], results: Sequence[SampleResult]) -> di
 
 
 def build_report(
-    questions: Sequence[Question], base: Sequence[SampleResult], tuned: Sequence[SampleResult], *, num_samples: int = 50
+    questions: Sequence[Question],
+    base: Sequence[SampleResult],
+    tuned: Sequence[SampleResult],
+    *,
+    num_samples: int = 50,
+    verdicts: Sequence[str] | None = None,
+    rule: str = RULE,
 ) -> dict[str, Any]:
-    """The report that is kept with the job.
+    """The report that is kept with the job. ``verdicts`` and their ``rule`` where they do not follow from the answers.
 
     Returns:
         ``n``, ``rule``, ``base`` and ``tuned`` (token-weighted ``loss`` in nats, ``accuracy``, ``exact_match`` share),
         ``better`` / ``worse`` / ``same`` counts, and up to ``num_samples`` of the single answers.
     """
-    verdicts = [verdict(q, b, t) for q, b, t in zip(questions, base, tuned, strict=True)]
+    if verdicts is None:
+        verdicts = [verdict(q, b, t) for q, b, t in zip(questions, base, tuned, strict=True)]
     samples = [
         {
             "line": q.line,
@@ -64,7 +71,7 @@ def build_report(
     ]
     return {
         "n": len(questions),
-        "rule": RULE,
+        "rule": rule,
         "base": _means(questions, base),
         "tuned": _means(questions, tuned),
         "better": verdicts.count("better"),

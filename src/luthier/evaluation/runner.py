@@ -24,6 +24,8 @@ class Question:
     asked: tuple[dict[str, object], ...]
     expected: str
     whole: tuple[dict[str, object], ...]
+    other: tuple[dict[str, object], ...] | None = None
+    """The same with the answer that is not preferred, where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +45,14 @@ def question_of(line: int, conversation: Conversation) -> Question | None:
     last = max((i for i, m in enumerate(messages) if m.role is Role.ASSISTANT), default=0)
     if last == 0:
         return None
-    plain = tuple({**message_to_dict(m), "weight": m.weight} if m.role is Role.ASSISTANT else message_to_dict(m) for m in messages)
     asked = tuple(message_to_dict(m) for m in messages[:last])
-    return Question(line=line, asked=asked, expected=messages[last].content, whole=plain[: last + 1])
+    return Question(line=line, asked=asked, expected=messages[last].content, whole=weighted(conversation)[: last + 1])
+
+
+def weighted(conversation: Conversation) -> tuple[dict[str, object], ...]:
+    """All messages as plain values, those of the assistant with the weight of their tokens."""
+    messages = conversation.messages
+    return tuple({**message_to_dict(m), "weight": m.weight} if m.role is Role.ASSISTANT else message_to_dict(m) for m in messages)
 
 
 def run(engine: EnginePort, target: ModelTarget, questions: Sequence[Question], *, max_tokens: int, max_length: int) -> list[SampleResult]:

@@ -54,16 +54,16 @@ def cancelled(job: Job, now: float) -> JobWrite:
     return move(job, JobStatus.CANCELLED, events=(event,), cancel_requested=True, fence=job.fence + 1)
 
 
-def paused(job: Job, now: float) -> JobWrite:
+def paused(job: Job, now: float, *, message: str = PAUSED) -> JobWrite:
     """A caller pauses: at once, whatever the runner does; its lease ends, it saves a resume state at its next step boundary, and
-    makes what it has learned callable (``pause_checkpoint``).
+    makes what it has learned callable (``pause_checkpoint``). A runner that cannot write its state pauses itself, and says why.
 
     Raises:
         InvalidRequest: the job is finished, or paused already.
     """
     if job.status is JobStatus.PAUSED:
         raise InvalidRequest(f"Job {job.id} is already paused.")
-    event = NewEvent(created_at=_at(job, now), level="info", message=PAUSED)
+    event = NewEvent(created_at=_at(job, now), level="info" if message == PAUSED else "error", message=message)
     changes = {"paused_from": job.status, "estimated_finish": None, "fence": job.fence + 1, **LEASE_ENDED}
     return move(job, JobStatus.PAUSED, events=(event,), **changes)
 

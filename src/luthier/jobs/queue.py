@@ -12,10 +12,10 @@ from luthier.core.jobs import Job, JobStatus
 from luthier.jobs import lifecycle
 from luthier.storage.database import Database
 from luthier.storage.jobs import JobStore
-from luthier.storage.leases import LeaseStore
+from luthier.storage.leases import LeaseStore, WaitingJob
 from luthier.storage.retries import RetryMark
 
-__all__ = ["JobQueue", "RetryMark"]
+__all__ = ["JobQueue", "RetryMark", "WaitingJob"]
 
 LEASE_SECONDS = 15.0
 """How long a lease lives without renewal, seconds."""
@@ -57,12 +57,26 @@ class JobQueue:
         return self._jobs.insert(job, lifecycle.creation_events(job), retry, daily_limit=daily_limit)
 
     def lease(self, owner: str, statuses: Sequence[JobStatus], seconds: float = LEASE_SECONDS) -> Job | None:
-        """The next job for ``owner``, or None: statuses in the order given, then the oldest, without a living lease.
+        """The next job for ``owner``, or None: the first of ``waiting``.
 
         The job's ``fence`` is the number of this lease; every write quotes it.
         """
         now = self._clock()
         return self._leases.acquire(owner, statuses, now, now + seconds)
+
+    def waiting(self, statuses: Sequence[JobStatus], limit: int = 64) -> tuple[WaitingJob, ...]:
+        """Jobs without a living lease, in fair order: statuses in the order given; then a job of each project in turn, beginning with
+        the project that has the fewest leases; of a project by priority, then the oldest."""
+        return self._leases.waiting(statuses, self._clock(), limit=limit)
+
+    def take(self, job_id: str, owner: str, seconds: float = LEASE_SECONDS) -> Job | None:
+        """Lease this very job; None when somebody else has it, or it does not wait any more."""
+        now = self._clock()
+        return self._leases.acquire_job(job_id, owner, now, now + seconds)
+
+    def others_train(self, job_id: str) -> bool:
+        """Whether any job but this one is running under a lease."""
+        return self._leases.num_training(self._clock(), but=job_id) > 0
 
     def renew(self, job_id: str, fence: int, seconds: float = LEASE_SECONDS) -> Job:
         """The lease lives ``seconds`` from now; returns the job as it stands.

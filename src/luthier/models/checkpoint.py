@@ -8,16 +8,20 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from luthier.core.errors import InvalidRequest, StorageFull
 
 MANIFEST_NAME = "manifest.json"
 _TEMPORARY = ".tmp-"
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class CorruptFolder(InvalidRequest):
@@ -37,12 +41,13 @@ def publish_folder(final: Path, write: Callable[[Path], None], meta: dict[str, A
 
     Raises:
         StorageFull: no room on the disk. The temporary folder is removed.
+        OSError: the disk is read-only, or failed otherwise; as well.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=final.name + _TEMPORARY, dir=final.parent))
     replaced: Path | None = None
     try:
-        write(temporary)
+        _fill(temporary, write)
         files = {}
         for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
             _sync(path)
@@ -66,6 +71,17 @@ def publish_folder(final: Path, write: Callable[[Path], None], meta: dict[str, A
         if replaced is not None:
             shutil.rmtree(replaced, ignore_errors=True)
     return hashlib.sha256(manifest).hexdigest()
+
+
+def _fill(folder: Path, write: Callable[[Path], None]) -> None:
+    """``write(folder)``. The safetensors library tells of a full disk by an error of its own, with the system's number in its text."""
+    try:
+        write(folder)
+    except SafetensorError as error:
+        number = _SYSTEM_ERROR.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def verify_folder(folder: Path) -> dict[str, Any]:

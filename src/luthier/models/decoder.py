@@ -1,4 +1,4 @@
-"""The fast path: Llama-like models (Llama, Mistral, Qwen 2 and 3) in plain torch, without transformers.
+"""The fast path: Llama-like models (Llama, Mistral, Qwen 2 and 3, SmolLM 3) in plain torch, without transformers.
 
 What it does: every method of ``LanguageModel`` for the shapes that ``decoder_config.parse`` accepts, equal to transformers up to the
 rounding of float32. What it does not: other architectures. Built by ``load.py``.
@@ -6,14 +6,17 @@ rounding of float32. What it does not: other architectures. Built by ``load.py``
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from luthier.core.errors import InvalidRequest
+from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.companions import copy_companions
 from luthier.models.decoder_config import DecoderConfig, rotary_tables
 from luthier.models.decoder_layer import BlockFunction, Frame, LayerAdapter, Tape, base_tensors, block_forward, causal_frame, plain_block
@@ -21,8 +24,8 @@ from luthier.models.decoder_step import step_block
 from luthier.models.decoder_weights import read_weights, write_weights
 from luthier.models.facts import ModelFacts
 from luthier.models.flat import FlatFrame, flat_block, flat_frame
-from luthier.models.language_model import Cache, LanguageModel
-from luthier.models.linear_cross_entropy import LinearCrossEntropy
+from luthier.models.language_model import Cache, LanguageModel, token_losses
+from luthier.models.linear_cross_entropy import CHUNK_NUMBERS, LinearCrossEntropy
 from luthier.models.lora import DecoderAdapter
 from luthier.models.matrix import Matrix
 from luthier.models.slot_cache import SlotCache
@@ -86,19 +89,19 @@ class DecoderModel(LanguageModel):
         # The tied head's gradient is dense; the few rows of the lookup are added to it instead of to a second matrix of zeros.
         rows_only = self._config.tied_head and self._weights.embedding.requires_grad
         x = F.embedding(ids_BT.reshape(-1), self._weights.embedding, sparse=rows_only)
-        for layer, low in zip(self._weights.blocks, self._lows(reuse=False), strict=True):
+        for layer, low, own in zip(self._weights.blocks, self._lows(reuse=False), self._by_layer(frame), strict=True):
             if length > LONG_ROW:
-                x = plain_block(x, layer, low, frame)[0]
+                x = plain_block(x, layer, low, own)[0]
             elif torch.is_grad_enabled():
-                x = BlockFunction.apply(x, layer, low, frame, *base_tensors(layer), *(low.tensors() if low is not None else ()))
+                x = BlockFunction.apply(x, layer, low, own, *base_tensors(layer), *(low.tensors() if low is not None else ()))
             else:
-                x = block_forward(x, layer, low, frame, Tape())
+                x = block_forward(x, layer, low, own, Tape())
         assert isinstance(x, Tensor)
         return self._head(x.index_select(0, rows_N * length + columns_N))
 
     def losses_at(
         self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor, weights_N: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``LanguageModel``. On a GPU rows lie end to end and logits exist for some positions at a time."""
         if not self.flat:
             return super().losses_at(ids_BT, lengths_B, rows_N, columns_N, targets_N, weights_N)
@@ -106,8 +109,22 @@ class DecoderModel(LanguageModel):
         x, frame = self._flat_hidden(ids_BT, lengths_B)
         chosen = x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
         normed = F.rms_norm(chosen, (self._config.hidden_size,), self._weights.final_norm, self._config.norm_eps)
-        loss, hits = LinearCrossEntropy.apply(normed, self._weights.head_weight, targets_N, weights_N)  # type: ignore[misc]
-        return loss, hits
+        return LinearCrossEntropy.apply(normed, self._weights.head_weight, targets_N, weights_N)  # type: ignore[misc]
+
+    def token_losses_at(
+        self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See ``LanguageModel``. On a GPU logits exist for some positions at a time, and are made once more on the way back."""
+        if not self.flat:
+            return super().token_losses_at(ids_BT, lengths_B, rows_N, columns_N, targets_N)
+        ids_BT, rows_N, columns_N, targets_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N, targets_N))
+        x, frame = self._flat_hidden(ids_BT, lengths_B)
+        chosen = x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
+        size = max(1, CHUNK_NUMBERS // self.facts.vocab_size)
+        pieces = zip(chosen.split(size), targets_N.split(size), strict=True)
+        done = [checkpoint(lambda part, targets: token_losses(self._head(part), targets), *piece, use_reentrant=False) for piece in pieces]
+        losses, hits = zip(*done, strict=True)  # type: ignore[misc]
+        return torch.cat(losses), torch.cat(hits)
 
     def new_cache(self, num_slots: int, max_length: int) -> Cache:
         """See ``LanguageModel``."""
@@ -127,13 +144,13 @@ class DecoderModel(LanguageModel):
             raise InvalidRequest(f"The prompt has {length} tokens; between 1 and {cache.max_length} fit.")
         frame = self._frame(1, length)
         x = F.embedding(ids, self._weights.embedding)
-        for index, (layer, low) in enumerate(zip(self._weights.blocks, self._lows(reuse=False), strict=True)):
+        for index, (layer, low, own) in enumerate(zip(self._weights.blocks, self._lows(reuse=False), self._by_layer(frame), strict=True)):
             if length > LONG_ROW:
-                x, keys, values = plain_block(x, layer, low, frame)
+                x, keys, values = plain_block(x, layer, low, own)
                 keys, values = keys[0], values[0]
             else:
                 tape = Tape()
-                x = block_forward(x, layer, low, frame, tape)
+                x = block_forward(x, layer, low, own, tape)
                 keys, values = tape.k, tape.v
             cache.keys[index, slot, :, :length] = keys
             cache.values[index, slot, :, :length] = values
@@ -147,9 +164,10 @@ class DecoderModel(LanguageModel):
         x = F.embedding(torch.as_tensor(ids_B, dtype=torch.int64, device=self.device), self._weights.embedding)
         step = cache.step(slots_B)
         self._cover(cache.max_length)
-        rotary = (self._cos[step.positions_B][:, None], self._sin[step.positions_B][:, None])
+        turned = (self._cos[step.positions_B][:, None], self._sin[step.positions_B][:, None])
+        straight = (torch.ones_like(turned[0]), torch.zeros_like(turned[1]))
         for index, (layer, low) in enumerate(zip(self._weights.blocks, self._lows(reuse=True), strict=True)):
-            x = step_block(x, layer, low, self._config, step, index, rotary)
+            x = step_block(x, layer, low, self._config, step, index, straight if index in self._config.without_rotation else turned)
         return self._head(x)
 
     def free(self, cache: Cache, slot: int) -> None:
@@ -157,10 +175,12 @@ class DecoderModel(LanguageModel):
         assert isinstance(cache, SlotCache)
         cache.set_length(slot, 0)
 
-    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int) -> None:
+    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int, form: AdapterForm = PLAIN) -> None:
         """See ``LanguageModel``."""
         self._refuse_taken(name)
-        self._adapters[name] = DecoderAdapter.fresh(self._config, rank=rank, alpha=alpha, seed=seed, device=self.device, dtype=self._dtype)
+        self._adapters[name] = DecoderAdapter.fresh(
+            self._config, rank=rank, alpha=alpha, seed=seed, form=form, device=self.device, dtype=self._dtype
+        )
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """See ``LanguageModel``."""
@@ -205,8 +225,8 @@ class DecoderModel(LanguageModel):
         self._cover(length)
         frame = flat_frame(self._config, lengths_B.tolist(), length, self._cos, self._sin)
         x = F.embedding(ids_BT.reshape(-1)[frame.position_N], self._weights.embedding)
-        for layer, low in zip(self._weights.blocks, self._lows(reuse=False), strict=True):
-            x = flat_block(x, layer, low, frame, compiled=self.compiled and torch.is_grad_enabled())
+        for layer, low, own in zip(self._weights.blocks, self._lows(reuse=False), self._flat_by_layer(frame), strict=True):
+            x = flat_block(x, layer, low, own, compiled=self.compiled and torch.is_grad_enabled())
         return x, frame
 
     def _check_length(self, length: int) -> None:
@@ -223,6 +243,21 @@ class DecoderModel(LanguageModel):
 
     def _lows(self, *, reuse: bool) -> Sequence[LayerAdapter | None]:
         return (None,) * self._config.num_layers if self._active is None else self._active.layers(reuse=reuse)
+
+    def _by_layer(self, frame: Frame) -> Sequence[Frame]:
+        """The frame of each layer: one for all, but for layers that do not rotate."""
+        still = self._config.without_rotation
+        if not still:
+            return (frame,) * self._config.num_layers
+        straight = replace(frame, cos_TD=torch.ones_like(frame.cos_TD), sin_TD=torch.zeros_like(frame.sin_TD))
+        return tuple(straight if index in still else frame for index in range(self._config.num_layers))
+
+    def _flat_by_layer(self, frame: FlatFrame) -> Sequence[FlatFrame]:
+        still = self._config.without_rotation
+        if not still:
+            return (frame,) * self._config.num_layers
+        straight = replace(frame, cos_N1D=torch.ones_like(frame.cos_N1D), sin_N1D=torch.zeros_like(frame.sin_N1D))
+        return tuple(straight if index in still else frame for index in range(self._config.num_layers))
 
     def _frame(self, batch: int, length: int) -> Frame:
         self._cover(length)

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
+# What transformers takes where a config of this family leaves it out; the others have (False, 10000).
+_DEFAULTS = {"smollm3": (True, 2_000_000.0)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class DecoderConfig:
     tied_head: bool
     qkv_bias: bool
     qk_norm: bool
+    without_rotation: frozenset[int] = frozenset()
+    """Layers whose queries and keys carry no position (SmolLM 3; NoPE, Kazemnejad et al. 2023, arXiv:2305.19466)."""
 
     @property
     def num_queries_per_kv(self) -> int:
@@ -88,12 +92,22 @@ def parse(config: dict[str, Any]) -> DecoderConfig | None:
             norm_eps=float(config["rms_norm_eps"]),
             rope_theta=theta,
             scaling=scaling,
-            tied_head=bool(config.get("tie_word_embeddings", False)),
+            tied_head=bool(config.get("tie_word_embeddings", _DEFAULTS.get(family, (False, 0.0))[0])),
             qkv_bias=family == "qwen2",
             qk_norm=family == "qwen3",
+            without_rotation=_without_rotation(config) if family == "smollm3" else frozenset(),
         )
-    except KeyError:
+    except (KeyError, TypeError, IndexError):
         return None
+
+
+def _without_rotation(config: dict[str, Any]) -> frozenset[int]:
+    """SmolLM 3 lists a 1 for each layer with rotary positions; without a list every fourth has none."""
+    layers, listed = range(int(config["num_hidden_layers"])), config.get("no_rope_layers")
+    if listed is not None:
+        return frozenset(layer for layer in layers if not listed[layer])
+    every = int(config.get("no_rope_layer_interval", 4))
+    return frozenset(layer for layer in layers if (layer + 1) % every == 0)
 
 
 def _is_plain(config: dict[str, Any]) -> bool:
@@ -108,7 +122,7 @@ def _looks_through_a_window(config: dict[str, Any]) -> bool:
     window = config.get("sliding_window")
     if window is None or int(window) >= int(config.get("max_position_embeddings") or 0):
         return False
-    if config["model_type"] in ("qwen2", "qwen3"):
+    if config["model_type"] in ("qwen2", "qwen3", "smollm3"):
         kinds = config.get("layer_types")
         return bool(config.get("use_sliding_window")) or any(kind != "full_attention" for kind in kinds or ())
     return config["model_type"] == "mistral"
@@ -119,7 +133,7 @@ def _rope(config: dict[str, Any]) -> tuple[float, Llama3Scaling | None] | None:
     options = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(options, dict) or float(options.get("partial_rotary_factor") or 1.0) != 1.0:
         return None
-    theta = options.get("rope_theta") or config.get("rope_theta") or 10000.0
+    theta = options.get("rope_theta") or config.get("rope_theta") or _DEFAULTS.get(config["model_type"], (False, 10000.0))[1]
     if not isinstance(theta, int | float):
         return None
     kind = options.get("rope_type") or options.get("type") or "default"

@@ -26,16 +26,16 @@ LowRank = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class LayerAdapter:
-    """The low-rank parts of one block."""
+    """The low-rank parts of one block; None where nothing is adapted."""
 
-    qkv: LowRank
-    o: LowRank
-    gate_up: LowRank
-    down: LowRank
+    qkv: LowRank | None
+    o: LowRank | None
+    gate_up: LowRank | None
+    down: LowRank | None
 
-    def tensors(self) -> tuple[Tensor, ...]:
+    def tensors(self) -> tuple[Tensor | None, ...]:
         """All eight, in a fixed order."""
-        return (*self.qkv, *self.o, *self.gate_up, *self.down)
+        return tuple(tensor for low in (self.qkv, self.o, self.gate_up, self.down) for tensor in (low or (None, None)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ _REVISION_NAMES = (
 )
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _DEFAULT_MAX_LENGTH = 2048
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_CACHED = "models--"
 _CARD_HEADER = re.compile(r"\A---[ \t]*\r?\n(.*?)\r?\n---", re.DOTALL)
 _MAX_LICENCE_CHARACTERS = 200
 
@@ -66,16 +68,25 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_facts(folder: Path) -> ModelFacts:
+def read_facts(folder: Path, *, hashed: bool = True) -> ModelFacts:
     """The facts of a checked folder; reads headers and hashes the files (about 1 GB/s).
+
+    Args:
+        folder: of a model.
+        hashed: False leaves ``revision`` empty, for those who ask for sizes alone.
 
     Raises:
         InvalidRequest: see ``check_folder``.
     """
     check_folder(folder)
     config = read_config(folder)
-    text = _text_config(config)
     num_parameters, stored_dtype = _weigh(folder, tied=bool(config.get("tie_word_embeddings", False)))
+    return facts_of_config(config, num_parameters=num_parameters, dtype=stored_dtype, revision=revision(folder) if hashed else "")
+
+
+def facts_of_config(config: dict[str, Any], *, num_parameters: int, dtype: str, revision: str) -> ModelFacts:
+    """The facts that a config.json tells, with those that it does not."""
+    text = _text_config(config)
     return ModelFacts(
         family=str(config["model_type"]),
         num_parameters=num_parameters,
@@ -83,8 +94,8 @@ def read_facts(folder: Path) -> ModelFacts:
         hidden_size=_number(text, "hidden_size", "n_embd", "d_model", default=0),
         num_layers=_number(text, "num_hidden_layers", "n_layer", "num_layers", default=0),
         max_length=max_length_of(config),
-        dtype=stored_dtype,
-        revision=revision(folder),
+        dtype=dtype,
+        revision=revision,
     )
 
 
@@ -143,20 +154,45 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise InvalidRequest(f"The model folder {folder.name} does not exist.")
     for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
+        if path.is_symlink() and not _is_cached_blob(path, folder):
             raise InvalidRequest(f"{folder.name} contains the symbolic link {path.name}; copy the file itself into the folder.")
-    config = read_config(folder)
-    if _asks_for_code(config):
-        raise InvalidRequest(f"config.json of {folder.name} names code of its own (auto_map); models that need remote code are refused.")
-    model_type = config.get("model_type")
-    if not isinstance(model_type, str) or not _MODEL_TYPE.fullmatch(model_type):
-        raise InvalidRequest(f"config.json of {folder.name} has no valid model_type.")
+    check_config(read_config(folder), folder.name)
     if not any(folder.glob("*.safetensors")):
         if any(p.suffix in _PICKLE_SUFFIXES for p in folder.iterdir()):
             raise InvalidRequest(f"{folder.name} holds pickled weights only; convert them to safetensors.")
         raise InvalidRequest(f"{folder.name} holds no *.safetensors weights.")
     if not (folder / "tokenizer.json").is_file():
         raise InvalidRequest(f"{folder.name} has no tokenizer.json.")
+
+
+def check_config(config: dict[str, Any], name: str) -> None:
+    """Refuse a config.json that asks for code or names no model type; ``name`` is the model's, for the sentence.
+
+    Raises:
+        InvalidRequest: it does.
+    """
+    if _asks_for_code(config):
+        raise InvalidRequest(f"config.json of {name} names code of its own (auto_map); models that need remote code are refused.")
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or not _MODEL_TYPE.fullmatch(model_type):
+        raise InvalidRequest(f"config.json of {name} has no valid model_type.")
+
+
+def cached_snapshot(folder: Path) -> tuple[str, str] | None:
+    """(``OWNER/NAME``, commit) of a folder in the cache of the Hugging Face hub (``models--OWNER--NAME/snapshots/COMMIT``); else None."""
+    commit, parent, repo = folder.name, folder.parent.name, folder.parent.parent.name
+    if not _COMMIT.fullmatch(commit) or parent != "snapshots" or not repo.startswith(_CACHED):
+        return None
+    return repo.removeprefix(_CACHED).replace("--", "/"), commit
+
+
+def _is_cached_blob(path: Path, folder: Path) -> bool:
+    """True for the links that a snapshot in the hub's cache is made of: to a file within the same cache."""
+    folder = folder.absolute()
+    if cached_snapshot(folder) is None:
+        return False
+    target = path.resolve()
+    return target.is_file() and target.is_relative_to(folder.parents[2].resolve()) and target.parent.parent.name != "snapshots"
 
 
 def revision(folder: Path) -> str:

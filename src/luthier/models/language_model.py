@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.facts import ModelFacts
 
 
@@ -67,7 +68,7 @@ class LanguageModel(ABC):
 
     def losses_at(
         self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor, weights_N: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Cross-entropy of the tokens AFTER chosen positions, with gradients where they are enabled.
 
         Args:
@@ -76,12 +77,23 @@ class LanguageModel(ABC):
             weights_N: float32 weight of each.
 
         Returns:
-            The weighted sum of losses (scalar, nats), and how many targets a greedy choice would have hit (scalar int64).
+            The weighted sum of losses (scalar, nats), how many targets a greedy choice would have hit (scalar int64), and the (N,) float32
+            weighted losses themselves, without gradients.
         """
         logits_NV = self.logits_at(ids_BT, lengths_B, rows_N, columns_N)
         targets_N, weights_N = targets_N.to(logits_NV.device), weights_N.to(logits_NV.device)
-        losses_N = F.cross_entropy(logits_NV, targets_N, reduction="none")
-        return (losses_N * weights_N).sum(), (logits_NV.detach().argmax(dim=-1) == targets_N).sum()
+        losses_N = F.cross_entropy(logits_NV, targets_N, reduction="none") * weights_N
+        return losses_N.sum(), (logits_NV.detach().argmax(dim=-1) == targets_N).sum(), losses_N.detach()
+
+    def token_losses_at(
+        self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As ``losses_at``, but one loss for each position instead of their sum, and no weights.
+
+        Returns:
+            (N,) float32 losses (nats) with gradients where they are enabled, and (N,) int64 1 where a greedy choice hits the target.
+        """
+        return token_losses(self.logits_at(ids_BT, lengths_B, rows_N, columns_N), targets_N)
 
     @abstractmethod
     def new_cache(self, num_slots: int, max_length: int) -> Cache:
@@ -117,10 +129,12 @@ class LanguageModel(ABC):
         """Forget what a slot holds; freeing a free slot does nothing."""
 
     @abstractmethod
-    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int) -> None:
-        """Attach a fresh trainable LoRA adapter (all linear layers of attention and MLP; A Kaiming uniform, B zero).
+    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int, form: AdapterForm = PLAIN) -> None:
+        """Attach a fresh trainable adapter (on ``form.targets``, without them on all linear layers of attention and MLP; A Kaiming
+        uniform, B zero).
 
-        The same seed gives the same numbers on every machine. Raises InvalidRequest when the name is taken.
+        The same seed gives the same numbers on every machine. Raises InvalidRequest when the name is taken, or the model has no such
+        layer.
         """
 
     @abstractmethod
@@ -133,7 +147,10 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def save_adapter(self, name: str, folder: Path, *, base_name: str) -> None:
-        """Write ``adapter_config.json`` and ``adapter_model.safetensors`` (float32) into an existing folder, in PEFT's format."""
+        """Write ``adapter_config.json`` and ``adapter_model.safetensors`` (float32) into an existing folder, in PEFT's format.
+
+        May be called beside the thread that uses the model, as long as that leaves this adapter alone.
+        """
 
     @abstractmethod
     def remove_adapter(self, name: str) -> None:
@@ -159,3 +176,10 @@ class LanguageModel(ABC):
     def save_full(self, folder: Path) -> None:
         """Write the whole model into an existing folder in Hugging Face's format: config, safetensors (in the dtype of the
         folder it came from), tokenizer files, generation config. Adapters are not written."""
+
+
+def token_losses(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy (nats) and greedy hits of each row of logits."""
+    targets_N = targets_N.to(logits_NV.device)
+    losses_N = F.cross_entropy(logits_NV, targets_N, reduction="none")
+    return losses_N, (logits_NV.detach().argmax(dim=-1) == targets_N).long()

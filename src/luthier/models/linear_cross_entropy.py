@@ -1,7 +1,7 @@
 """Output matrix and cross-entropy in one, a few rows at a time: logits of all rows never exist together.
 
-What it does: the weighted sum of losses with its gradient made on the way forward (as in Liger, Hsu et al. 2024, arXiv:2410.10989), and
-the number of greedy hits. What it does not: divide. Called by ``decoder.py`` where the logits would be large.
+What it does: the weighted sum of losses with its gradient made on the way forward (as in Liger, Hsu et al. 2024, arXiv:2410.10989), the
+number of greedy hits and each loss. What it does not: divide. Called by ``decoder.py`` where the logits would be large.
 
 Axis letters: N chosen positions, h width, V vocabulary.
 """
@@ -17,13 +17,14 @@ CHUNK_NUMBERS = 1 << 27
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """``(x, W, targets, weights) -> (sum of weighted losses, greedy hits)``."""
+    """``(x, W, targets, weights) -> (sum of weighted losses, greedy hits, weighted losses)``."""
 
     @staticmethod
-    def forward(ctx: Any, x_Nh: Tensor, head_Vh: Tensor, targets_N: Tensor, weights_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Both scalars; gradients for x, and for W where it trains."""
+    def forward(ctx: Any, x_Nh: Tensor, head_Vh: Tensor, targets_N: Tensor, weights_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Two scalars and (N,); gradients of the first for x, and for W where it trains."""
         rows = max(1, CHUNK_NUMBERS // head_Vh.shape[0])
         loss, hits = torch.zeros((), device=x_Nh.device), torch.zeros((), dtype=torch.int64, device=x_Nh.device)
+        losses_N = torch.empty(x_Nh.shape[0], device=x_Nh.device)
         wanted = ctx.needs_input_grad
         d_x = torch.empty_like(x_Nh) if wanted[0] else None
         d_head = torch.zeros_like(head_Vh) if wanted[1] else None
@@ -32,7 +33,9 @@ class LinearCrossEntropy(torch.autograd.Function):
             logits = F.linear(x_Nh[part], head_Vh).float()
             targets, weights = targets_N[part, None], weights_N[part, None]
             norms = logits.logsumexp(-1, keepdim=True)
-            loss += ((norms - logits.gather(-1, targets)) * weights).sum()
+            losses = (norms - logits.gather(-1, targets)) * weights
+            losses_N[part] = losses[:, 0]
+            loss += losses.sum()
             hits += (logits.argmax(-1, keepdim=True) == targets).sum()
             if d_x is None and d_head is None:
                 continue
@@ -44,12 +47,12 @@ class LinearCrossEntropy(torch.autograd.Function):
             if d_head is not None:
                 d_head.addmm_(narrow.t(), x_Nh[part])
         ctx.save_for_backward(d_x, d_head)
-        ctx.mark_non_differentiable(hits)
-        return loss, hits
+        ctx.mark_non_differentiable(hits, losses_N)
+        return loss, hits, losses_N
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor, _hits: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, _hits: Tensor, _losses: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
         """The gradients made before, times the incoming one."""
         d_x, d_head = ctx.saved_tensors
         return None if d_x is None else d_x * grad.to(d_x.dtype), None if d_head is None else d_head * grad.to(d_head.dtype), None, None

@@ -5,11 +5,13 @@ form made here. Called by ``decoder.py``.
 
 The parameters of all layers are stacked (axis L), so that an optimiser meets eleven tensors and not hundreds. A pair fused in one matrix
 (q, k, v or gate, up) shares one stacked A; its B parts stand on the diagonal of one block matrix, which is built once per call.
+Projections that the adapter does not adapt have no parameters: their rows of the block matrix are zero, and a group without any is
+left out.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from luthier.core.errors import InvalidRequest
+from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.decoder_config import DecoderConfig
 from luthier.models.decoder_layer import LayerAdapter, LowRank
 from luthier.models.peft_files import AdapterFiles, read_adapter, write_adapter
@@ -30,6 +33,13 @@ class _Group:
     names: tuple[str, ...]
     sizes: tuple[int, ...]
     input_size: int
+    adapted: tuple[int, ...] = ()
+    """Which of them have an adapter."""
+
+    def among(self, targets: tuple[str, ...]) -> "_Group":
+        """The group with those adapted that ``targets`` names; all of them without any."""
+        wanted = {target.rpartition(".")[2] for target in targets}
+        return replace(self, adapted=tuple(i for i, name in enumerate(self.names) if not targets or name in wanted))
 
 
 def _groups(c: DecoderConfig) -> tuple[_Group, ...]:
@@ -49,26 +59,37 @@ class DecoderAdapter:
     """One adapter on one decoder."""
 
     def __init__(
-        self, config: DecoderConfig, *, rank: int, alpha: float, rslora: bool = False, device: torch.device, dtype: torch.dtype
+        self, config: DecoderConfig, *, rank: int, alpha: float, form: AdapterForm = PLAIN, device: torch.device, dtype: torch.dtype
     ) -> None:
         """All zeros; ``fresh`` and ``load`` fill it. ``dtype`` is the base's: the fused form is cast to it."""
         if rank < 1 or alpha <= 0:
             raise InvalidRequest("The rank and alpha of an adapter must be positive.")
-        self.rank, self.alpha, self.rslora = rank, alpha, rslora
-        self._scale = alpha / math.sqrt(rank) if rslora else alpha / rank
+        self.rank, self.alpha, self.form = rank, alpha, form
+        self._scale = alpha / math.sqrt(rank) if form.rslora else alpha / rank
         self._config, self._dtype = config, dtype
-        self._groups = _groups(config)
+        self._groups = tuple(group.among(form.targets) for group in _groups(config))
+        if not any(group.adapted for group in self._groups):
+            raise InvalidRequest(f"The base model has no layer to adapt among {', '.join(form.targets)}.")
         n = config.num_layers
-        self._a = [_parameter(n, len(g.names) * rank, g.input_size, device=device) for g in self._groups]
-        self._b = [[_parameter(n, size, rank, device=device) for size in g.sizes] for g in self._groups]
+        # A group without an adapted projection has a matrix of no rows, which is no parameter.
+        self._a = [_parameter(n, len(g.adapted) * rank, g.input_size, device=device) for g in self._groups]
+        self._b = [[_parameter(n, g.sizes[i], rank, device=device) for i in g.adapted] for g in self._groups]
         self._fused: tuple[LayerAdapter, ...] | None = None
 
     @classmethod
     def fresh(
-        cls, config: DecoderConfig, *, rank: int, alpha: float, seed: int, device: torch.device, dtype: torch.dtype
+        cls,
+        config: DecoderConfig,
+        *,
+        rank: int,
+        alpha: float,
+        seed: int,
+        form: AdapterForm = PLAIN,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> "DecoderAdapter":
         """A Kaiming uniform with PEFT's slope, B zero: the model's function is unchanged at first."""
-        adapter = cls(config, rank=rank, alpha=alpha, device=device, dtype=dtype)
+        adapter = cls(config, rank=rank, alpha=alpha, form=form, device=device, dtype=dtype)
         generator = torch.Generator().manual_seed(seed)
         for group, a in zip(adapter._groups, adapter._a, strict=True):
             bound = 1.0 / math.sqrt(group.input_size)
@@ -77,13 +98,18 @@ class DecoderAdapter:
 
     @classmethod
     def load(cls, config: DecoderConfig, folder: Path, *, device: torch.device, dtype: torch.dtype) -> "DecoderAdapter":
-        """Read PEFT's files. Projections that the adapter does not have stay zero, and stay zero when trained on.
+        """Read PEFT's files. Projections that the adapter does not have stay without one when it is trained on.
 
         Raises:
             InvalidRequest: see ``peft_files.read_adapter``; or a tensor does not belong to this decoder or has another shape.
         """
         files = read_adapter(folder)
-        adapter = cls(config, rank=files.rank, alpha=files.alpha, rslora=files.rslora, device=device, dtype=dtype)
+        if not files.tensors:
+            raise InvalidRequest("The adapter holds no weights.")
+        known = {name for group in _groups(config) for name in group.names}
+        named = {key.rsplit(".lora_", 1)[0].rpartition(".")[2] for key in files.tensors}
+        form = AdapterForm(rslora=files.rslora, targets=tuple(sorted(named)) if named < known else ())
+        adapter = cls(config, rank=files.rank, alpha=files.alpha, form=form, device=device, dtype=dtype)
         places = dict(adapter._places())
         for name, tensor in files.tensors.items():
             if name not in places:
@@ -93,20 +119,18 @@ class DecoderAdapter:
                     f"{name} of the adapter has shape {tuple(tensor.shape)}; this base model needs {tuple(places[name].shape)}."
                 )
             places[name].copy_(tensor)
-        if not files.tensors:
-            raise InvalidRequest("The adapter holds no weights.")
         return adapter
 
     def save(self, folder: Path, *, base_name: str) -> None:
         """Write PEFT's files into an existing folder."""
         tensors = {name: place.to("cpu", copy=True).contiguous() for name, place in self._places()}
         scale = self._scale
-        files = AdapterFiles(rank=self.rank, alpha=self.alpha, scale=scale, rslora=self.rslora, tensors=tensors)
-        write_adapter(folder, files, base_name=base_name, targets=[name for g in self._groups for name in g.names])
+        files = AdapterFiles(rank=self.rank, alpha=self.alpha, scale=scale, rslora=self.form.rslora, tensors=tensors)
+        write_adapter(folder, files, base_name=base_name, targets=[g.names[i] for g in self._groups for i in g.adapted])
 
     def parameters(self) -> list[nn.Parameter]:
         """All A, then all B, in a fixed order."""
-        return [*self._a, *(b for group in self._b for b in group)]
+        return [*(a for a in self._a if a.numel()), *(b for group in self._b for b in group)]
 
     def layers(self, *, reuse: bool) -> tuple[LayerAdapter, ...]:
         """The fused form for each layer, differentiable where gradients are enabled.
@@ -124,19 +148,31 @@ class DecoderAdapter:
         return self._fused
 
     def _fuse(self) -> tuple[LayerAdapter, ...]:
-        per_group: list[list[LowRank]] = []
-        for a, parts in zip(self._a, self._b, strict=True):
-            r, n = self.rank, len(parts)
-            block = torch.cat([F.pad(b, (i * r, (n - 1 - i) * r)) for i, b in enumerate(parts)], dim=1) if n > 1 else parts[0]
-            scaled = (block * self._scale).to(self._dtype)
+        per_group: list[list[LowRank | None]] = []
+        for group, a, parts in zip(self._groups, self._a, self._b, strict=True):
+            if not parts:
+                per_group.append([None] * self._config.num_layers)
+                continue
+            scaled = (self._block(group, parts) * self._scale).to(self._dtype)
             per_group.append(list(zip(a.to(self._dtype).unbind(0), scaled.unbind(0), strict=True)))
         return tuple(LayerAdapter(*low) for low in zip(*per_group, strict=True))
+
+    def _block(self, group: _Group, parts: list[nn.Parameter]) -> Tensor:
+        """(L, all outputs, adapted * r): each B beside its own part of A, zeros where nothing is adapted."""
+        r, n = self.rank, len(parts)
+        if n == len(group.names) == 1:
+            return parts[0]
+        padded = {i: F.pad(b, (at * r, (n - 1 - at) * r)) for at, (i, b) in enumerate(zip(group.adapted, parts, strict=True))}
+        num_layers = self._config.num_layers
+        return torch.cat(
+            [padded[i] if i in padded else parts[0].new_zeros(num_layers, size, n * r) for i, size in enumerate(group.sizes)], dim=1
+        )
 
     def _places(self) -> Iterator[tuple[str, Tensor]]:
         """PEFT's name and the part of a parameter that it stands for (a view that can be written)."""
         for group, a, parts in zip(self._groups, self._a, self._b, strict=True):
             for layer in range(self._config.num_layers):
-                for i, name in enumerate(group.names):
-                    base = f"base_model.model.model.layers.{layer}.{group.module}.{name}."
-                    yield base + "lora_A.weight", a.data[layer, i * self.rank : (i + 1) * self.rank]
-                    yield base + "lora_B.weight", parts[i].data[layer]
+                for at, i in enumerate(group.adapted):
+                    base = f"base_model.model.model.layers.{layer}.{group.module}.{group.names[i]}."
+                    yield base + "lora_A.weight", a.data[layer, at * self.rank : (at + 1) * self.rank]
+                    yield base + "lora_B.weight", parts[at].data[layer]

@@ -4,23 +4,49 @@ What it does: every method of ``LanguageModel`` with the libraries' own modules;
 code, pickled weights. Imported by ``load.py`` only when a model needs it, for the imports below take seconds.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, DynamicCache
-from transformers.pytorch_utils import Conv1D
+from transformers import DynamicCache
 
 from luthier.core.errors import InvalidRequest
+from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.companions import copy_companions
 from luthier.models.facts import ModelFacts
 from luthier.models.language_model import Cache, LanguageModel
 from luthier.models.peft_files import AdapterFiles, read_adapter, write_adapter
+from luthier.models.transformers_parts import (
+    Still,
+    cache_argument,
+    chosen_logits,
+    head_at,
+    is_transposed,
+    linear_names,
+    load_causal_lm,
+    lora_targets,
+    short_targets,
+)
+
+_PREFIX = "base_model.model."
+"""What PEFT writes before the base's own names."""
+WEIGHTS = "model.safetensors"
+_ONE_FILE = "100TB"
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One sequence: its tokens so far, and what the model keeps of them (None for a family that keeps nothing)."""
+
+    ids: Tensor
+    kept: DynamicCache | None
 
 
 class SlotDynamicCache(Cache):
@@ -29,12 +55,12 @@ class SlotDynamicCache(Cache):
     def __init__(self, num_slots: int, max_length: int) -> None:
         self.num_slots = num_slots
         self.max_length = max_length
-        self.slots: list[DynamicCache | None] = [None] * num_slots
+        self.slots: list[_Slot | None] = [None] * num_slots
 
     def length(self, slot: int) -> int:
         """Tokens in the slot."""
-        kept = self.slots[slot]
-        return 0 if kept is None else int(kept.get_seq_length())
+        held = self.slots[slot]
+        return 0 if held is None else held.ids.shape[0]
 
 
 class TransformersModel(LanguageModel):
@@ -44,25 +70,23 @@ class TransformersModel(LanguageModel):
         """Read a checked folder.
 
         Raises:
-            InvalidRequest: transformers has no causal language model for this config.
+            InvalidRequest: see ``load_causal_lm``.
         """
         self.folder = folder
         self.facts = facts
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, trust_remote_code=False, use_safetensors=True, local_files_only=True, attn_implementation="eager"
-            )
-        except (ValueError, KeyError, OSError, AttributeError, RuntimeError) as error:
-            raise InvalidRequest(f"{folder.name} (model type {facts.family}) cannot be loaded as a causal language model.") from error
-        base: Any = model
-        self._base: Any = base.to(device).eval()
-        self._base.requires_grad_(False)
-        self.module: nn.Module = self._base
+        self._base: Any = load_causal_lm(folder, facts.family, device=device, dtype=dtype)
+        self.module: nn.Module = Still(self._base)
+        self._cache_argument = cache_argument(self._base)
+        self._linear = linear_names(self._base)
+        self._targets = lora_targets(self._base)
+        self._transposed = is_transposed(self._base)
         self._own = list(self._base.parameters())
         self._peft: PeftModel | None = None
         self._names: dict[str, str] = {}
         self._counter = 0
         self._active: str | None = None
+        # Another thread may save an adapter while one is attached or removed here.
+        self._shape_lock = threading.RLock()
 
     @property
     def device(self) -> torch.device:
@@ -70,14 +94,15 @@ class TransformersModel(LanguageModel):
         return self._own[0].device
 
     def logits_at(self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor) -> Tensor:
-        """See ``LanguageModel``."""
+        """See ``LanguageModel``. The head is applied to the chosen positions only."""
         if ids_BT.shape[1] > self.facts.max_length:
             raise InvalidRequest(f"A row of {ids_BT.shape[1]} tokens is longer than the model's limit of {self.facts.max_length}.")
         ids_BT, rows_N, columns_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N))
         mask = (torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B.to(ids_BT.device)[:, None]).long()
-        with self._switched():
-            logits = self._base(input_ids=ids_BT, attention_mask=mask, use_cache=False).logits
-        return logits[rows_N, columns_N].float()
+        positions_N = rows_N * ids_BT.shape[1] + columns_N
+        with self._switched(), head_at(self._base, positions_N):
+            logits = self._base(input_ids=ids_BT, attention_mask=mask, **self._keeping(None)).logits
+        return chosen_logits(self._base, logits, positions_N)
 
     def new_cache(self, num_slots: int, max_length: int) -> Cache:
         """See ``LanguageModel``."""
@@ -94,7 +119,7 @@ class TransformersModel(LanguageModel):
         ids = torch.as_tensor(ids_T, dtype=torch.int64, device=self.device)
         if not 1 <= ids.shape[0] <= cache.max_length:
             raise InvalidRequest(f"The prompt has {ids.shape[0]} tokens; between 1 and {cache.max_length} fit.")
-        cache.slots[slot] = DynamicCache(config=self._base.config)
+        cache.slots[slot] = _Slot(ids[:0], DynamicCache(config=self._base.config) if self._cache_argument else None)
         return self._append(cache, slot, ids)
 
     @torch.no_grad()
@@ -113,11 +138,15 @@ class TransformersModel(LanguageModel):
         assert isinstance(cache, SlotDynamicCache)
         cache.slots[slot] = None
 
-    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int) -> None:
+    def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int, form: AdapterForm = PLAIN) -> None:
         """See ``LanguageModel``."""
         if rank < 1 or alpha <= 0:
             raise InvalidRequest("The rank and alpha of an adapter must be positive.")
-        self._attach(name, self._lora_config(rank=rank, alpha=alpha, targets="all-linear"))
+        ends = tuple(f".{name}" for name in form.targets)
+        targets = [path for path in self._targets if not ends or f".{path}".endswith(ends)]
+        if not targets:
+            raise InvalidRequest(f"The base model has no layer to adapt among {', '.join(form.targets)}.")
+        self._attach(name, self._lora_config(rank=rank, alpha=alpha, targets=targets, rslora=form.rslora))
         generator = torch.Generator().manual_seed(seed)
         for key, parameter in self._named(name):
             if "lora_A" in key:
@@ -127,7 +156,7 @@ class TransformersModel(LanguageModel):
     def load_adapter(self, name: str, folder: Path) -> None:
         """See ``LanguageModel``."""
         files = read_adapter(folder)
-        paths = sorted({key.removeprefix("base_model.model.").rsplit(".lora_", 1)[0] for key in files.tensors})
+        paths = sorted({key.removeprefix(_PREFIX).rsplit(".lora_", 1)[0] for key in files.tensors})
         try:
             self._attach(name, self._lora_config(rank=files.rank, alpha=files.alpha, targets=paths, rslora=files.rslora))
         except ValueError as error:
@@ -143,12 +172,13 @@ class TransformersModel(LanguageModel):
     def save_adapter(self, name: str, folder: Path, *, base_name: str) -> None:
         """See ``LanguageModel``."""
         inner = self._names[name]
-        state = get_peft_model_state_dict(self._peft, adapter_name=inner)
+        with self._shape_lock:
+            state = get_peft_model_state_dict(self._peft, adapter_name=inner)
         tensors = {key: value.detach().to("cpu", torch.float32, copy=True).contiguous() for key, value in state.items()}
         assert self._peft is not None
         config: Any = self._peft.peft_config[inner]
         files = AdapterFiles(rank=config.r, alpha=float(config.lora_alpha), scale=0.0, rslora=config.use_rslora, tensors=tensors)
-        targets = sorted({key.rsplit(".lora_", 1)[0].rsplit(".", 1)[-1] for key in tensors})
+        targets = short_targets(self._linear, sorted({key.removeprefix(_PREFIX).rsplit(".lora_", 1)[0] for key in tensors}))
         write_adapter(folder, files, base_name=base_name, targets=targets, fan_in_fan_out=config.fan_in_fan_out)
 
     def remove_adapter(self, name: str) -> None:
@@ -156,10 +186,11 @@ class TransformersModel(LanguageModel):
         inner = self._names.pop(name, None)
         if inner is None or self._peft is None:
             return
-        if self._names:
-            self._peft.delete_adapter(inner)
-        else:
-            self._base, self._peft = self._peft.unload(), None
+        with self._shape_lock:
+            if self._names:
+                self._peft.delete_adapter(inner)
+            else:
+                self._base, self._peft = self._peft.unload(), None
 
     @contextmanager
     def use_adapter(self, name: str | None) -> Iterator[None]:
@@ -190,16 +221,28 @@ class TransformersModel(LanguageModel):
                 seen.add(id(value))
                 plain = value.detach().to(dtype) if value.is_floating_point() else value.detach()
                 tensors[key.replace(".base_layer.", ".")] = plain.to("cpu", copy=True).contiguous()
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        # Some families are stacked or renamed in memory (experts); transformers writes them back under the names of their files.
+        with TemporaryDirectory(dir=folder) as place:
+            self._base.save_pretrained(place, state_dict=tensors, max_shard_size=_ONE_FILE)
+            (Path(place) / WEIGHTS).rename(folder / WEIGHTS)
         copy_companions(self.folder, folder)
 
     def _append(self, cache: SlotDynamicCache, slot: int, ids_T: Tensor) -> Tensor:
-        past = cache.slots[slot]
-        if past is None:
+        held = cache.slots[slot]
+        if held is None:
             raise InvalidRequest("The slot is free; prefill it first.")
-        with self._switched():
-            out = self._base(input_ids=ids_T[None], past_key_values=past, use_cache=True)
-        return out.logits[0, -1].float()
+        held.ids = torch.cat((held.ids, ids_T))
+        read = held.ids if self._cache_argument is None else ids_T
+        last = torch.tensor([read.shape[0] - 1], device=self.device)
+        with self._switched(), head_at(self._base, last):
+            logits = self._base(input_ids=read[None], **self._keeping(held.kept)).logits
+        return chosen_logits(self._base, logits, last)[0]
+
+    def _keeping(self, kept: DynamicCache | None) -> dict[str, Any]:
+        """What the forward is told about its cache; nothing for a family that has none."""
+        if self._cache_argument is None:
+            return {}
+        return {"use_cache": False} if kept is None else {self._cache_argument: kept, "use_cache": True}
 
     @contextmanager
     def _switched(self) -> Iterator[None]:
@@ -227,25 +270,25 @@ class TransformersModel(LanguageModel):
         # peft's names may hold no dots and become module names; the public name may hold anything.
         inner = f"a{self._counter}"
         self._counter += 1
-        if self._peft is None:
-            peft_model = get_peft_model(self._base, config, adapter_name=inner)
-            assert isinstance(peft_model, PeftModel)
-            self._peft = peft_model
-        else:
-            self._peft.add_adapter(inner, config)
+        with self._shape_lock:
+            if self._peft is None:
+                peft_model = get_peft_model(self._base, config, adapter_name=inner)
+                assert isinstance(peft_model, PeftModel)
+                self._peft = peft_model
+            else:
+                self._peft.add_adapter(inner, config)
         self._peft.eval()
         self._names[name] = inner
         for parameter in self.adapter_parameters(name):
             parameter.data = parameter.data.float()
         self._keep_trainable()
 
-    def _lora_config(self, *, rank: int, alpha: float, targets: str | list[str], rslora: bool = False) -> LoraConfig:
-        transposed = any(isinstance(m, Conv1D) for m in self._base.modules())
+    def _lora_config(self, *, rank: int, alpha: float, targets: list[str], rslora: bool = False) -> LoraConfig:
         return LoraConfig(
             r=rank,
             lora_alpha=alpha,  # type: ignore[arg-type]
             target_modules=targets,
-            fan_in_fan_out=transposed,
+            fan_in_fan_out=self._transposed,
             use_rslora=rslora,
             lora_dropout=0.0,
             bias="none",
@@ -255,4 +298,5 @@ class TransformersModel(LanguageModel):
     def _named(self, name: str) -> list[tuple[str, nn.Parameter]]:
         part = f".{self._names[name]}."
         assert self._peft is not None
-        return [(key, p) for key, p in self._peft.named_parameters() if "lora_" in key and part in key]
+        with self._shape_lock:
+            return [(key, p) for key, p in self._peft.named_parameters() if "lora_" in key and part in key]

@@ -20,11 +20,12 @@ _WINDOW_BATCHES = 16
 class EpochBatches(Sequence[list[int]]):
     """The batches of one epoch, cut from one array of indices when they are asked for: a file has millions of rows."""
 
-    def __init__(self, order: np.ndarray, batch_size: int, turns: np.ndarray) -> None:
-        """``turns``: which cut of ``order`` is the nth batch."""
+    def __init__(self, order: np.ndarray, batch_size: int, turns: np.ndarray, rows_per_example: int = 1) -> None:
+        """``turns``: which cut of ``order`` is the nth batch. ``rows_per_example``: as in ``epoch_order``."""
         self._order = order
         self._batch_size = batch_size
         self._turns = turns
+        self._rows = np.arange(rows_per_example)
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -37,10 +38,11 @@ class EpochBatches(Sequence[list[int]]):
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(len(self)))]
         start = int(self._turns[index]) * self._batch_size
-        return self._order[start : start + self._batch_size].tolist()
+        chosen = self._order[start : start + self._batch_size]
+        return (chosen[:, None] * len(self._rows) + self._rows).ravel().tolist()
 
 
-def epoch_order(lengths: Sequence[int] | np.ndarray, batch_size: int, *, seed: int, epoch: int) -> EpochBatches:
+def epoch_order(lengths: Sequence[int] | np.ndarray, batch_size: int, *, seed: int, epoch: int, rows_per_example: int = 1) -> EpochBatches:
     """The batches of one epoch as lists of example indices; every index occurs exactly once.
 
     The order follows from (seed, epoch) alone: examples are shuffled, sorted by length within windows of 16 batches, cut
@@ -51,19 +53,20 @@ def epoch_order(lengths: Sequence[int] | np.ndarray, batch_size: int, *, seed: i
         batch_size: examples per step.
         seed: the job's seed.
         epoch: 1-based.
+        rows_per_example: neighbouring rows that make one example: the batches name rows, all of an example together.
     """
     raw = np.random.PCG64(np.random.SeedSequence([seed & 0xFFFFFFFF, epoch]))
     # Raw bits and a stable sort, not ``Generator.permutation``: NumPy does not promise that the latter stays the same.
     order = np.argsort(raw.random_raw(len(lengths)), kind="stable")
     if batch_size == 1:
-        return EpochBatches(order, 1, np.arange(len(order)))
+        return EpochBatches(order, 1, np.arange(len(order)), rows_per_example)
     lengths_I = np.asarray(lengths)
     window = batch_size * _WINDOW_BATCHES
     for start in range(0, len(order), window):
         part = order[start : start + window]
         order[start : start + window] = part[np.argsort(lengths_I[part], kind="stable")]
     num_batches = -(-len(order) // batch_size)
-    return EpochBatches(order, batch_size, np.argsort(raw.random_raw(num_batches), kind="stable"))
+    return EpochBatches(order, batch_size, np.argsort(raw.random_raw(num_batches), kind="stable"), rows_per_example)
 
 
 def collate(examples: Sequence[TokenizedExample]) -> TokenBatch:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from luthier.core.errors import InvalidRequest, JobFailure
-from luthier.core.examples import Dataset
+from luthier.core.examples import Dataset, conversations_of
 from luthier.preprocessing.tokenize import ExampleRenderer, tokenize_rows
 
 FileRole = Literal["training", "validation"]
@@ -59,7 +59,7 @@ def check_learnable(dataset: Dataset, renderer: ExampleRenderer, *, max_length: 
     long: list[int] = []
     for i, example in enumerate(dataset.examples):
         try:
-            if renderer.most_tokens(example.conversation, dataset.row_format.value) > max_length:
+            if max(renderer.most_tokens(c, dataset.row_format.value) for c in conversations_of(example)) > max_length:
                 long.append(i)
         except InvalidRequest as refusal:
             found.refused.append((example.source.line, refusal.message))

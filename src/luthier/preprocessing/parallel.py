@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 
-from luthier.core.examples import RowFormat, SftExample
+from luthier.core.examples import RowFormat, TunableExample
 from luthier.preprocessing.tokenize import CHUNK_ROWS, ExampleRenderer, TokenizedChunk, tokenize_chunk
 
 MOST_PROCESSES = 8
@@ -37,7 +37,7 @@ def processes_for(cores: int) -> int:
 
 
 def tokenize_over_processes(
-    examples: Sequence[SftExample], load: Callable[[], ExampleRenderer], row_format: RowFormat, *, max_length: int, processes: int
+    examples: Sequence[TunableExample], load: Callable[[], ExampleRenderer], row_format: RowFormat, *, max_length: int, processes: int
 ) -> Iterator[TokenizedChunk]:
     """As ``tokenize_all``. Should a process be killed, this one does the rest itself.
 
@@ -87,6 +87,6 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _tokenize(examples: Sequence[SftExample]) -> TokenizedChunk:
+def _tokenize(examples: Sequence[TunableExample]) -> TokenizedChunk:
     assert _setting is not None
     return tokenize_chunk(examples, _setting.renderer, _setting.row_format, max_length=_setting.max_length)

@@ -2,10 +2,10 @@
 
 What it does: the token sequences of a row of any method, exactly as training reads them, and after them the tokens that
 the length limit cuts off; totals, and what is wrong with the row. What it does not: read files or judge rows
-(``data``), load a model, or place rows in batches: the caller says where a row lies. Called by ``worker/row_preview.py``. No torch.
+(``data``), load a model, or pack: the caller says where a row lies (``places.py``). Called by ``worker/row_preview.py``. No torch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import takewhile
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from luthier.core.examples import Example, RlExample, RowFormat, SourceLine
 from luthier.core.tokens import Rendered, TokenKind
+from luthier.preprocessing.places import Place
 from luthier.preprocessing.sequences import RowRenderer, sequences_of
 
 
@@ -34,16 +35,6 @@ class ShownKind(StrEnum):
     SPECIAL = "special"
     TRUNCATED = "truncated"
     """Past the length limit: the model never sees it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """Where a sequence lies after packing. Numbers count from 0; ``end`` is exclusive."""
-
-    batch: int
-    row: int
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +65,8 @@ class PreviewSequence:
     tokens: tuple[PreviewToken, ...]
     num_shared: int = 0
     """Leading tokens that a preference row's two sequences share: the prompt."""
-    placement: Placement | None = None
+    placement: Place | None = None
+    """Where it lies after packing; None when that was not asked for, or when it is left out of training."""
 
     @property
     def num_tokens(self) -> int:
@@ -118,9 +110,7 @@ class PreviewSequence:
             "first_trained": trained[0] if trained else None,
             "last_trained": trained[-1] if trained else None,
             "num_shared": self.num_shared,
-            "placement": None
-            if self.placement is None
-            else {"batch": self.placement.batch, "row": self.placement.row, "start": self.placement.start, "end": self.placement.end},
+            "placement": None if self.placement is None else self.placement.to_dict(),
             "tokens": [_token_to_dict(token) for token in self.tokens],
         }
 
@@ -174,7 +164,7 @@ def preview(
     *,
     row_format: RowFormat,
     max_length: int,
-    placements: Sequence[Placement | None] = (),
+    places: Sequence[Place] = (),
 ) -> Preview:
     """Show one row.
 
@@ -183,7 +173,7 @@ def preview(
         renderer: of the base model.
         row_format: of the row's file.
         max_length: tokens at which training cuts.
-        placements: of the row's sequences in their order, where rows are packed already.
+        places: where the file is packed, those of the row's sequences that have a trained token, in their order.
 
     Raises:
         InvalidRequest: the base's chat template refuses the messages.
@@ -192,10 +182,9 @@ def preview(
     lists = [_tokens(one.rendered, renderer, max_length) for one in whole]
     is_pair = whole[0].name == "preferred"
     shared = _num_shared(lists) if is_pair else 0
-    sequences = tuple(
-        PreviewSequence(name=one.name, tokens=tokens, num_shared=shared, placement=placements[at] if at < len(placements) else None)
-        for at, (one, tokens) in enumerate(zip(whole, lists, strict=True))
-    )
+    sequences = tuple(PreviewSequence(name=one.name, tokens=tokens, num_shared=shared) for one, tokens in zip(whole, lists, strict=True))
+    if places:
+        sequences = tuple(_placed(sequences, places))
     line = example.source.line
     if isinstance(example, RlExample):
         problems = _problems_of_prompt(sequences[0], line, max_length)
@@ -231,6 +220,13 @@ def _tokens(rendered: Rendered, renderer: PreviewRenderer, max_length: int) -> t
             )
         )
     return tuple(tokens)
+
+
+def _placed(sequences: Sequence[PreviewSequence], places: Sequence[Place]) -> Iterator[PreviewSequence]:
+    """Training leaves out a part none of whose tokens is trained; the others lie in their order."""
+    waiting = iter(places)
+    for sequence in sequences:
+        yield replace(sequence, placement=next(waiting)) if sequence.num_trained else sequence
 
 
 def _num_shared(lists: Sequence[tuple[PreviewToken, ...]]) -> int:

@@ -6,11 +6,11 @@ Called by ``preview.py`` and ``worker/row_losses.py``.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-from luthier.core.conversation import Conversation, Message
-from luthier.core.examples import Example, PreferenceExample, RlExample, RowFormat, SftExample
+from luthier.core.conversation import Conversation
+from luthier.core.examples import Example, PreferenceExample, RlExample, RowFormat, SftExample, conversations_of
 from luthier.core.tokens import Rendered
 
 
@@ -47,8 +47,9 @@ def sequences_of(example: Example, renderer: RowRenderer, row_format: RowFormat)
         InvalidRequest: the base's chat template refuses the messages.
     """
     if isinstance(example, PreferenceExample):
-        answers = (("preferred", example.preferred), ("non_preferred", example.non_preferred))
-        return [NamedSequence(name, _answered(example.prompt, answer, renderer)) for name, answer in answers]
+        names = ("preferred", "non_preferred")
+        answered = zip(names, conversations_of(example), strict=True)
+        return [NamedSequence(name, renderer.example(conversation, RowFormat.CHAT.value)) for name, conversation in answered]
     if isinstance(example, RlExample):
         return [NamedSequence("prompt", renderer.prompt(example.prompt))]
     return [NamedSequence("example", rendered) for rendered in _supervised(example, renderer, row_format)]
@@ -59,10 +60,3 @@ def _supervised(example: SftExample, renderer: RowRenderer, row_format: RowForma
     if not rendered.rewritten:
         return [rendered]
     return [renderer.example(part, row_format.value) for part in renderer.split(example.conversation, row_format.value)]
-
-
-def _answered(prompt: Conversation, answer: Message, renderer: RowRenderer) -> Rendered:
-    """The prompt with one of its answers. Weight stands on the answer alone: what the prompt's own assistant messages say is context,
-    whatever their weight."""
-    read_only = tuple(replace(message, weight=0.0) for message in prompt.messages)
-    return renderer.example(replace(prompt, messages=(*read_only, replace(answer, weight=1.0))), RowFormat.CHAT.value)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from luthier.core.examples import Dataset, SourceLine
+from luthier.core.examples import Dataset, RowFormat, SourceLine
 from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.preprocessing.batches import collate, epoch_order
 from luthier.preprocessing.learnable import FileRole, Unlearnable, nothing_left
@@ -37,7 +37,14 @@ class Prepared:
     skipped: tuple[SourceLine, ...] = ()
     """The first 50 of the rows left out."""
     num_rows: int = 0
-    """Rows that the examples come from: fewer than examples where the chat template rewrites earlier turns."""
+    """Rows that the examples come from: fewer than examples where the chat template rewrites earlier turns, or each row is a pair."""
+    rows_per_example: int = 1
+    """Of ``examples``, so many make one: 2 where each is a pair of answers, the preferred one first."""
+
+    @property
+    def num_examples(self) -> int:
+        """What a step takes ``batch_size`` of: examples, or pairs."""
+        return len(self.examples) // self.rows_per_example
 
     @property
     def lengths(self) -> np.ndarray:
@@ -47,8 +54,11 @@ class Prepared:
         return np.array([example.num_tokens for example in self.examples], dtype=np.int64)
 
     def epoch_batches(self, *, batch_size: int, seed: int, epoch: int) -> Sequence[list[int]]:
-        """The order of one epoch: lists of indices into ``examples``; see ``batches.epoch_order``."""
-        return epoch_order(self.lengths, batch_size, seed=seed, epoch=epoch)
+        """The order of one epoch: lists of indices into ``examples``; see ``batches.epoch_order``. The rows of a pair stand together."""
+        if self.rows_per_example == 1:
+            return epoch_order(self.lengths, batch_size, seed=seed, epoch=epoch)
+        longest = self.lengths.reshape(-1, self.rows_per_example).max(axis=1)
+        return epoch_order(longest, batch_size, seed=seed, epoch=epoch, rows_per_example=self.rows_per_example)
 
     def batch(self, indices: Sequence[int]) -> TokenBatch:
         """The chosen examples side by side."""
@@ -136,17 +146,18 @@ def prepare(
     chunks = tokenize_all(dataset.examples, renderer, dataset.row_format, max_length=max_length)
     rows = KeptRows(chunks, max_length=max_length, role=role, skip_untrained=skip_untrained, on_progress=on_progress)
     table = table_in_memory(dataset.file_id, rows)
-    return prepared_from(table, rows.notes(), dataset.file_id)
+    return prepared_from(table, rows.notes(), dataset)
 
 
-def prepared_from(table: TokenTable, notes: dict[str, Any], file_id: str) -> Prepared:
-    """A table with the notes of the rows that it was made from."""
+def prepared_from(table: TokenTable, notes: dict[str, Any], dataset: Dataset) -> Prepared:
+    """A table with the notes of the rows that it was made from, which are those of ``dataset``."""
     return Prepared(
         examples=table,
         num_tokens=table.num_tokens,
         num_trained=table.num_trained,
         num_truncated=table.num_truncated,
         num_skipped=int(notes["num_skipped"]),
-        skipped=tuple(SourceLine(file_id, int(line)) for line in notes["skipped"]),
+        skipped=tuple(SourceLine(dataset.file_id, int(line)) for line in notes["skipped"]),
         num_rows=int(notes["num_rows"]),
+        rows_per_example=2 if dataset.row_format is RowFormat.PREFERENCE else 1,
     )

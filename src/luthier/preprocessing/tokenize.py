@@ -1,8 +1,9 @@
 """Examples become token ids with loss weights, cut at the longest length.
 
-What it does: renders through the one renderer that serving uses too, most rows in bulk as columns of a table, and cuts at the end.
-A row whose earlier answers the chat template rewrites becomes an example for each of them. What it does not: choose the length or
-judge the whole set (``stage.py``). Called by ``stage.py``, ``parallel.py`` and ``learnable.py``.
+What it does: renders through the one renderer that serving uses too, most rows in bulk as columns of a table, and cuts at the end. A row
+whose earlier answers the chat template rewrites becomes an example for each of them; a preference row becomes two, the preferred answer
+first. What it does not: choose the length or judge the whole set (``stage.py``). Called by ``stage.py``, ``parallel.py`` and
+``learnable.py``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 
 from luthier.core.conversation import Conversation
 from luthier.core.errors import InvalidRequest
-from luthier.core.examples import RowFormat, SftExample
+from luthier.core.examples import PreferenceExample, RowFormat, TunableExample, conversations_of
 from luthier.core.tokens import Rendered, RenderedRows, TokenizedExample, TokenSpan
 from luthier.preprocessing.table import TokenTable, chosen_rows, cut_rows, table_in_memory, table_of_examples, table_of_rows
 
@@ -47,7 +48,7 @@ class ExampleRenderer(Protocol):
         ...
 
 
-def tokenize(example: SftExample, renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> TokenizedExample:
+def tokenize(example: TunableExample, renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> TokenizedExample:
     """Render one example; tokens past ``max_length`` are cut off at the end and counted.
 
     Raises:
@@ -57,16 +58,21 @@ def tokenize(example: SftExample, renderer: ExampleRenderer, row_format: RowForm
 
 
 def tokenize_rows(
-    rows: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
+    rows: Sequence[TunableExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
 ) -> list[tuple[TokenizedExample, ...] | InvalidRequest]:
     """Render several rows at once: for each its examples that have a trained token, or the template's refusal.
 
     Most rows give one example. A row none of whose tokens is trained gives none. Of a row that the chat template splits, examples
-    that lose their answer to the cut are left out.
+    that lose their answer to the cut are left out. A preference row gives both of its answers or, where one of them is lost, none.
     """
-    conversations = [row.conversation for row in rows]
+    conversations = [conversation for row in rows for conversation in conversations_of(row)]
+    rendered_ones = iter(renderer.examples(conversations, row_format.value))
     done: list[tuple[TokenizedExample, ...] | InvalidRequest] = []
-    for row, rendered in zip(rows, renderer.examples(conversations, row_format.value), strict=True):
+    for row in rows:
+        rendered = next(rendered_ones)
+        if isinstance(row, PreferenceExample):
+            done.append(_pair(row, rendered, next(rendered_ones), max_length))
+            continue
         if isinstance(rendered, InvalidRequest):
             done.append(rendered)
             continue
@@ -77,6 +83,16 @@ def tokenize_rows(
         examples = [_limited(row, part, max_length) for part in parts]
         done.append(tuple(example for example in examples if example.rendered.num_trained))
     return done
+
+
+def _pair(
+    row: PreferenceExample, preferred: Rendered | InvalidRequest, other: Rendered | InvalidRequest, max_length: int
+) -> tuple[TokenizedExample, ...] | InvalidRequest:
+    for rendered in (preferred, other):
+        if isinstance(rendered, InvalidRequest):
+            return rendered
+    both = tuple(_limited(row, rendered, max_length) for rendered in (preferred, other) if isinstance(rendered, Rendered))
+    return both if all(example.rendered.num_trained for example in both) else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +112,7 @@ class TokenizedChunk:
         return len(self.lines)
 
 
-def tokenize_chunk(rows: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> TokenizedChunk:
+def tokenize_chunk(rows: Sequence[TunableExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int) -> TokenizedChunk:
     """The examples of at least one row, as ``tokenize_rows`` gives them, in a table."""
     read = list(rows)
     file_id, lines = read[0].source.file_id, [row.source.line for row in read]
@@ -126,14 +142,14 @@ def tokenize_chunk(rows: Sequence[SftExample], renderer: ExampleRenderer, row_fo
 
 
 def tokenize_all(
-    rows: Sequence[SftExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
+    rows: Sequence[TunableExample], renderer: ExampleRenderer, row_format: RowFormat, *, max_length: int
 ) -> Iterator[TokenizedChunk]:
     """All rows of a file, a chunk at a time."""
     for start in range(0, len(rows), CHUNK_ROWS):
         yield tokenize_chunk(rows[start : start + CHUNK_ROWS], renderer, row_format, max_length=max_length)
 
 
-def _limited(row: SftExample, rendered: Rendered, max_length: int) -> TokenizedExample:
+def _limited(row: TunableExample, rendered: Rendered, max_length: int) -> TokenizedExample:
     surplus = max(0, rendered.ids_T.shape[0] - max_length)
     return TokenizedExample(source=row.source, rendered=_cut(rendered, max_length) if surplus else rendered, truncated=int(surplus))
 

@@ -10,19 +10,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from luthier.core.dataset_tasks import MAX_ATTEMPTS, DatasetKind, DatasetTask, DatasetTaskStatus, TaskEnd, TaskInput
-from luthier.core.errors import InvalidRequest, NotFound, StaleLease
+from luthier.core.errors import InvalidRequest, NotFound, StaleLease, TooManyRequests
 from luthier.core.jobs import FileRecord
 from luthier.storage import schema
 from luthier.storage.database import Database
 from luthier.storage.files import insert_file
 from luthier.storage.ownership import Owned
 from luthier.storage.pages import Page, cut
+from luthier.storage.retries import RetryMark, find_twin, remember
 
 LEASE_SECONDS = 15.0
 """How long a lease lives without renewal."""
+QUEUE_RETRY_SECONDS = 2.0
+"""When a client that found the queue full may come again: small tasks take less."""
 _TABLE = schema.dataset_tasks
 _FIELDS = tuple(f.name for f in dataclasses.fields(DatasetTask))
 _COLUMNS = tuple(_TABLE.c[name] for name in _FIELDS)
@@ -43,12 +46,33 @@ class DatasetTaskStore(Owned):
         self._database = database
         self._clock = clock
 
-    def add(self, task: DatasetTask) -> None:
-        """Store a new task."""
+    def add(self, task: DatasetTask, retry: RetryMark | None = None, *, queue_limit: int = 0) -> DatasetTask:
+        """Store a new task, unless the request repeats an earlier one.
+
+        Args:
+            queue_limit: most tasks of the project that may wait at once; 0: any number.
+
+        Returns:
+            The task, or the earlier one as it stands now.
+
+        Raises:
+            InvalidRequest: the idempotency key was used with another body.
+            TooManyRequests: as many of the project wait as may.
+        """
         values = {name: getattr(task, name) for name in _FIELDS}
         values |= {"kind": task.kind.value, "status": task.status.value, "inputs": [dataclasses.asdict(i) for i in task.inputs]}
         with self._database.write() as connection:
-            connection.execute(insert(_TABLE), {**values, "project_id": task.project_id})
+            twin = None if retry is None else find_twin(connection, retry, schema.task_creations)
+            if twin is None:
+                if queue_limit:
+                    _check_queue(connection, task.project_id, queue_limit)
+                connection.execute(insert(_TABLE), {**values, "project_id": task.project_id})
+            # As with jobs: a repeated key must not live longer by being repeated; a repeated attempt is what the next retry looks for.
+            if retry is not None and (twin is None or retry.idempotency_key is None):
+                remember(connection, retry, twin or task.id, schema.task_creations)
+            stored = self._find(connection, twin or task.id)
+        assert stored is not None, "a key has one project, and creations go with their tasks"
+        return stored
 
     def get(self, task_id: str) -> DatasetTask | None:
         """The task, or None."""
@@ -158,9 +182,11 @@ class DatasetTaskStore(Owned):
 
     def forget(self, finished_before: float) -> int:
         """Delete the rows of tasks that ended before a time; returns how many there were."""
-        old = _TABLE.c.finished_at < finished_before
+        old = _TABLE.c.status.not_in(_OPEN) & (_TABLE.c.finished_at < finished_before)
         with self._database.write() as connection:
-            return connection.execute(delete(_TABLE).where(_TABLE.c.status.not_in(_OPEN), old)).rowcount
+            made = schema.task_creations
+            connection.execute(delete(made).where(made.c.made_id.in_(select(_TABLE.c.id).where(old))))
+            return connection.execute(delete(_TABLE).where(old)).rowcount
 
     def all_ids(self) -> frozenset[str]:
         """The ids of all tasks."""
@@ -182,6 +208,20 @@ class DatasetTaskStore(Owned):
         changed = self._find(connection, task.id)
         assert changed is not None
         return changed
+
+
+def _check_queue(connection: Connection, project_id: str, limit: int) -> None:
+    counted = select(_TABLE.c.status, func.count()).where(_TABLE.c.project_id == project_id, _TABLE.c.status.in_(_OPEN))
+    numbers: dict[str, int] = {row[0]: row[1] for row in connection.execute(counted.group_by(_TABLE.c.status))}
+    waiting, running = (numbers.get(status.value, 0) for status in (DatasetTaskStatus.QUEUED, DatasetTaskStatus.RUNNING))
+    if waiting < limit:
+        return
+    raise TooManyRequests(
+        f"This dataset task has been rate-limited. Your project has reached the maximum of {limit} waiting dataset tasks "
+        f"({running} running, {waiting} pending). Send it again when one of them is done, or cancel one.",
+        code="rate_limit_exceeded",
+        retry_after=QUEUE_RETRY_SECONDS,
+    )
 
 
 def _task(row: Row[Any]) -> DatasetTask:

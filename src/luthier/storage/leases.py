@@ -6,8 +6,9 @@ by another; it never comes back.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import case, select, update
+from sqlalchemy import case, func, select, update
 
 from luthier.core.jobs import Job, JobStatus
 from luthier.storage import schema
@@ -15,6 +16,18 @@ from luthier.storage.database import Database
 from luthier.storage.jobs import LEASE_ENDED, load_job, load_leased
 
 _JOBS = schema.jobs
+_RUNNABLE = (JobStatus.VALIDATING_FILES.value, JobStatus.QUEUED.value, JobStatus.RUNNING.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingJob:
+    """A job that could be leased."""
+
+    job: Job
+    project_id: str
+    priority: int
+    turn: int
+    """How many jobs its project would then have had: those that it has leased now, and those before this one."""
 
 
 class LeaseStore:
@@ -24,28 +37,55 @@ class LeaseStore:
         self._database = database
 
     def acquire(self, owner: str, statuses: Sequence[JobStatus], now: float, expires_at: float) -> Job | None:
-        """Lease the first job without a living lease: by the order of ``statuses``, then the oldest; None when there is none."""
+        """Lease the first of ``waiting``; None when nobody waits."""
+        while found := self.waiting(statuses, now, limit=1):
+            job = self.acquire_job(found[0].job.id, owner, now, expires_at)
+            if job is not None:
+                return job
+        return None
+
+    def waiting(self, statuses: Sequence[JobStatus], now: float, *, limit: int) -> tuple[WaitingJob, ...]:
+        """Jobs without a living lease: by the order of ``statuses``, then in turn from each project, the one with the fewest leases first;
+        of each project by priority, then the oldest."""
         order = {status.value: position for position, status in enumerate(statuses)}
         if not order:
-            return None
-        free = _JOBS.c.lease_expires_at.is_(None) | (_JOBS.c.lease_expires_at <= now)
+            return ()
+        other, mine = _JOBS.alias(), _JOBS.c
+        held = (
+            select(func.count())
+            .where(other.c.project_id == mine.project_id, other.c.lease_expires_at > now, other.c.status.in_(tuple(order)))
+            .scalar_subquery()
+        )
+        rank, priority = case(order, value=mine.status), func.coalesce(mine.options["priority"].as_integer(), 0)
+        place = func.row_number().over(partition_by=mine.project_id, order_by=(rank, priority.desc(), mine.seq))
+        free = mine.lease_expires_at.is_(None) | (mine.lease_expires_at <= now)
         query = (
-            select(_JOBS.c.id)
-            .where(_JOBS.c.status.in_(tuple(order)), free)
-            .order_by(case(order, value=_JOBS.c.status), _JOBS.c.seq)
-            .limit(1)
+            select(mine.id, mine.project_id, priority.label("priority"), (held + place).label("turn"))
+            .where(mine.status.in_(tuple(order)), free)
+            .order_by(rank, held + place, mine.seq)
+            .limit(limit)
         )
         with self._database.read() as connection:
-            # Idle workers ask often; only one that has seen a job takes the write lock, and then looks again.
-            if connection.execute(query).first() is None:
-                return None
+            rows = connection.execute(query).all()
+            return tuple(
+                WaitingJob(job=load_job(connection, row.id), project_id=row.project_id, priority=row.priority, turn=row.turn)
+                for row in rows
+            )
+
+    def acquire_job(self, job_id: str, owner: str, now: float, expires_at: float) -> Job | None:
+        """Lease this job; None when it has a living lease, or is finished or paused by now."""
+        free = _JOBS.c.lease_expires_at.is_(None) | (_JOBS.c.lease_expires_at <= now)
+        mine = (_JOBS.c.id == job_id) & free & _JOBS.c.status.in_(_RUNNABLE)
         with self._database.write() as connection:
-            job_id = connection.execute(query).scalar_one_or_none()
-            if job_id is None:
-                return None
             values = {"fence": _JOBS.c.fence + 1, "lease_owner": owner, "lease_expires_at": expires_at}
-            connection.execute(update(_JOBS).where(_JOBS.c.id == job_id).values(values))
-            return load_job(connection, job_id)
+            taken = connection.execute(update(_JOBS).where(mine).values(values)).rowcount
+            return load_job(connection, job_id) if taken else None
+
+    def num_training(self, now: float, *, but: str) -> int:
+        """Running jobs with a living lease, without one of them."""
+        held = (_JOBS.c.status == JobStatus.RUNNING.value) & (_JOBS.c.lease_expires_at > now) & (_JOBS.c.id != but)
+        with self._database.read() as connection:
+            return connection.execute(select(func.count()).where(held)).scalar_one()
 
     def renew(self, job_id: str, fence: int, expires_at: float) -> Job:
         """Move a lease's end.

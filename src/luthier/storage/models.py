@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, exists, select, true, upd
 from sqlalchemy.dialects.sqlite import insert
 
 from luthier.core.errors import InvalidRequest
-from luthier.core.jobs import ModelKind, ModelRecord
+from luthier.core.jobs import ModelKind, ModelRecord, RunsOn
 from luthier.storage import schema
 from luthier.storage.aliases import aliases_of, current_target
 from luthier.storage.database import Database
@@ -96,6 +96,7 @@ def put_model(connection: Connection, record: ModelRecord, project_id: str) -> N
     """Insert or replace one row inside the caller's transaction; it belongs to this project, unless it is a base: those are everyone's."""
     values = {name: getattr(record, name) for name in _FIELDS}
     values["kind"] = record.kind.value
+    values["runs_on"] = None if record.runs_on is None else record.runs_on.value
     values["project_id"] = None if record.kind is ModelKind.BASE else project_id
     changed = {**values, "deleted_at": None}
     del changed["name"]
@@ -104,4 +105,5 @@ def put_model(connection: Connection, record: ModelRecord, project_id: str) -> N
 
 def _record(row: Row[Any]) -> ModelRecord:
     values = row._asdict()
-    return ModelRecord(**{**values, "kind": ModelKind(values["kind"])})
+    runs_on = None if values["runs_on"] is None else RunsOn(values["runs_on"])
+    return ModelRecord(**{**values, "kind": ModelKind(values["kind"]), "runs_on": runs_on})

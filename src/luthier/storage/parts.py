@@ -43,7 +43,7 @@ class PartWriter:
             if not self._kept:
                 self._path.unlink(missing_ok=True)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append bytes.
 
         Raises:

@@ -1,12 +1,12 @@
-"""Creations of jobs that may be sent twice: the client's key, or a retry whose first answer was lost.
+"""Creations of jobs and dataset tasks that may be sent twice: the client's key, or a retry whose first answer was lost.
 
-What it does: remembers each creation and finds the job that a repeated one means. What it does not: create jobs. Called
-by ``storage/jobs.py`` inside its transaction.
+What it does: remembers each creation and finds what a repeated one means. What it does not: create anything. Called by
+``storage/jobs.py`` and ``storage/dataset_tasks.py`` inside their transactions.
 """
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from luthier.core.errors import InvalidRequest, TooManyRequests
 from luthier.storage import schema
@@ -35,42 +35,45 @@ class RetryMark:
     idempotency_key: str | None = None
 
 
-def find_twin(connection: Connection, mark: RetryMark) -> str | None:
-    """The id of the job that this creation repeats, or None for a new one.
+def find_twin(connection: Connection, mark: RetryMark, rows: Table = _ROWS) -> str | None:
+    """The id of what this creation repeats, or None for a new one.
 
-    With an idempotency key: the job made with that key within 24 hours. Without: for a retry, the job made from the same
+    With an idempotency key: what was made with that key within 24 hours. Without: for a retry, what was made from the same
     key and body by an attempt with a lower count, which is then consumed, so that each chain of retries finds its own.
+
+    Args:
+        rows: the creations to look among: those of jobs, or of dataset tasks.
 
     Raises:
         InvalidRequest: the idempotency key was used with another body (code ``idempotency_key_reused``).
     """
-    own = _ROWS.c.api_key_id == mark.api_key_id
+    own = rows.c.api_key_id == mark.api_key_id
     if mark.idempotency_key is not None:
-        query = select(_ROWS.c.job_id, _ROWS.c.body_sha256).where(own, _ROWS.c.idempotency_key == mark.idempotency_key)
+        query = select(rows.c.made_id, rows.c.body_sha256).where(own, rows.c.idempotency_key == mark.idempotency_key)
         row = connection.execute(
-            query.where(_ROWS.c.received_at > mark.received_at - KEY_SECONDS).order_by(_ROWS.c.seq).limit(1)
+            query.where(rows.c.received_at > mark.received_at - KEY_SECONDS).order_by(rows.c.seq).limit(1)
         ).one_or_none()
         if row is None:
             return None
         if row.body_sha256 != mark.body_sha256:
             raise InvalidRequest("The Idempotency-Key was already used with another request body.", code="idempotency_key_reused")
-        return row.job_id
+        return row.made_id
     if mark.retry_count < 1:
         return None
     query = (
-        select(_ROWS.c.seq, _ROWS.c.job_id)
-        .where(own, _ROWS.c.body_sha256 == mark.body_sha256, _ROWS.c.idempotency_key.is_(None))
-        .where(_ROWS.c.retry_count < mark.retry_count, _ROWS.c.consumed.is_(False))
-        .where(_ROWS.c.received_at > mark.received_at - RETRY_SECONDS)
+        select(rows.c.seq, rows.c.made_id)
+        .where(own, rows.c.body_sha256 == mark.body_sha256, rows.c.idempotency_key.is_(None))
+        .where(rows.c.retry_count < mark.retry_count, rows.c.consumed.is_(False))
+        .where(rows.c.received_at > mark.received_at - RETRY_SECONDS)
         # The attempt just before this one in the chain if it arrived; among equals the newest, whose answer is the likeliest lost.
-        .order_by(_ROWS.c.retry_count.desc(), _ROWS.c.seq.desc())
+        .order_by(rows.c.retry_count.desc(), rows.c.seq.desc())
         .limit(1)
     )
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
-    connection.execute(update(_ROWS).where(_ROWS.c.seq == row.seq).values(consumed=True))
-    return row.job_id
+    connection.execute(update(rows).where(rows.c.seq == row.seq).values(consumed=True))
+    return row.made_id
 
 
 def check_daily(connection: Connection, mark: RetryMark, limit: int, model: str) -> None:
@@ -81,7 +84,7 @@ def check_daily(connection: Connection, mark: RetryMark, limit: int, model: str)
     """
     made = (_ROWS.c.api_key_id == mark.api_key_id, _ROWS.c.received_at > mark.received_at - DAY_SECONDS)
     # A job that was asked for again has several rows. Its first one tells when it was made.
-    times = select(func.min(_ROWS.c.received_at)).where(*made).group_by(_ROWS.c.job_id).order_by(func.min(_ROWS.c.received_at))
+    times = select(func.min(_ROWS.c.received_at)).where(*made).group_by(_ROWS.c.made_id).order_by(func.min(_ROWS.c.received_at))
     created = connection.execute(times).scalars().all()
     if len(created) < limit:
         return
@@ -95,12 +98,12 @@ def check_daily(connection: Connection, mark: RetryMark, limit: int, model: str)
     )
 
 
-def remember(connection: Connection, mark: RetryMark, job_id: str) -> None:
-    """Note that this creation was answered with that job; forgets creations older than a day."""
-    connection.execute(delete(_ROWS).where(_ROWS.c.received_at < mark.received_at - KEY_SECONDS))
+def remember(connection: Connection, mark: RetryMark, made_id: str, rows: Table = _ROWS) -> None:
+    """Note that this creation was answered with that job or task; forgets creations older than a day."""
+    connection.execute(delete(rows).where(rows.c.received_at < mark.received_at - KEY_SECONDS))
     connection.execute(
-        insert(_ROWS).values(
-            job_id=job_id,
+        insert(rows).values(
+            made_id=made_id,
             api_key_id=mark.api_key_id,
             body_sha256=mark.body_sha256,
             retry_count=mark.retry_count,

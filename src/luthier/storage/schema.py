@@ -4,23 +4,11 @@ What it does: names columns and indexes. What it does not: create anything. Call
 environment. ``seq`` columns count insertions and are never reused: lists are ordered by them, not by clocks.
 """
 
-from sqlalchemy import (
-    JSON,
-    Boolean,
-    Column,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
 from luthier.core.keys import DEFAULT_PROJECT
 
-HEAD = "0010"
+HEAD = "0012"
 """Revision that this code works with: the newest migration."""
 
 metadata = MetaData()
@@ -66,6 +54,9 @@ models = Table(
     Column("deleted_at", Float),
     Column("revision", Text),  # 0005
     Column("licence", Text),  # 0005
+    Column("source", Text),  # 0011
+    Column("num_bytes", Integer),  # 0011
+    Column("runs_on", Text),  # 0011
     Column("project_id", Text),  # 0008; null: shared by all, as bases are
     sqlite_autoincrement=True,
 )
@@ -142,21 +133,28 @@ checkpoints = Table(
     sqlite_autoincrement=True,
 )
 
-creations = Table(
-    "creations",
-    metadata,
-    Column("seq", Integer, primary_key=True),
-    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
-    Column("api_key_id", Text, nullable=False),
-    Column("body_sha256", Text, nullable=False),
-    Column("retry_count", Integer, nullable=False),
-    Column("received_at", Float, nullable=False),
-    Column("idempotency_key", Text),
-    Column("consumed", Boolean, nullable=False),
-    Index("ix_creations_api_key_id_body_sha256", "api_key_id", "body_sha256"),
-    Index("ix_creations_received_at", "received_at"),
-    sqlite_autoincrement=True,
-)
+
+def _creations(name: str, of: str, column: str) -> Table:
+    """By which requests the rows of a table were made (storage/retries.py)."""
+    return Table(
+        name,
+        metadata,
+        Column("seq", Integer, primary_key=True),
+        Column(column, Text, ForeignKey(f"{of}.id"), nullable=False, key="made_id"),
+        Column("api_key_id", Text, nullable=False),
+        Column("body_sha256", Text, nullable=False),
+        Column("retry_count", Integer, nullable=False),
+        Column("received_at", Float, nullable=False),
+        Column("idempotency_key", Text),
+        Column("consumed", Boolean, nullable=False),
+        Index(f"ix_{name}_api_key_id_body_sha256", "api_key_id", "body_sha256"),
+        Index(f"ix_{name}_received_at", "received_at"),
+        sqlite_autoincrement=True,
+    )
+
+
+creations = _creations("creations", "jobs", "job_id")
+task_creations = _creations("task_creations", "dataset_tasks", "task_id")
 
 workers = Table(
     "workers",

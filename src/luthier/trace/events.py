@@ -65,8 +65,9 @@ class StepDone:
     total_steps: int
     epoch: int
     loss: float
-    """Mean over the step's trained tokens, nats."""
+    """Mean over the step's trained tokens, nats; over its pairs where there are pairs of answers."""
     token_accuracy: float
+    """Share of greedy hits among the trained tokens; among those of the preferred answers where there are pairs."""
     num_tokens: int
     """Trained tokens in the step."""
     learning_rate: float
@@ -76,6 +77,25 @@ class StepDone:
     valid_accuracy: float | None = None
     lines: tuple[int, ...] = ()
     """Lines of the training file in the step, sorted; the first 32."""
+    preference: dict[str, float] | None = None
+    """With pairs of answers, means over the step's pairs. A reward is beta times the log-ratio of an answer to the reference:
+    ``reward_chosen``, ``reward_rejected``, ``reward_margin`` (the first less the second), ``reward_accuracy`` (share of pairs with a
+    margin above 0; one of exactly 0 counts half). ``logp_chosen``, ``logp_rejected``: log-probabilities of whole answers, nats.
+    ``prefers``: share of pairs whose preferred answer is the likelier one, whatever the reference says. None for other jobs."""
+    valid_preference: dict[str, float] | None = None
+    """The same of the small validation, where there was one."""
+    tokens: int | None = None
+    """Tokens of the step's rows, padding not counted."""
+    tokens_per_second: float | None = None
+    """These tokens over the seconds of forward, backward and update; a validation after the step does not count."""
+    padding_share: float | None = None
+    """Share of the positions that were computed and held no token, 0 to 1."""
+    memory_bytes: int | None = None
+    """Resident memory of the training process after the step; on a GPU the most that its tensors took there so far."""
+    flops_utilization: float | None = None
+    """Model FLOPs utilisation: operations that the step's tokens need (forward and backward, without padding, recomputation and the
+    adapter's own; attention counted whole, as in Chowdhery et al. 2022, arXiv:2204.02311) per second, over what the device did in products
+    of this model's own matrices, measured before the first step. None where that was not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +112,78 @@ class EpochDone:
     sample_loss: float | None
     """Loss of the sample example of the data stages, after this epoch."""
     seconds: float
+    preference: dict[str, float] | None = None
+    """As in ``StepDone``, over all pairs of the epoch, each as it was before its step."""
+    valid_preference: dict[str, float] | None = None
+    """The same over all held-out pairs, after the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSkipped:
+    """A step whose loss or gradient was no finite number: weights and optimizer stayed as they were."""
+
+    step: int
+    total_steps: int
+    epoch: int
+    what: str
+    """``loss`` or ``gradient``."""
+    lines: tuple[int, ...]
+    """Lines of the training file that it may come from, sorted; the first 32."""
+    in_row: int
+    """How many steps in a row were skipped, this one among them."""
+    allowed: int
+    """One more than so many in a row ends the job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossSpiked:
+    """A step's loss, before its update, far above those before it."""
+
+    step: int
+    loss: float
+    """Mean over the step's trained tokens, nats."""
+    usual: float
+    """The median of the up to 32 losses before it."""
+    bound: float
+    """What it is above: the median and eight robust deviations, at least half of it and 0.5 nats."""
+    lines: tuple[int, ...]
+    """Of the training file, sorted; the first 32."""
+    halved: bool
+    """The learning rate is half of what it was, from this step on."""
+    rate_factor: float
+    """What the schedule's rate is multiplied by now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChosen:
+    """Which checkpoint becomes the job's model, where it was to be chosen or the run ends early."""
+
+    step: int
+    epoch: int
+    last_step: int
+    last_epoch: int
+    n_epochs: int
+    """That were decided; the last one may be an earlier one."""
+    best_epoch: int
+    """The one with the lowest held-out loss; 0 where none could be measured."""
+    best_loss: float | None
+    patience: int
+    """Epochs without a better loss after which the run ends; 0: it does not end early."""
+    min_delta: float
+    keep: str
+    """``best`` or ``last``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptsAnswered:
+    """The same few prompts, answered greedily by the model in training."""
+
+    epoch: int
+    """After this one; 0 is the base."""
+    held_out: bool
+    """True: rows of the validation file."""
+    answers: tuple[dict[str, Any], ...]
+    """``line``, ``prompt``, ``expected`` and ``answer`` of each; long texts are cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +193,21 @@ class BaseMeasured:
     loss: float
     accuracy: float
     held_out: bool
+    preference: dict[str, float] | None = None
+    """With pairs of answers, of the model as tuning starts from it; as in ``StepDone``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceScored:
+    """How far the measurement of a preference run's reference is: the model as it was before the first update."""
+
+    done: int
+    """Pairs, held-out ones among them."""
+    total: int
+    seconds: float
+    """Of this attempt."""
+    reused: bool
+    """True where all of it was read from an earlier attempt's files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +309,12 @@ Payload = (
     | SpecResolved
     | StepDone
     | EpochDone
+    | StepSkipped
+    | LossSpiked
+    | ModelChosen
+    | PromptsAnswered
     | BaseMeasured
+    | ReferenceScored
     | ResumeSaved
     | CheckpointSaved
     | Evaluated
@@ -223,7 +335,12 @@ PAYLOADS: dict[str, type] = {
         SpecResolved,
         StepDone,
         EpochDone,
+        StepSkipped,
+        LossSpiked,
+        ModelChosen,
+        PromptsAnswered,
         BaseMeasured,
+        ReferenceScored,
         ResumeSaved,
         CheckpointSaved,
         Evaluated,

@@ -5,11 +5,12 @@ What it does: one sentence per epoch. What it does not: ask a model, or know any
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import median
 
+from luthier.trace import preference_observations
 from luthier.trace.events import BaseMeasured, EpochDone, StepDone
+from luthier.trace.facts import Facts, Rule
 
 # The base counts as knowing the data from this token accuracy and this loss (nats) on.
 KNOWN_ACCURACY = 0.90
@@ -28,44 +29,6 @@ RISE_SHARE = 0.01
 # From here on the training rows are known by heart.
 MEMORISED_ACCURACY = 0.99
 MEMORISED_LOSS = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The numbers that a rule may look at."""
-
-    rows: Sequence[EpochDone]
-    """All epochs up to the one that is spoken of, in order."""
-    base: BaseMeasured | None
-    steps: Sequence[StepDone]
-    """The epoch's steps, in order."""
-    start: float | None = None
-    """Loss of the run's first step, where it is known."""
-
-    @property
-    def row(self) -> EpochDone:
-        """The epoch that is spoken of."""
-        return self.rows[-1]
-
-    @property
-    def before(self) -> EpochDone | None:
-        """The epoch before it."""
-        return self.rows[-2] if len(self.rows) > 1 else None
-
-    @property
-    def best_before(self) -> EpochDone | None:
-        """The earlier epoch with the lowest held-out loss."""
-        held_out = [r for r in self.rows[:-1] if r.valid_loss is not None]
-        return min(held_out, key=lambda r: r.valid_loss or 0.0) if held_out else None
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One line of the table."""
-
-    name: str
-    holds: Callable[[Facts], bool]
-    says: Callable[[Facts], str]
 
 
 def _is_bad(value: float | None) -> bool:
@@ -244,13 +207,16 @@ RULES: tuple[Rule, ...] = (
     Rule("no_held_out", _no_held_out, _say_no_held_out),
     Rule("changes", _always, _say_changes),
 )
+PREFERENCE_RULES: tuple[Rule, ...] = (RULES[0], *preference_observations.RULES)
+"""For jobs that learn from pairs. Their steps scatter by nature, a pair being right or wrong: a spike says nothing there."""
 
 
 def rule_for(rows: Sequence[EpochDone], *, base: BaseMeasured | None = None, steps: Sequence[StepDone] = ()) -> tuple[Rule, Facts]:
     """The first rule that holds for the last of ``rows``, and the facts it looked at."""
     start = next((s.loss for s in steps if s.step == 1), None)
     facts = Facts(rows, base, [s for s in steps if s.epoch == rows[-1].epoch], start)
-    return next(rule for rule in RULES if rule.holds(facts)), facts
+    rules = RULES if rows[-1].preference is None else PREFERENCE_RULES
+    return next(rule for rule in rules if rule.holds(facts)), facts
 
 
 def observe(rows: Sequence[EpochDone], *, base: BaseMeasured | None = None, steps: Sequence[StepDone] = ()) -> str:

@@ -6,7 +6,7 @@ What it does: wording and keys, to the letter (user scripts grep the texts). Wha
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from luthier.core.jobs import NewEvent
@@ -15,36 +15,58 @@ from luthier.trace.events import (
     EpochDone,
     ForecastChecked,
     Forecasted,
+    LossSpiked,
+    ModelChosen,
     ModelPublished,
     Notice,
+    ReferenceScored,
     RunFinished,
     RunStarted,
     SpecResolved,
     StepDone,
+    StepSkipped,
     TraceEvent,
 )
 
+HELD_SECONDS = 0.6
+"""So long an epoch's last step waits for the validation that it is told with; a longer one brings a second event for the step."""
+OWN_METRICS = (
+    "learning_rate",
+    "grad_norm",
+    "tokens",
+    "tokens_per_second",
+    "padding_share",
+    "memory_bytes",
+    "flops_utilization",
+    "seconds",
+)
+"""Of a step's numbers those that OpenAI's metrics have no key for; they stand under ``luthier`` in an event's data."""
+_NAMED_LINES = 10
 CSV_COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
+PREFERENCE_COLUMNS = ("reward_accuracy", "reward_margin", "reward_chosen", "reward_rejected")
+"""Behind the others where the job learns from pairs: each for the training and the validation batch."""
 
 
 class JobEventProjection:
     """Turns the events of one attempt into public ones.
 
     The public event of an epoch's last step tells the full validation too, which is measured after the step: that step is held
-    until its ``EpochDone``. Where epochs end is known from the spec or from an earlier epoch; an attempt that knows neither
-    lets the step go at once, without the full validation.
+    until its ``EpochDone``, or until ``overdue`` lets it go. A step that went without it is told again, with it, when the epoch is
+    done. Where epochs end is known from the spec or from an earlier epoch; an attempt that knows neither lets the step go at once.
     """
 
     def __init__(self) -> None:
         self._steps_per_epoch: int | None = None
         self._held: StepDone | None = None
+        self._held_since = 0.0
+        self._gone: StepDone | None = None
         self._resumed = False
 
     def push(self, event: TraceEvent) -> tuple[NewEvent, ...]:
         """The public events that one trace event brings, oldest first."""
         now, payload = int(event.time), event.payload
         if isinstance(payload, StepDone):
-            return self._step(now, payload)
+            return self._step(event.time, payload)
         if isinstance(payload, EpochDone):
             return self._epoch(now, payload)
         if isinstance(payload, RunStarted):
@@ -55,22 +77,38 @@ class JobEventProjection:
             return () if self._resumed else _decisions(now, payload)
         return _simple(now, event)
 
-    def _step(self, now: int, step: StepDone) -> tuple[NewEvent, ...]:
-        released = () if self._held is None else (step_event(now, self._held, None),)
-        self._held = None
+    @property
+    def held_until(self) -> float | None:
+        """When a step that is held must go, Unix seconds; None while none is held."""
+        return None if self._held is None else self._held_since + HELD_SECONDS
+
+    def overdue(self, now: float) -> tuple[NewEvent, ...]:
+        """The held step, once it has waited long enough."""
+        until = self.held_until
+        if self._held is None or until is None or now < until:
+            return ()
+        self._gone, self._held = self._held, None
+        return (step_event(int(self._held_since), self._gone, None),)
+
+    def _step(self, now: float, step: StepDone) -> tuple[NewEvent, ...]:
+        released = () if self._held is None else (step_event(int(now), self._held, None),)
+        self._held = self._gone = None
         ends_epoch = step.step == step.total_steps or (self._steps_per_epoch and step.step % self._steps_per_epoch == 0)
         if ends_epoch:
-            self._held = step
+            self._held, self._held_since = step, now
             return released
-        return (*released, step_event(now, step, None))
+        return (*released, step_event(int(now), step, None))
 
     def _epoch(self, now: int, epoch: EpochDone) -> tuple[NewEvent, ...]:
         if epoch.step % epoch.epoch == 0:
             self._steps_per_epoch = epoch.step // epoch.epoch
-        held, self._held = self._held, None
-        if held is None:
-            return ()
-        return (step_event(now, held, epoch if held.step == epoch.step else None),)
+        held, gone = self._held, self._gone
+        self._held = self._gone = None
+        if held is not None:
+            return (step_event(now, held, epoch if held.step == epoch.step else None),)
+        if gone is not None and gone.step == epoch.step and epoch.valid_loss is not None:
+            return (step_event(now, gone, epoch),)
+        return ()
 
 
 def step_event(created_at: int, step: StepDone, epoch: EpochDone | None) -> NewEvent:
@@ -81,16 +119,27 @@ def step_event(created_at: int, step: StepDone, epoch: EpochDone | None) -> NewE
         "total_steps": step.total_steps,
         "train_loss": step.loss,
         "train_mean_token_accuracy": step.token_accuracy,
+        **_preference("train", step.preference),
     }
     if step.valid_loss is not None:
         message += f", validation loss={step.valid_loss:.2f}"
         data["valid_loss"] = step.valid_loss
         data["valid_mean_token_accuracy"] = step.valid_accuracy
+        data |= _preference("valid", step.valid_preference)
     if epoch is not None and epoch.valid_loss is not None:
         message += f", full validation loss={epoch.valid_loss:.2f}"
         data["full_valid_loss"] = epoch.valid_loss
         data["full_valid_mean_token_accuracy"] = epoch.valid_accuracy
+        data |= _preference("full_valid", epoch.valid_preference)
+    own = {name: value for name in OWN_METRICS if (value := getattr(step, name)) is not None}
+    if step.tokens is not None:
+        data["luthier"] = own
     return NewEvent(created_at=created_at, level="info", message=message, type="metrics", data=data)
+
+
+def _preference(prefix: str, means: dict[str, float] | None) -> dict[str, float]:
+    """The metrics of pairs, named as a checkpoint's are."""
+    return {f"{prefix}_{name}": value for name, value in (means or {}).items()}
 
 
 def checkpoint_event(created_at: int, saved: CheckpointSaved) -> NewEvent:
@@ -131,9 +180,64 @@ def _simple(now: int, event: TraceEvent) -> tuple[NewEvent, ...]:
         return (_info(now, _forecast_text(payload)),)
     if isinstance(payload, ForecastChecked):
         return (_info(now, _checked_text(payload)),)
+    if isinstance(payload, ReferenceScored):
+        return (_info(now, _reference_text(payload)),)
+    if isinstance(payload, StepSkipped):
+        return (NewEvent(created_at=now, level="warn", message=_skipped_text(payload)),)
+    if isinstance(payload, LossSpiked):
+        return (NewEvent(created_at=now, level="warn", message=_spike_text(payload)),)
+    if isinstance(payload, ModelChosen):
+        return (_info(now, chosen_text(payload)),)
     if isinstance(payload, Notice):
         return (NewEvent(created_at=now, level=payload.level, message=payload.message),)
     return ()
+
+
+def _reference_text(payload: ReferenceScored) -> str:
+    pairs = f"{payload.total:,} pairs"
+    if payload.reused:
+        return f"Reference log-probabilities of {pairs} read from an earlier attempt"
+    if payload.done == payload.total:
+        return f"Reference log-probabilities of {pairs} measured in {payload.seconds:.1f} s"
+    return f"Reference log-probabilities: {payload.done:,} of {pairs} measured"
+
+
+def _lines(lines: Sequence[int]) -> str:
+    shown = ", ".join(map(str, lines[:_NAMED_LINES])) + (" and others" if len(lines) > _NAMED_LINES else "")
+    return f"line{'' if len(lines) == 1 else 's'} {shown}"
+
+
+def _skipped_text(payload: StepSkipped) -> str:
+    return (
+        f"Step {payload.step}/{payload.total_steps} skipped: its {payload.what} is not a finite number (training {_lines(payload.lines)}). "
+        f"Weights and optimizer stayed as they were; {payload.in_row} of at most {payload.allowed} in a row"
+    )
+
+
+def _spike_text(payload: LossSpiked) -> str:
+    rate = f"; the learning rate is halved from here on, to {payload.rate_factor:g} of its schedule" if payload.halved else ""
+    return (
+        f"The loss jumped to {payload.loss:.2f} at step {payload.step} (usually {payload.usual:.2f}, bound {payload.bound:.2f}): "
+        f"look at {_lines(payload.lines)}{rate}"
+    )
+
+
+def chosen_text(payload: ModelChosen) -> str:
+    """Why a run ended where it did, and whose weights it keeps."""
+    early = payload.last_epoch < payload.n_epochs
+    ended = ""
+    if early:
+        waited = payload.last_epoch - payload.best_epoch
+        than = f"at least {payload.min_delta:g} lower" if payload.min_delta else "lower"
+        since = "1 epoch" if waited == 1 else f"{waited} epochs"
+        ended = f"Training ended after epoch {payload.last_epoch} of {payload.n_epochs}: for {since} no held-out loss was {than}. "
+    if payload.best_loss is None:
+        return f"{ended}No held-out loss was a finite number: the last checkpoint (step {payload.step}) becomes the model"
+    best = f"The held-out loss was lowest after epoch {payload.best_epoch} ({payload.best_loss:.4f})"
+    if payload.step != payload.last_step:
+        return f"{ended}{best}: the weights of step {payload.step} become the model, not those of step {payload.last_step}"
+    which = "the last checkpoint" if payload.best_epoch == payload.last_epoch else "as asked, the last checkpoint all the same"
+    return f"{ended}{best}: {which} (step {payload.step}) becomes the model"
 
 
 _BASES = {"formula": "by formula", "first_steps": "by the first steps"}
@@ -158,17 +262,21 @@ def _checked_text(payload: ForecastChecked) -> str:
 
 
 def metrics_csv(steps: Iterable[StepDone]) -> str:
-    """The result file: one row per step in step order, at most five decimals, empty where nothing was measured.
+    """The result file: one row per step in step order, at most five decimals, empty where nothing was measured. OpenAI's columns come
+    first, those of ``PREFERENCE_COLUMNS`` after them where the job has any.
 
     Of a step that stands there twice, the later one wins: a resumed run repeats some.
     """
     latest = {step.step: step for step in steps}
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(CSV_COLUMNS)
+    own = PREFERENCE_COLUMNS if any(step.preference for step in latest.values()) else ()
+    rows.writerow([*CSV_COLUMNS, *(f"{prefix}_{name}" for prefix in ("train", "valid") for name in own)])
     for number in sorted(latest):
         step = latest[number]
-        rows.writerow([number, *(_cell(v) for v in (step.loss, step.token_accuracy, step.valid_loss, step.valid_accuracy))])
+        values = [step.loss, step.token_accuracy, step.valid_loss, step.valid_accuracy]
+        values += [(means or {}).get(name) for means in (step.preference, step.valid_preference) for name in own]
+        rows.writerow([number, *map(_cell, values)])
     return text.getvalue()
 
 

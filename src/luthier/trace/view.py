@@ -16,7 +16,8 @@ The end token is the path's last entry, marked ``"end": true``, where the model 
 ``Evaluated.report``::
 
     {"n": int, "base": {"loss", "accuracy", "exact_match"}, "tuned": the same,
-     "better": int, "worse": int, "same": int, "samples": [{"prompt", "expected", "base", "tuned"}, ...]}
+     "better": int, "worse": int, "same": int, "samples": [{"prompt", "expected", "base", "tuned"}, ...],
+     "preference": only with pairs of answers, see ``evaluation/preference.py``}
 """
 
 import dataclasses
@@ -55,10 +56,14 @@ class TraceView:
     stages: dict[Stage, StageView] = field(default_factory=lambda: {s: StageView(s) for s in Stage})
     spec: e.SpecResolved | None = None
     base: e.BaseMeasured | None = None
+    reference: e.ReferenceScored | None = None
+    """How far the reference of a preference run is."""
     steps: dict[int, e.StepDone] = field(default_factory=dict)
     first_step_at: float | None = None
     """When the first step of all was done, Unix seconds."""
     epochs: dict[int, e.EpochDone] = field(default_factory=dict)
+    answers: dict[int, e.PromptsAnswered] = field(default_factory=dict)
+    """The fixed prompts by epoch; 0 is the base."""
     checkpoints: dict[int, e.CheckpointSaved] = field(default_factory=dict)
     resume: e.ResumeSaved | None = None
     evaluation: dict[str, Any] | None = None
@@ -107,9 +112,11 @@ class TraceView:
             ],
             "spec": _plain(self.spec),
             "base": _plain(self.base),
+            "reference": _plain(self.reference),
             "first_step_at": self.first_step_at,
             "steps": [_plain(s) for s in self.ordered_steps()],
             "epochs": [{**(_plain(row) or {}), "observation": observations[row.epoch]} for row in self.ordered_epochs()],
+            "answers": [_plain(self.answers[n]) for n in sorted(self.answers)],
             "checkpoints": [_plain(self.checkpoints[n]) for n in sorted(self.checkpoints)],
             "resume": _plain(self.resume),
             "evaluation": self.evaluation,
@@ -161,6 +168,10 @@ def _base(view: TraceView, event: e.TraceEvent, payload: e.BaseMeasured) -> None
     view.base = payload
 
 
+def _reference(view: TraceView, event: e.TraceEvent, payload: e.ReferenceScored) -> None:
+    view.reference = payload
+
+
 def _step(view: TraceView, event: e.TraceEvent, payload: e.StepDone) -> None:
     view.steps[payload.step] = payload
     if view.first_step_at is None:
@@ -169,6 +180,10 @@ def _step(view: TraceView, event: e.TraceEvent, payload: e.StepDone) -> None:
 
 def _epoch(view: TraceView, event: e.TraceEvent, payload: e.EpochDone) -> None:
     view.epochs[payload.epoch] = payload
+
+
+def _answers(view: TraceView, event: e.TraceEvent, payload: e.PromptsAnswered) -> None:
+    view.answers[payload.epoch] = payload
 
 
 def _resume(view: TraceView, event: e.TraceEvent, payload: e.ResumeSaved) -> None:
@@ -213,8 +228,10 @@ _FOLDS: dict[type, Callable[[TraceView, e.TraceEvent, Any], None]] = {
     e.StageFinished: _stage_finished,
     e.SpecResolved: _spec,
     e.BaseMeasured: _base,
+    e.ReferenceScored: _reference,
     e.StepDone: _step,
     e.EpochDone: _epoch,
+    e.PromptsAnswered: _answers,
     e.ResumeSaved: _resume,
     e.CheckpointSaved: _checkpoint,
     e.Evaluated: _evaluated,

@@ -4,10 +4,9 @@ What it does: a smaller ``max_length``, adapters instead of all weights, a small
 where one is not enough. What it does not: change anything. Pure. Called by ``worker/forecasting.py``.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.specs import Keep, TrainingSpec, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.facts import ModelFacts
 from luthier.training.forecast import LOADED_CODE, fixed_bytes
@@ -57,7 +56,7 @@ def cures(
         factor: by which the arithmetic is multiplied before it is compared, as in the refusal.
     """
     asked = _Setting(full=spec.method is TuningMethod.FULL, rank=spec.lora_rank, batch_size=spec.batch_size, max_length=spec.max_length)
-    search = _Search(train.examples, facts, shape, process_bytes, available_bytes, factor)
+    search = _Search(train, facts, shape, process_bytes, available_bytes, factor, spec.keep is Keep.BEST)
     tries = [("lora", replace(asked, full=False, rank=DEFAULT_RANK))] if asked.full else _ranks(asked)
     found: list[Cure] = []
     for way in (search.shorter(asked), search.fewer_rows(asked), *(search.check(setting) for _, setting in tries)):
@@ -99,11 +98,13 @@ class _Search:
     """Peaks of other ways to run the job."""
 
     def __init__(
-        self, examples: Sequence[TokenizedExample], facts: ModelFacts, shape: ModelShape, process: int, available: int, factor: float
+        self, train: TokenSource, facts: ModelFacts, shape: ModelShape, process: int, available: int, factor: float, keeps_best: bool
     ) -> None:
-        self._examples = sorted(examples, key=lambda example: -example.num_tokens)
+        self._examples = sorted(train.examples, key=lambda example: -example.num_tokens)
+        self._each = train.rows_per_example
         self._facts, self._shape = facts, shape
         self._process, self._available, self._factor = process, available, factor
+        self._keeps_best = keeps_best
 
     def check(self, setting: _Setting) -> tuple[_Setting, int] | None:
         """The setting with its peak, when it fits."""
@@ -134,14 +135,16 @@ class _Search:
         c, rank = self._shape, 0 if setting.full else setting.rank
         trainable = c.num_parameters if setting.full else c.adapter_parameters(rank)
         # Forwards are bounded: the longest rows of some batches make the largest one.
-        rows = [_cut(example, setting.max_length) for example in self._examples[: max(64, setting.batch_size)]]
+        rows = [_cut(example, setting.max_length) for example in self._examples[: max(64, setting.batch_size * self._each)]]
         rows = [row for row in rows if row.rendered.num_trained]
         largest = 0
-        for at in range(0, len(rows), setting.batch_size):
-            chosen = range(at, min(len(rows), at + setting.batch_size))
-            for group in micro_batches(list(chosen), rows, self._facts):
+        # With pairs the two longest rows stand for the longest pair: never too little.
+        size = setting.batch_size * self._each
+        for at in range(0, len(rows), size):
+            chosen = range(at, min(len(rows), at + size))
+            for group in micro_batches(list(chosen), rows, self._facts, rows_per_example=self._each):
                 largest = max(largest, activation_bytes(micro_of(group, rows), c, rank=rank, packed=not setting.full))
-        return self._process + LOADED_CODE + fixed_bytes(c, trainable=trainable, full=setting.full) + largest
+        return self._process + LOADED_CODE + fixed_bytes(c, trainable=trainable, full=setting.full, keeps_best=self._keeps_best) + largest
 
 
 def _round_lengths(below: int) -> list[int]:

@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.specs import TuningMethod
 from luthier.core.tokens import TokenizedExample
 from luthier.models.language_model import LanguageModel
 from luthier.training.evaluate import base_rows, forward_groups
 from luthier.training.loop import ADAPTER_NAME, attach
 from luthier.training.memory import keep_freed_memory, peak_resident_bytes, resident_bytes
+from luthier.training.methods import objective_of
 from luthier.training.optimizer import build_optimizer, export_state, take_step
 from luthier.training.plan import Plan, PlannedStep
 from luthier.training.progress import Progress
 from luthier.training.resume import ResumeState, ResumeStore
-from luthier.training.sft import micro_batches, sft_sums
+from luthier.training.sft import micro_batches
 from luthier.training.tokens import TokenSource
 from luthier.training.work import Micro, forward_work, kernel_count, micro_of, step_work
 
@@ -87,11 +88,16 @@ class Measurements:
 class _Bench:
     """A model that learns for a few seconds."""
 
-    def __init__(self, model: LanguageModel, spec: TrainingSpec, plan: Plan, train: TokenSource, parent_adapter: Path | None) -> None:
+    def __init__(
+        self, model: LanguageModel, plan: Plan, train: TokenSource, valid: TokenSource | None, parent_adapter: Path | None
+    ) -> None:
+        spec = plan.spec
         self.model, self.spec, self.plan, self.train = model, spec, plan, train
-        self.parameters: list[nn.Parameter] = attach(model, spec, parent_adapter)
-        self.optimizer = build_optimizer(self.parameters, spec)
         self.adapter = ADAPTER_NAME if spec.method is TuningMethod.LORA else None
+        self.parameters: list[nn.Parameter] = attach(model, spec, parent_adapter, self.adapter)
+        self.optimizer = build_optimizer(self.parameters, spec)
+        self.objective = objective_of(spec)
+        self.objective.assume([source for source in (train, valid) if source is not None])
         self.peak_activations = 0
         self.last: tuple[tuple[int, ...], float] = ((), 0.0)
         self.resident: list[tuple[int, int]] = []
@@ -102,9 +108,9 @@ class _Bench:
         """One optimiser step as the loop does it; returns its seconds."""
         began = time.perf_counter()
         examples = self.train.examples
-        total = sum(examples[index].rendered.num_trained for index in indices)
-        for group in micro_batches(indices, examples, self.model.facts):
-            sums = sft_sums(self.model, self.train.batch(group))
+        total = self.objective.count(self.train, indices)
+        for group in micro_batches(indices, examples, self.model.facts, rows_per_example=self.train.rows_per_example):
+            sums = self.objective.sums(self.model, self.train, group)
             float(sums.loss.detach())
             (sums.loss / total).backward()
             self._note(micro_of(group, examples))
@@ -116,7 +122,7 @@ class _Bench:
 
     def work(self, indices: Sequence[int]) -> float:
         """Operations of such a step."""
-        groups = micro_batches(indices, self.train.examples, self.model.facts)
+        groups = micro_batches(indices, self.train.examples, self.model.facts, rows_per_example=self.train.rows_per_example)
         micros = [micro_of(group, self.train.examples) for group in groups]
         return step_work(micros, self.plan.shape, full=self.plan.full)
 
@@ -169,7 +175,7 @@ def dry_run(
     spec = plan.spec
     torch.set_num_threads(spec.num_threads)
     keep_freed_memory()
-    bench = _Bench(model, spec, plan, train, parent_adapter)
+    bench = _Bench(model, plan, train, valid, parent_adapter)
     model.module.train()
     progress("forwards")
     with model.use_adapter(None):
@@ -208,13 +214,13 @@ def _forwards(bench: _Bench, valid: TokenSource | None, *, until: float) -> list
     found: list[Timed] = []
     model.module.eval()
     with torch.no_grad():
-        sft_sums(model, source.batch(groups[-1][:1]))  # the first one packs the weights
+        bench.objective.sums(model, source, groups[-1][: source.rows_per_example])  # the first one packs the weights
         for group in groups:
             if len(found) > 1 and time.perf_counter() > until:
                 break
             micro = micro_of(group, source.examples)
             began = time.perf_counter()
-            sft_sums(model, source.batch(group))
+            bench.objective.sums(model, source, group)
             found.append(Timed(work=forward_work(micro, bench.plan.shape), seconds=time.perf_counter() - began))
             bench.note_forward(micro)
     model.module.train()
@@ -228,7 +234,7 @@ def _steps(bench: _Bench, *, until: float) -> tuple[float, list[Timed]]:
     """
     budget = until - time.perf_counter()
     planned = iter(bench.plan.steps)
-    small = bench.plan.first_epoch[0].indices[:1]
+    small = bench.plan.first_epoch[0].indices[: bench.train.rows_per_example]
     first = bench.step(small)
     usual = bench.step(small)
     speed = bench.work(small) / usual
@@ -249,11 +255,13 @@ def _worst(plan: Plan) -> PlannedStep:
 
 
 def _within(bench: _Bench, indices: Sequence[int], most_work: float) -> tuple[int, ...]:
-    """The batch, or as many of its rows as stay below this work; the longest row first, and always one."""
-    kept = sorted(indices, key=lambda index: -bench.train.examples[index].num_tokens)
-    while len(kept) > 1 and bench.work(kept) > most_work:
+    """The batch, or as many of its examples as stay below this work; the longest first, and always one."""
+    each, rows = bench.train.rows_per_example, bench.train.examples
+    kept = [indices[at : at + each] for at in range(0, len(indices), each)]
+    kept.sort(key=lambda example: -max(rows[row].num_tokens for row in example))
+    while len(kept) > 1 and bench.work([row for example in kept for row in example]) > most_work:
         kept = kept[: len(kept) // 2]
-    return tuple(kept)
+    return tuple(row for example in kept for row in example)
 
 
 def _resume(bench: _Bench, folder: Path) -> tuple[float, float, float]:

@@ -4,7 +4,7 @@ What it does: the numbers of validation, of the base before the first step and o
 generate text (``evaluation`` does). Called by ``loop.py``, and by ``plan.py`` for which rows are measured when.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,9 @@ import torch
 from luthier.core.specs import TrainingSpec
 from luthier.models.facts import ModelFacts
 from luthier.models.language_model import LanguageModel
-from luthier.training.sft import Room, micro_batches, room_on, sft_sums
-from luthier.training.tokens import TokenSource
+from luthier.training.objective import Objective, Totals
+from luthier.training.sft import Room, SupervisedObjective, micro_batches, room_on
+from luthier.training.tokens import TokenSource, num_examples, rows_of
 
 _ROWS_PER_FORWARD = 32
 _BASE_SAMPLE = 256
@@ -24,54 +25,79 @@ _VALIDATION_ROWS = 4
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Means over trained tokens."""
+    """Means over trained tokens, or over pairs."""
 
     loss: float
-    """Nats per token."""
+    """Nats per token, or per pair."""
     accuracy: float
-    """Share of tokens that greedy decoding would have got right, each given the true tokens before it."""
+    """Share of tokens that greedy decoding would have got right, each given the true tokens before it; of preferred answers with pairs."""
     num_tokens: int
+    preference: dict[str, float] | None = None
+    """The objective's own metrics, as ``trace.events.StepDone.preference``."""
 
 
-def measure(model: LanguageModel, source: TokenSource, indices: Sequence[int] | None = None) -> Measured:
-    """Measure the model, with the adapter that is in use, on some examples or on all of them."""
-    loss_sum, num_tokens, num_correct = 0.0, 0, 0
+def means_of(totals: Totals, objective: Objective) -> Measured:
+    """Divide, once."""
+    return Measured(
+        loss=totals.loss / totals.count,
+        accuracy=totals.num_correct / totals.num_scored,
+        num_tokens=totals.num_tokens,
+        preference=objective.means(totals.parts, totals.count),
+    )
+
+
+def measure(
+    model: LanguageModel, source: TokenSource, indices: Sequence[int] | None = None, *, objective: Objective | None = None
+) -> Measured:
+    """Measure the model, with the adapter that is in use, on some examples (pairs) or on all of them."""
+    turns = measuring(model, source, indices, objective=objective)
+    while True:
+        try:
+            next(turns)
+        except StopIteration as end:
+            return end.value
+
+
+def measuring(
+    model: LanguageModel, source: TokenSource, indices: Sequence[int] | None = None, *, objective: Objective | None = None
+) -> Generator[None, None, Measured]:
+    """``measure`` in turns, one forward each: between two of them another run may use the model."""
+    objective, totals = objective or SupervisedObjective(), Totals()
     room = room_on(model)
-    was_training = model.module.training
-    model.module.eval()
-    try:
-        with torch.no_grad():
-            for group in forward_groups(source, indices, model.facts, room):
-                sums = sft_sums(model, source.batch(group))
-                loss_sum += float(sums.loss)
-                num_tokens += sums.num_tokens
-                num_correct += int(sums.num_correct)
-    finally:
-        model.module.train(was_training)
-    return Measured(loss=loss_sum / num_tokens, accuracy=num_correct / num_tokens, num_tokens=num_tokens)
+    for group in forward_groups(source, indices, model.facts, room):
+        was_training = model.module.training
+        model.module.eval()
+        try:
+            with torch.no_grad():
+                totals = totals.plus(objective.sums(model, source, group))
+        finally:
+            model.module.train(was_training)
+        yield
+    return means_of(totals, objective)
 
 
 def forward_groups(source: TokenSource, indices: Sequence[int] | None, facts: ModelFacts, room: Room | None = None) -> list[list[int]]:
-    """The forwards in which ``measure`` reads some examples, or all: sorted by length, cut as a step is, the longest rows first.
+    """The forwards in which ``measure`` reads some examples (pairs), or all, as rows: sorted by length, cut as a step is, longest first.
 
     Were they to come last, each forward would need a little more than the one before left free, and the heap would grow to several
     times what the largest one needs.
     """
-    lengths = source.lengths
+    each = source.rows_per_example
+    lengths = source.lengths.reshape(-1, each).max(axis=1)
     chosen = np.arange(len(lengths)) if indices is None else np.asarray(indices, dtype=np.int64)
-    by_length = chosen[np.lexsort((chosen, lengths[chosen]))].tolist()
-    cuts = range(0, len(by_length), _ROWS_PER_FORWARD)
-    groups = [group for at in cuts for group in micro_batches(by_length[at : at + _ROWS_PER_FORWARD], source.examples, facts, room)]
+    by_length = rows_of(source, chosen[np.lexsort((chosen, lengths[chosen]))].tolist())
+    cuts = [by_length[at : at + _ROWS_PER_FORWARD] for at in range(0, len(by_length), _ROWS_PER_FORWARD)]
+    groups = [group for cut in cuts for group in micro_batches(cut, source.examples, facts, room, rows_per_example=each)]
     return groups[::-1]
 
 
 def base_rows(train: TokenSource, valid: TokenSource | None) -> list[int]:
-    """The rows on which the base is measured: all held-out ones, or without them at most 256 training rows, evenly spaced."""
-    return list(range(len(valid.examples))) if valid is not None else spread(len(train.examples), _BASE_SAMPLE)
+    """The examples on which the base is measured: all held-out ones, or without them at most 256 for training, evenly spaced."""
+    return list(range(num_examples(valid))) if valid is not None else spread(num_examples(train), _BASE_SAMPLE)
 
 
 def check_rows(step: int, spec: TrainingSpec, total: int) -> list[int] | None:
-    """The held-out rows of the small validation after a step, None where none is due; they walk through the whole set in turn."""
+    """The held-out examples of the small validation after a step, None where none is due; they walk through the whole set in turn."""
     if step % spec.validation_every:
         return None
     rows = min(total, max(_VALIDATION_ROWS, spec.batch_size))

@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from luthier.core.forecast import Basis, Forecast, LengthBucket, Span, TimePart
+from luthier.core.specs import Keep
 from luthier.training.dry_run import AnswerSpeed, Measurements, Timed
 from luthier.training.loop import resume_interval
 from luthier.training.plan import Plan, PlannedStep
@@ -53,7 +54,9 @@ class Line:
         works, times = [w for w, _ in self.points], [t for _, t in self.points]
         if work <= works[-1]:
             return float(np.interp(work, [0.0, *works], [self._start(), *times]))
-        rise = (times[-1] - times[0]) / (works[-1] - works[0]) if len(works) > 1 else times[-1] / works[-1]
+        mean = times[-1] / works[-1]
+        # Of points that lie close together a disturbed one would make any slope.
+        rise = min((times[-1] - times[0]) / (works[-1] - works[0]), 2 * mean) if len(works) > 1 else mean
         return times[-1] + rise * (work - works[-1])
 
     def _start(self) -> float:
@@ -80,7 +83,8 @@ def line_of(timed: Sequence[Timed], *, most_points: int = 5) -> Line:
         # The rate, not the time: within a group the work differs.
         seconds = statistics.median(ordered[i].seconds / ordered[i].work for i in group) * work
         if points and work <= points[-1][0] * 1.02:
-            points[-1] = (points[-1][0], (points[-1][1] + seconds) / 2)
+            least = points[-2][1] if len(points) > 1 else 0.0
+            points[-1] = (points[-1][0], max((points[-1][1] + seconds) / 2, least))
         else:
             points.append((work, max(seconds, points[-1][1] if points else 0.0)))
     return Line(points=tuple(points))
@@ -268,9 +272,12 @@ def _evaluation(plan: Plan, rates: Rates, reading: float) -> Span:
     speed = rates.answers
     questions = min(_MAX_QUESTIONS, plan.sources)
     share = questions / plan.sources
-    expected = min(float(_MAX_ANSWER), sum(micro.trained for micro in plan.epoch_end[:-1]) / plan.sources)
-    prompts = sum(micro.padded for micro in plan.epoch_end[:-1]) * share
-    fixed = 2 * (prompts * speed.prompt_seconds + reading * share + rates.load_seconds)
+    each = plan.spec.objective.rows_per_example
+    expected = min(float(_MAX_ANSWER), sum(micro.trained for micro in plan.epoch_end[:-1]) / (each * plan.sources))
+    prompts = sum(micro.padded for micro in plan.epoch_end[:-1]) * share / each
+    # The expected answers are scored; of pairs both answers once more.
+    scored = reading * share * (1.0 if each == 1 else 1.5)
+    fixed = 2 * (prompts * speed.prompt_seconds + scored + rates.load_seconds)
     rounds = questions / min(_CONCURRENCY, questions) * speed.round_seconds
 
     def seconds(base: float, tuned: float) -> float:
@@ -306,9 +313,11 @@ def _buckets(steps: Sequence[PlannedStep], line: Line) -> tuple[LengthBucket, ..
 # ------------------------------------------------------------------------------------------------------------------- memory
 
 
-def fixed_bytes(shape: ModelShape, *, trainable: int, full: bool) -> int:
-    """What the whole run holds beside the process itself: weights, their copies, gradients, moments, a state being written."""
-    weights = weight_bytes(shape) + (0 if full else trainable * 4 + packed_bytes(shape))
+def fixed_bytes(shape: ModelShape, *, trainable: int, full: bool, keeps_best: bool = False) -> int:
+    """What the whole run holds beside the process itself: weights, their copies, gradients, moments, a state being written, and a copy
+    of the best epoch's weights where that is to be kept.
+    """
+    weights = weight_bytes(shape) + (0 if full else trainable * 4 + packed_bytes(shape)) + (trainable * 4 if keeps_best else 0)
     return weights + learning_bytes(trainable) + resume_bytes(trainable)
 
 
@@ -323,7 +332,7 @@ def peak_by_formula(plan: Plan, *, process_bytes: int) -> Span:
     largest = largest_activations(plan)
     # Routines find room in the holes that large forwards leave.
     routines = 0 if plan.full or not plan.shape.fast else max(0, plan.kernels() * KERNEL_BYTES - largest // 2)
-    fixed = fixed_bytes(plan.shape, trainable=plan.trainable, full=plan.full)
+    fixed = fixed_bytes(plan.shape, trainable=plan.trainable, full=plan.full, keeps_best=plan.spec.keep is Keep.BEST)
     return spread_bytes(process_bytes + LOADED_CODE + fixed + largest + routines, Basis.FORMULA)
 
 

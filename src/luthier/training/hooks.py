@@ -5,7 +5,16 @@ Implemented by ``worker/pipelines.py`` and by tests. Any exception raised here e
 
 from typing import Protocol
 
-from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
+from luthier.trace.events import (
+    BaseMeasured,
+    EpochDone,
+    LossSpiked,
+    ModelChosen,
+    ReferenceScored,
+    ResumeSaved,
+    StepDone,
+    StepSkipped,
+)
 
 
 class TrainerHooks(Protocol):
@@ -13,6 +22,10 @@ class TrainerHooks(Protocol):
 
     def base_measured(self, report: BaseMeasured) -> None:
         """Before the first step, once per run."""
+        ...
+
+    def reference_scored(self, report: ReferenceScored) -> None:
+        """From time to time while the reference of a preference run is measured, before the base is; and at its end."""
         ...
 
     def step_done(self, report: StepDone) -> None:
@@ -33,6 +46,15 @@ class TrainerHooks(Protocol):
 
     def resume_saved(self, report: ResumeSaved) -> None:
         """A resume state is complete on disk."""
+        ...
+
+    def happened(self, news: StepSkipped | LossSpiked | ModelChosen) -> None:
+        """Something out of the ordinary, between the reports of steps; may come again after a resume.
+
+        ``ModelChosen`` comes before ``save_checkpoint`` of the last epoch, and only where the checkpoint that becomes the model was to be
+        chosen, or the run ends early. Is it an earlier one than the last, then ``save_checkpoint`` comes once more, with that one's
+        weights in the model.
+        """
         ...
 
     def should_stop(self) -> bool:

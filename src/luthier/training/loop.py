@@ -1,66 +1,51 @@
 """The training loop: a page that calls named steps.
 
-What it does: order of the data, steps, validation, epoch ends, when to save a resume state. What it does not: choose numbers
-(``resolve.py``), compute a loss (``sft.py``), publish anything (the hooks' owner does). Called by ``worker/pipelines.py``.
+What it does: order of the data, steps, validation, epoch ends, when to save a resume state; all of it in turns, so that several runs
+can share one base. What it does not: choose numbers (``resolve.py``), compute a loss (the objective does), publish anything (the hooks'
+owner does), decide whose turn it is (``worker/floor.py``). Called by ``worker/pipelines.py``.
 """
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from luthier.core.errors import JobFailure
-from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.specs import LoraKind, TrainingSpec, TuningMethod
+from luthier.models.adapter_form import AdapterForm
 from luthier.models.language_model import LanguageModel
-from luthier.trace.events import BaseMeasured, EpochDone, StepDone
-from luthier.training.evaluate import Measured, base_rows, check_rows, measure
+from luthier.trace.events import BaseMeasured, EpochDone, StepDone, StepSkipped
+from luthier.training.best import BestWeights
+from luthier.training.evaluate import Measured, base_rows, check_rows, means_of, measure, measuring
+from luthier.training.guard import REPORTED_LINES, NotFinite, failure, judged, nothing_learned
 from luthier.training.hooks import TrainerHooks
 from luthier.training.memory import keep_freed_memory
+from luthier.training.methods import objective_of
+from luthier.training.objective import LossSums, Totals
 from luthier.training.optimizer import build_optimizer, export_state, import_state, take_step
-from luthier.training.progress import Progress
+from luthier.training.progress import Progress, TrainResult
+from luthier.training.reference import ReferenceStore
 from luthier.training.resume import ResumeState, ResumeStore
+from luthier.training.row_losses import RowLosses
 from luthier.training.schedule import learning_rate_at
-from luthier.training.sft import LossSums, micro_batches, room_on, sft_sums
-from luthier.training.tokens import TokenSource
+from luthier.training.sft import micro_batches, room_on
+from luthier.training.step_figures import StepMeter
+from luthier.training.tokens import TokenSource, num_examples, rows_of
+from luthier.training.turns import OwnTurn, Turns, random_state, run_alone, set_random_state
 
 ADAPTER_NAME = "tuned"
-_NAMED_LINES = 10
-_REPORTED_LINES = 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainResult:
-    """How a run ended."""
-
-    steps: int
-    epoch: int
-    """The epoch under way when it stopped; one more than there are when it did not."""
-    tokens_seen: int
-    """Tokens of all rows over all epochs, padding not counted: what OpenAI bills and calls ``trained_tokens``."""
-    trained_tokens: int
-    """Those of them that counted in the loss."""
-    stopped: bool
-    """True when ``should_stop`` ended the run early; its resume state is on disk."""
-    metrics: dict[str, float]
-    """The latest metrics, in the keys of OpenAI's checkpoint object."""
-
-
-@dataclass(frozen=True, slots=True)
-class _StepSums:
-    loss_sum: float
-    num_tokens: int
-    num_correct: int
-    grad_norm: float
 
 
 class Trainer:
     """Trains one model in place, from the start or from the newest resume state in ``state_dir``.
 
-    With LoRA the tuned weights end up as the model's adapter ``"tuned"``; with full tuning in the model itself.
+    With LoRA the tuned weights end up as the model's adapter ``"tuned"``, or of another name; with full tuning in the model itself.
+    Several trainers may train adapters of different names on one model, turn by turn in one thread: each has its own optimizer, random
+    numbers and mode, so that each ends bit for bit as it would alone.
     """
 
     def __init__(
@@ -75,8 +60,16 @@ class Trainer:
         resume_seconds: float = 60.0,
         resume_share: float = 0.05,
         parent_adapter: Path | None = None,
+        adapter: str = ADAPTER_NAME,
+        compiled: bool | None = None,
+        matrix_rate: float | None = None,
+        run_dir: Path | None = None,
     ) -> None:
-        """``parent_adapter``: a saved adapter to go on from (continued tuning). The rest as in ``core.settings``."""
+        """``parent_adapter``: a saved adapter to go on from (continued tuning); ``adapter``: the name of the tuned one.
+
+        ``compiled``: see ``LanguageModel.compiled``; None: as the model has it now. ``matrix_rate``: the device's, see
+        ``matrix_rate.py``. ``run_dir``: where each epoch's losses by row go; None: nowhere. The rest as in ``core.settings``.
+        """
         self._model = model
         self._spec = spec
         self._train = train
@@ -85,33 +78,62 @@ class Trainer:
         self._store = ResumeStore(state_dir, spec.identity())
         self._resume_seconds = resume_seconds
         self._resume_steps = resume_interval(spec.total_steps, resume_share)
-        self._adapter = ADAPTER_NAME if spec.method is TuningMethod.LORA else None
+        self._adapter = adapter if spec.method is TuningMethod.LORA else None
+        self._turn = OwnTurn(model, num_threads=spec.num_threads, compiled=model.compiled if compiled is None else compiled)
         self._parent_adapter = parent_adapter
+        self._objective = objective_of(spec)
+        self._reference = ReferenceStore(state_dir / "reference", spec.identity(), seconds=resume_seconds)
         self._saved_at = (0, time.monotonic())
         self._room = room_on(model)
+        self._rows = RowLosses(train, run_dir)
+        self._meter = StepMeter(model, spec, matrix_rate)
+        self._best = BestWeights(spec)
 
     def run(self) -> TrainResult:
         """Train to the end, or until ``should_stop``.
 
         Raises:
-            JobFailure: code ``nan_loss``: loss or gradient became infinite or not a number.
+            JobFailure: code ``nan_loss``: loss or gradient was infinite or not a number for too many steps in a row.
             StorageFull, OSError: a resume state could not be written.
         """
-        # The number of threads decides the order of sums, hence the bits: it is part of the spec.
-        torch.set_num_threads(self._spec.num_threads)
+        try:
+            return run_alone(self.turns())
+        finally:
+            self.wait_for_saves()
+            self._model.module.eval()
+
+    def turns(self) -> Turns[TrainResult]:
+        """``run`` in turns, for whoever shares the model among several runs; see ``Turns``. Afterwards ``wait_for_saves``.
+
+        Raises:
+            As ``run``.
+        """
+        work = self._work()
+        while True:
+            try:
+                with self._turn():
+                    beside = next(work)
+            except StopIteration as end:
+                return end.value
+            yield beside
+
+    def wait_for_saves(self) -> None:
+        """Return when nothing is being written any more. Needs no turn."""
+        self._store.wait()
+
+    def _work(self) -> Turns[TrainResult]:
         keep_freed_memory()
-        parameters = attach(self._model, self._spec, self._parent_adapter)
+        parameters = attach(self._model, self._spec, self._parent_adapter, self._adapter)
+        if not self._prepare():
+            return TrainResult(steps=0, epoch=1, tokens_seen=0, trained_tokens=0, stopped=True, metrics={})
         optimizer = build_optimizer(parameters, self._spec)
         progress = self._restore(parameters, optimizer)
-        self._model.module.train()
-        try:
-            if not progress.base_measured:
-                progress = self._measure_base(progress)
-            with self._model.use_adapter(self._adapter):
-                progress, stopped = self._epochs(progress, parameters, optimizer)
-        finally:
-            self._store.wait()
-            self._model.module.eval()
+        if not progress.base_measured:
+            progress = yield from self._measure_base(progress)
+        self._turn.adapter = self._adapter
+        yield None
+        progress, stopped = yield from self._epochs(progress, parameters, optimizer)
+        yield self._store.wait
         self._report_saves()
         return TrainResult(
             steps=progress.step,
@@ -119,25 +141,48 @@ class Trainer:
             tokens_seen=progress.tokens_seen,
             trained_tokens=progress.trained_tokens,
             stopped=stopped,
-            metrics=dict(progress.metrics),
+            metrics=dict(progress.best_metrics if self._ends_with_best(progress) else progress.metrics),
         )
 
-    def _epochs(self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> tuple[Progress, bool]:
+    def _epochs(
+        self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
+    ) -> Turns[tuple[Progress, bool]]:
         spec = self._spec
-        while progress.epoch <= spec.n_epochs:
+        self._tell_choice(progress, progress.epoch - 1)
+        while progress.epoch <= spec.n_epochs and not progress.ended:
             batches = self._train.epoch_batches(batch_size=spec.batch_size, seed=spec.seed, epoch=progress.epoch)
             while progress.batch_index < len(batches):
                 if self._hooks.should_stop():
-                    self._save_resume(progress, parameters, optimizer)
+                    yield from self._save_resume(progress, parameters, optimizer)
                     return progress, True
                 progress = self._step(progress, batches[progress.batch_index], parameters, optimizer)
                 if progress.batch_index < len(batches) and self._resume_is_due(progress.step):
-                    self._save_resume(progress, parameters, optimizer)
+                    yield from self._save_resume(progress, parameters, optimizer)
                 self._report_saves()
-            progress = self._finish_epoch(progress)
+                yield None
+            progress = yield from self._finish_epoch(progress, parameters)
             # After the hooks, so that a checkpoint never lies behind the position that a resume starts from.
-            self._save_resume(progress, parameters, optimizer)
+            yield from self._save_resume(progress, parameters, optimizer)
+        if self._ends_with_best(progress):
+            self._best.put_back(parameters)
+            yield partial(self._hooks.save_checkpoint, progress.best_epoch, progress.best_step, dict(progress.best_metrics))
         return progress, False
+
+    def _ends_with_best(self, progress: Progress) -> bool:
+        """The run is over, and an earlier epoch's weights become the model."""
+        chosen = self._best.choice(progress, progress.epoch - 1)
+        return chosen is not None and chosen.step != progress.step
+
+    def _tell_choice(self, progress: Progress, epoch: int) -> None:
+        chosen = self._best.choice(progress, epoch)
+        if chosen is not None:
+            self._hooks.happened(chosen)
+
+    def _prepare(self) -> bool:
+        """What the objective must know of the start: before a resume state brings learned weights back."""
+        sources = [source for source in (self._train, self._valid) if source is not None]
+        start = self._adapter if self._parent_adapter is not None else None
+        return self._objective.prepare(self._model, sources, adapter=start, store=self._reference, hooks=self._hooks)
 
     def _restore(self, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> Progress:
         torch.manual_seed(self._spec.seed)
@@ -145,18 +190,25 @@ class Trainer:
         state = self._store.latest()
         if state is None:
             return Progress()
-        import_state(parameters, optimizer, state.tensors, step=state.progress.step)
-        torch.set_rng_state(state.tensors["random.cpu"])
-        if "random.device" in state.tensors:
-            torch.cuda.set_rng_state(state.tensors["random.device"], self._model.device)
+        # A step that was skipped is none to the optimizer.
+        import_state(parameters, optimizer, state.tensors, step=state.progress.step - state.progress.skipped_steps)
+        set_random_state(state.tensors, self._model.device)
+        self._rows.restore(state.tensors)
+        self._best.restore(state.tensors)
         self._saved_at = (state.progress.step, time.monotonic())
         return state.progress
 
-    def _measure_base(self, progress: Progress) -> Progress:
-        source = self._valid or self._train
-        with self._model.use_adapter(None):
-            measured = measure(self._model, source, base_rows(self._train, self._valid))
-        self._hooks.base_measured(BaseMeasured(loss=measured.loss, accuracy=measured.accuracy, held_out=self._valid is not None))
+    def _measure_base(self, progress: Progress) -> Generator[None, None, Progress]:
+        source, examples = self._valid or self._train, base_rows(self._train, self._valid)
+        known = self._objective.at_start(source, rows_of(source, examples))
+        if known is not None:
+            measured = means_of(known, self._objective)
+        else:
+            measured = yield from measuring(self._model, source, examples, objective=self._objective)
+        report = BaseMeasured(
+            loss=measured.loss, accuracy=measured.accuracy, held_out=self._valid is not None, preference=measured.preference
+        )
+        self._hooks.base_measured(report)
         return replace(progress, base_measured=True)
 
     def _step(
@@ -166,125 +218,147 @@ class Trainer:
         spec = self._spec
         began = time.perf_counter()
         step = progress.step + 1
-        rate = learning_rate_at(step, spec)
-        sums = self._learn(step, indices, parameters)
+        lines = sorted(set(self._lines(indices)))
+        try:
+            sums, grad_norm, groups = self._learn(step, indices, parameters)
+        except NotFinite as found:
+            optimizer.zero_grad(set_to_none=True)
+            return self._skipped(progress.skipped(time.perf_counter() - began), found)
+        verdict = judged(progress, spec, step=step, loss=sums.loss / sums.count, lines=lines)
+        if verdict.spike is not None:
+            self._hooks.happened(verdict.spike)
+        progress = verdict.progress
+        rate = learning_rate_at(step, spec) * progress.rate_factor
         take_step(optimizer, parameters, rate)
-        loss, accuracy = sums.loss_sum / sums.num_tokens, sums.num_correct / sums.num_tokens
-        metrics = {**progress.metrics, "step": float(step), "train_loss": loss, "train_mean_token_accuracy": accuracy}
+        figures = self._meter.figures(groups, self._train.examples, time.perf_counter() - began)
+        means = means_of(sums, self._objective)
+        metrics = {**progress.metrics, "step": float(step), **_named("train", means)}
         checked = self._check(step)
         if checked is not None:
-            metrics |= {"valid_loss": checked.loss, "valid_mean_token_accuracy": checked.accuracy}
+            metrics |= _named("valid", checked)
         seconds = time.perf_counter() - began
         self._hooks.step_done(
             StepDone(
                 step=step,
                 total_steps=spec.total_steps,
                 epoch=progress.epoch,
-                loss=loss,
-                token_accuracy=accuracy,
+                loss=means.loss,
+                token_accuracy=means.accuracy,
                 num_tokens=sums.num_tokens,
                 learning_rate=rate,
-                grad_norm=sums.grad_norm,
+                grad_norm=grad_norm,
                 seconds=seconds,
                 valid_loss=checked.loss if checked else None,
                 valid_accuracy=checked.accuracy if checked else None,
-                lines=tuple(sorted(self._train.examples[index].source.line for index in indices)[:_REPORTED_LINES]),
+                lines=tuple(lines[:REPORTED_LINES]),
+                preference=means.preference,
+                valid_preference=checked.preference if checked else None,
+                **asdict(figures),
             )
         )
-        return replace(
-            progress,
-            step=step,
-            batch_index=progress.batch_index + 1,
-            epoch_loss_sum=progress.epoch_loss_sum + sums.loss_sum,
-            epoch_tokens=progress.epoch_tokens + sums.num_tokens,
-            epoch_correct=progress.epoch_correct + sums.num_correct,
-            epoch_seconds=progress.epoch_seconds + seconds,
-            tokens_seen=progress.tokens_seen + sum(self._train.examples[index].num_tokens for index in indices),
-            trained_tokens=progress.trained_tokens + sums.num_tokens,
-            metrics=metrics,
-        )
+        return progress.after(sums, tokens=figures.tokens, seconds=seconds, metrics=metrics)
 
-    def _learn(self, step: int, indices: list[int], parameters: Sequence[nn.Parameter]) -> _StepSums:
-        """Forward and backward over the step's micro-batches; the loss is divided once, by all trained tokens of the step."""
-        examples = self._train.examples
-        total = sum(examples[index].rendered.num_trained for index in indices)
+    def _skipped(self, progress: Progress, found: NotFinite) -> Progress:
+        """Go on behind a step that changed nothing, or end the run when there are too many of them in a row."""
+        spec, in_row = self._spec, progress.skipped_in_row
+        if in_row > spec.max_skipped_steps:
+            raise failure(found, spec, step=progress.step, in_row=in_row)
+        self._hooks.happened(
+            StepSkipped(
+                step=progress.step,
+                total_steps=spec.total_steps,
+                epoch=progress.epoch,
+                what=found.what,
+                lines=found.lines[:REPORTED_LINES],
+                in_row=in_row,
+                allowed=spec.max_skipped_steps,
+            )
+        )
+        return progress
+
+    def _learn(self, step: int, indices: list[int], parameters: Sequence[nn.Parameter]) -> tuple[Totals, float, list[list[int]]]:
+        """Forward and backward over the step's micro-batches; the loss is divided once, by all trained tokens (or pairs) of the step.
+
+        Returns the sums, the norm of the gradient before it was cut, and the rows of each forward.
+        """
+        examples, objective = self._train.examples, self._objective
+        total = objective.count(self._train, indices)
         # Preprocessing gives no example without a trained token; a step on nothing would divide by zero and teach nonsense.
         assert total > 0, f"step {step} has no trained token"
-        groups = micro_batches(indices, examples, self._model.facts, self._room)
+        each = self._train.rows_per_example
+        groups = micro_batches(indices, examples, self._model.facts, self._room, rows_per_example=each)
         parts: list[LossSums] = []
         for group in groups:
-            sums = sft_sums(self._model, self._train.batch(group))
+            sums = objective.sums(self._model, self._train, group)
             (sums.loss / total).backward()
             parts.append(replace(sums, loss=sums.loss.detach()))
-        loss_sum, num_correct = 0.0, 0
+        totals = Totals()
         # Read after the last backward: on a GPU every reading waits for all that was asked of it.
         for group, part in zip(groups, parts, strict=True):
-            loss_sum += float(part.loss)
-            if not math.isfinite(loss_sum):
-                raise self._not_finite("loss", step, group)
-            num_correct += int(part.num_correct)
+            totals = totals.plus(part)
+            if not math.isfinite(totals.loss):
+                raise NotFinite("loss", self._lines(group))
         norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         grad_norm = float(norm)
         if not math.isfinite(grad_norm):
-            raise self._not_finite("gradient", step, indices)
+            raise NotFinite("gradient", self._lines(indices))
+        for group, part in zip(groups, parts, strict=True):
+            self._rows.add(group, part.losses_N)
         # torch's clip_grad_norm_ would also multiply every gradient by 1 when there is nothing to clip.
         if grad_norm > self._spec.max_grad_norm:
             nn.utils.clip_grads_with_norm_(parameters, self._spec.max_grad_norm, norm)
-        return _StepSums(loss_sum=loss_sum, num_tokens=total, num_correct=num_correct, grad_norm=grad_norm)
+        return totals, grad_norm, groups
 
-    def _not_finite(self, what: str, step: int, indices: Sequence[int]) -> JobFailure:
-        lines = sorted(self._train.examples[index].source.line for index in indices)
-        named = ", ".join(map(str, lines[:_NAMED_LINES])) + (f" and {len(lines) - _NAMED_LINES} more" if len(lines) > _NAMED_LINES else "")
-        return JobFailure(
-            f"The {what} stopped being a finite number at step {step} of {self._spec.total_steps}, on training line(s) {named}. "
-            "Look at these lines, or use a smaller learning_rate_multiplier.",
-            code="nan_loss",
-        )
+    def _lines(self, rows: Sequence[int]) -> list[int]:
+        return [self._train.examples[row].source.line for row in rows]
 
     def _check(self, step: int) -> Measured | None:
         """A small validation batch, when one is due; the batches walk through the whole set in turn."""
-        rows = check_rows(step, self._spec, len(self._valid.examples)) if self._valid is not None else None
-        return measure(self._model, self._valid, rows) if self._valid is not None and rows is not None else None
+        rows = check_rows(step, self._spec, num_examples(self._valid)) if self._valid is not None else None
+        if self._valid is None or rows is None:
+            return None
+        return measure(self._model, self._valid, rows, objective=self._objective)
 
-    def _finish_epoch(self, progress: Progress) -> Progress:
-        began = time.perf_counter()
+    def _finish_epoch(self, progress: Progress, parameters: Sequence[nn.Parameter]) -> Turns[Progress]:
+        began = self._turn.seconds
+        if not progress.epoch_tokens:
+            raise nothing_learned(progress.epoch)
         metrics = dict(progress.metrics)
-        full = measure(self._model, self._valid) if self._valid is not None else None
+        objective, count = self._objective, progress.epoch_count or progress.epoch_tokens
+        full = (yield from measuring(self._model, self._valid, objective=objective)) if self._valid is not None else None
         if full is not None:
-            metrics |= {"full_valid_loss": full.loss, "full_valid_mean_token_accuracy": full.accuracy}
-        sample = measure(self._model, self._train, [0])
+            metrics |= _named("full_valid", full)
+        sample = measure(self._model, self._train, [0], objective=objective)
+        self._rows.finish(progress.epoch)
         self._hooks.epoch_done(
             EpochDone(
                 epoch=progress.epoch,
                 n_epochs=self._spec.n_epochs,
                 step=progress.step,
-                train_loss=progress.epoch_loss_sum / progress.epoch_tokens,
+                train_loss=progress.epoch_loss_sum / count,
                 train_accuracy=progress.epoch_correct / progress.epoch_tokens,
                 valid_loss=full.loss if full else None,
                 valid_accuracy=full.accuracy if full else None,
                 sample_loss=sample.loss,
-                seconds=progress.epoch_seconds + time.perf_counter() - began,
+                seconds=progress.epoch_seconds + self._turn.seconds - began,
+                preference=objective.means(progress.epoch_parts, count),
+                valid_preference=full.preference if full else None,
             )
         )
-        self._hooks.save_checkpoint(progress.epoch, progress.step, dict(metrics))
-        return replace(
-            progress,
-            epoch=progress.epoch + 1,
-            batch_index=0,
-            epoch_loss_sum=0.0,
-            epoch_tokens=0,
-            epoch_correct=0,
-            epoch_seconds=0.0,
-            metrics=metrics,
-        )
+        progress = self._best.judged(replace(progress, metrics=metrics), full.loss if full else None, parameters)
+        self._tell_choice(progress, progress.epoch)
+        yield partial(self._hooks.save_checkpoint, progress.epoch, progress.step, dict(metrics))
+        return progress.next_epoch()
 
     def _resume_is_due(self, step: int) -> bool:
         saved_step, saved_time = self._saved_at
         due = step - saved_step >= self._resume_steps or time.monotonic() - saved_time >= self._resume_seconds
         return due and not self._store.busy
 
-    def _save_resume(self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        tensors = {**export_state(parameters, optimizer), **_random_state(self._model.device)}
+    def _save_resume(self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> Turns[None]:
+        if self._store.busy:
+            yield self._store.wait
+        tensors = {**export_state(parameters, optimizer), **random_state(self._model.device), **self._rows.state(), **self._best.state()}
         self._store.save(ResumeState(progress, tensors))
         self._saved_at = (progress.step, time.monotonic())
 
@@ -293,16 +367,20 @@ class Trainer:
             self._hooks.resume_saved(report)
 
 
-def attach(model: LanguageModel, spec: TrainingSpec, parent_adapter: Path | None) -> list[nn.Parameter]:
-    """The parameters that learn, ready for it: all weights, or those of a new adapter (or of ``parent_adapter``, to go on from)."""
-    if spec.method is TuningMethod.FULL:
+def attach(model: LanguageModel, spec: TrainingSpec, parent_adapter: Path | None, adapter: str | None) -> list[nn.Parameter]:
+    """The parameters that learn, ready for it: all weights, or those of a new adapter (or of ``parent_adapter``, to go on from).
+
+    ``adapter`` is its name; None with full tuning.
+    """
+    if adapter is None:
         parameters = model.all_parameters()
     else:
         if parent_adapter is not None:
-            model.load_adapter(ADAPTER_NAME, parent_adapter)
+            model.load_adapter(adapter, parent_adapter)
         else:
-            model.add_adapter(ADAPTER_NAME, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed)
-        parameters = model.adapter_parameters(ADAPTER_NAME)
+            form = AdapterForm(rslora=spec.lora_kind is LoraKind.RSLORA, targets=spec.targets)
+            model.add_adapter(adapter, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed, form=form)
+        parameters = model.adapter_parameters(adapter)
     for parameter in parameters:
         parameter.requires_grad_(True)
     return parameters
@@ -313,8 +391,7 @@ def resume_interval(total_steps: int, share: float) -> int:
     return max(1, int(total_steps * share))
 
 
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    states = {"random.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["random.device"] = torch.cuda.get_rng_state(device)
-    return states
+def _named(prefix: str, means: Measured) -> dict[str, float]:
+    """The numbers in the keys of OpenAI's checkpoint object; the objective's own ones after the same pattern."""
+    own = {f"{prefix}_{name}": value for name, value in (means.preference or {}).items()}
+    return {f"{prefix}_loss": means.loss, f"{prefix}_mean_token_accuracy": means.accuracy, **own}

@@ -11,18 +11,27 @@ import resource
 import sys
 from pathlib import Path
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 """Names of glibc's malloc.h."""
 _KEEP_BYTES = (1 << 31) - 1
 
 
 def keep_freed_memory() -> None:
     """Tell glibc's allocator to give nothing back until the process ends; elsewhere than on glibc this does nothing."""
+    _mallopt((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _KEEP_BYTES))
+
+
+def share_one_heap() -> None:
+    """Tell glibc's allocator, before there are threads, that all of them use one heap: what one frees another can have."""
+    _mallopt((_M_ARENA_MAX, 1))
+
+
+def _mallopt(*options: tuple[int, int]) -> None:
     name = ctypes.util.find_library("c")
     mallopt = getattr(ctypes.CDLL(name), "mallopt", None) if name else None
     if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+        for option, value in options:
+            mallopt(option, value)
 
 
 def peak_resident_bytes() -> int:

@@ -1,4 +1,4 @@
-"""AdamW as the spec says, and its state as named tensors for the resume state.
+"""The optimizer that the spec names, and its state as named tensors for the resume state.
 
 What it does: build, update, export and import of moments. What it does not: gradients or schedules. Called by ``loop.py``.
 """
@@ -8,21 +8,29 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from luthier.core.specs import TrainingSpec
+from luthier.core.specs import OptimizerName, TrainingSpec
+from luthier.training.lion import Lion
+
+_FILE_NAMES = {"exp_avg": "first", "exp_avg_sq": "second"}
+"""What resume states call a moment, where it is not its own name."""
 
 
-def build_optimizer(parameters: Sequence[nn.Parameter], spec: TrainingSpec) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), fused; weight decay on matrices only."""
+def build_optimizer(parameters: Sequence[nn.Parameter], spec: TrainingSpec) -> torch.optim.Optimizer:
+    """The optimizer, fused where torch has it so; weight decay on matrices only."""
     matrices = [p for p in parameters if p.ndim >= 2]
     vectors = [p for p in parameters if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=spec.learning_rate,
-        betas=(spec.adam_beta1, spec.adam_beta2),
-        eps=spec.adam_epsilon,
-        fused=True,
-    )
+    both = [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [group for group in both if group["params"]]
+    rate, betas = spec.learning_rate, (spec.adam_beta1, spec.adam_beta2)
+    match spec.optimizer:
+        case OptimizerName.ADAMW:
+            return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=spec.adam_epsilon, fused=True)
+        case OptimizerName.SGD:
+            return torch.optim.SGD(groups, lr=rate, momentum=spec.adam_beta1, fused=True)
+        case OptimizerName.LION:
+            return Lion(groups, lr=rate, betas=betas)
+        case OptimizerName.ADAFACTOR:
+            return torch.optim.Adafactor(groups, lr=rate)
 
 
 def take_step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], rate: float) -> None:
@@ -37,36 +45,47 @@ def take_step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Paramete
 
 
 def export_state(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Copies of weights and moments on the CPU: ``weight.I``, ``first.I``, ``second.I`` for parameter number I."""
+    """Copies of weights and moments on the CPU: for parameter number I ``weight.I``, and of AdamW ``first.I`` and ``second.I``."""
     tensors: dict[str, Tensor] = {}
     for number, parameter in enumerate(parameters):
         tensors[f"weight.{number}"] = _copy(parameter.detach())
-        state = optimizer.state.get(parameter)
-        if state:
-            tensors[f"first.{number}"] = _copy(state["exp_avg"])
-            tensors[f"second.{number}"] = _copy(state["exp_avg_sq"])
+        for name, value in optimizer.state.get(parameter, {}).items():
+            if name != "step" and isinstance(value, Tensor):
+                tensors[f"{_FILE_NAMES.get(name, name)}.{number}"] = _copy(value)
     return tensors
 
 
 def import_state(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], *, step: int) -> None:
-    """Put exported weights and moments back, in place.
+    """Put exported weights and moments back, in place. ``step``: updates done so far.
 
     Raises:
         KeyError: a tensor is missing. ValueError: a shape differs.
     """
+    own_names = {file_name: name for name, file_name in _FILE_NAMES.items()}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, _, number = key.rpartition(".")
+        if number.isdigit() and kind != "weight" and "." not in kind:
+            moments.setdefault(int(number), {})[own_names.get(kind, kind)] = tensor
     for number, parameter in enumerate(parameters):
         weight = tensors[f"weight.{number}"]
         if weight.shape != parameter.shape:
             raise ValueError(f"Parameter {number} has shape {tuple(parameter.shape)}; the resume state holds {tuple(weight.shape)}.")
         with torch.no_grad():
             parameter.copy_(weight)
-        if f"first.{number}" in tensors:
+        if number in moments:
             # Fresh memory, not views of a file: alignment decides which vector instructions run, hence the bits.
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(step), dtype=torch.float32, device=parameter.device),
-                "exp_avg": torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"first.{number}"]),
-                "exp_avg_sq": torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"second.{number}"]),
-            }
+            state = {name: torch.empty_like(value, device=parameter.device).copy_(value) for name, value in moments[number].items()}
+            optimizer.state[parameter] = {**_counter(optimizer, step, parameter), **state}
+
+
+def _counter(optimizer: torch.optim.Optimizer, step: int, parameter: nn.Parameter) -> dict[str, Tensor]:
+    """The updates so far, where and as the optimizer counts them."""
+    if isinstance(optimizer, torch.optim.AdamW):
+        return {"step": torch.tensor(float(step), dtype=torch.float32, device=parameter.device)}
+    if isinstance(optimizer, torch.optim.Adafactor):
+        return {"step": torch.tensor(float(step), dtype=torch.float32)}
+    return {}
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -7,11 +7,11 @@ not: say how long any of it takes (``forecast.py``). Called by ``forecast.py``, 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.specs import ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.models.facts import ModelFacts
 from luthier.training.evaluate import base_rows, check_rows, forward_groups
 from luthier.training.sft import micro_batches
-from luthier.training.tokens import TokenSource
+from luthier.training.tokens import TokenSource, num_examples
 from luthier.training.work import Micro, ModelShape, activation_bytes, forward_bytes, kernel_count, micro_of, step_work
 
 _MAX_PLANNED_ROWS = 200_000
@@ -23,7 +23,7 @@ class PlannedStep:
     """One optimiser step."""
 
     indices: tuple[int, ...]
-    """Of its examples."""
+    """Of its token rows."""
     micros: tuple[Micro, ...]
     work: float
     """Floating-point operations."""
@@ -46,13 +46,13 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     """Of the first epochs, in the order in which they are carried out: all of them unless the file is large."""
     base: tuple[Micro, ...]
-    """The forwards that measure the base before the first step."""
+    """The forwards before the first step: those that measure the base, or of a preference run those that measure its reference."""
     checks: tuple[tuple[Micro, ...], ...]
     """The forwards of each small validation."""
     epoch_end: tuple[Micro, ...]
     """The forwards of the whole validation at an epoch's end, and of the sample example."""
     sources: int
-    """Held-out examples."""
+    """Held-out examples, or pairs."""
 
     @property
     def full(self) -> bool:
@@ -62,7 +62,7 @@ class Plan:
     @property
     def trainable(self) -> int:
         """Numbers that learn."""
-        return self.shape.num_parameters if self.full else self.shape.adapter_parameters(self.spec.lora_rank)
+        return self.shape.num_parameters if self.full else self.shape.adapter_parameters(self.spec.lora_rank, self.spec.targets)
 
     def activations(self, micro: Micro) -> int:
         """Bytes that a forward and its backward take beside what the run holds."""
@@ -88,33 +88,41 @@ class Plan:
 
 def plan_run(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, facts: ModelFacts, shape: ModelShape) -> Plan:
     """Lay out a run. Takes about as long as ordering the batches of its epochs."""
-    full = spec.method is TuningMethod.FULL
+    full, each = spec.method is TuningMethod.FULL, train.rows_per_example
     steps: list[PlannedStep] = []
     for epoch in range(1, spec.n_epochs + 1):
         if steps and len(train.examples) * epoch > _MAX_PLANNED_ROWS:
             break
         for indices in train.epoch_batches(batch_size=spec.batch_size, seed=spec.seed, epoch=epoch):
-            micros = tuple(micro_of(group, train.examples) for group in micro_batches(indices, train.examples, facts))
+            groups = micro_batches(indices, train.examples, facts, rows_per_example=each)
+            micros = tuple(micro_of(group, train.examples) for group in groups)
             steps.append(PlannedStep(indices=tuple(indices), micros=micros, work=step_work(micros, shape, full=full)))
     sample = _shapes(train, [0], facts)
     checks: list[tuple[Micro, ...]] = []
     if valid is not None:
         for step in range(1, spec.total_steps + 1):
-            rows = check_rows(step, spec, len(valid.examples))
+            rows = check_rows(step, spec, num_examples(valid))
             if rows is not None:
                 checks.append(_shapes(valid, rows, facts))
     return Plan(
         shape=shape,
         spec=spec,
-        examples=len(train.examples),
+        examples=num_examples(train),
         tokens_per_epoch=sum(example.num_tokens for example in train.examples),
         trained_per_epoch=sum(example.rendered.num_trained for example in train.examples),
         steps=tuple(steps),
-        base=_shapes(valid or train, base_rows(train, valid), facts),
+        base=_before(spec, train, valid, facts),
         checks=tuple(checks),
         epoch_end=(*(_shapes(valid, None, facts) if valid is not None else ()), *sample),
-        sources=0 if valid is None else len(valid.examples),
+        sources=0 if valid is None else num_examples(valid),
     )
+
+
+def _before(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, facts: ModelFacts) -> tuple[Micro, ...]:
+    """The reference reads every pair, held-out ones too; and tells the base's numbers without another forward."""
+    if spec.objective is ObjectiveKind.SUPERVISED:
+        return _shapes(valid or train, base_rows(train, valid), facts)
+    return tuple(micro for source in (train, valid) if source is not None for micro in _shapes(source, None, facts))
 
 
 def _shapes(source: TokenSource, indices: Sequence[int] | None, facts: ModelFacts) -> tuple[Micro, ...]:

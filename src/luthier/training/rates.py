@@ -5,7 +5,7 @@ What it does: holds the numbers and where each comes from. What it does not: dec
 
 import math
 
-from luthier.core.specs import TuningMethod
+from luthier.core.specs import ObjectiveKind, OptimizerName, TuningMethod
 
 AUTO_MULTIPLIER = 1.8
 _TABLE_BATCH = 8
@@ -17,9 +17,22 @@ _PEAKS: dict[TuningMethod, tuple[tuple[float, float], ...]] = {
     TuningMethod.FULL: ((3e7, 1.2e-4), (3e8, 3e-5), (1.5e9, 2e-5), (5e9, 1.5e-5), (2e10, 1e-5), (math.inf, 5e-6)),
 }
 
+PREFERENCE_SHARE = 0.1
+"""Of the supervised rate: a preference job starts from a model that answers already, and a pair's gradient sums over whole answers."""
 
-def base_rate(method: TuningMethod, num_parameters: int, batch_size: int) -> float:
-    """The rate that a multiplier of 1 stands for.
+OPTIMIZER_FACTORS = {OptimizerName.ADAMW: 1.0, OptimizerName.LION: 0.7, OptimizerName.SGD: 100.0, OptimizerName.ADAFACTOR: 100.0}
+"""Times AdamW's rate: where an adapter on the embedded base reached AdamW's held-out loss (experiments/LOG.md). For full tuning and
+for other models they are not measured, and another multiplier may be better."""
+
+
+def base_rate(
+    method: TuningMethod,
+    num_parameters: int,
+    batch_size: int,
+    objective: ObjectiveKind = ObjectiveKind.SUPERVISED,
+    optimizer: OptimizerName = OptimizerName.ADAMW,
+) -> float:
+    """The rate that a multiplier of 1 stands for. ``batch_size`` counts examples, or pairs.
 
     It grows with the batch size to the power of 2/3, which fits our measured best rates at 1, 2, 4 and 8 (between the square
     root that suits Adam, Malladi et al. 2022, arXiv:2205.10287, and proportion), and stays between a quarter and four times
@@ -27,7 +40,8 @@ def base_rate(method: TuningMethod, num_parameters: int, batch_size: int) -> flo
     """
     peak = next(rate for limit, rate in _PEAKS[method] if num_parameters <= limit)
     scale = (batch_size / _TABLE_BATCH) ** (2 / 3)
-    return peak * min(4.0, max(0.25, scale)) / AUTO_MULTIPLIER
+    share = 1.0 if objective is ObjectiveKind.SUPERVISED else PREFERENCE_SHARE
+    return share * peak * min(4.0, max(0.25, scale)) / AUTO_MULTIPLIER * OPTIMIZER_FACTORS[optimizer]
 
 
 def size_class(num_parameters: int) -> str:

@@ -6,10 +6,22 @@ their facts. Called by ``worker/pipelines.py``, after preprocessing, because onl
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-from luthier.core.specs import Decision, Hyperparameters, LuthierOptions, TrainingSpec, TuningMethod
-from luthier.training.rates import AUTO_MULTIPLIER, base_rate, size_class
+from luthier.core.specs import (
+    Decision,
+    Hyperparameters,
+    LoraKind,
+    LuthierOptions,
+    ObjectiveKind,
+    OptimizerName,
+    TrainingSpec,
+    TuningMethod,
+)
+from luthier.training.option_decisions import adapter_decisions, guarding, keeping, option_decisions
+from luthier.training.rates import AUTO_MULTIPLIER, PREFERENCE_SHARE, base_rate, size_class
 
+DEFAULT_BETA = 0.1
 DEFAULT_MAX_LENGTH = 4096
 DEFAULT_RANK = 16
 ALPHA_PER_RANK = 2.0
@@ -25,7 +37,7 @@ class RunFacts:
     """What the decisions rest on."""
 
     num_examples: int
-    """Examples that will be trained on."""
+    """Examples, or pairs, that will be trained on."""
     num_parameters: int
     """Of the base model."""
     base: str
@@ -40,6 +52,10 @@ class RunFacts:
     parent_rank: int | None = None
     """Rank of the adapter whose tuning is continued; it cannot change."""
     parent_alpha: float | None = None
+    parent_kind: LoraKind = LoraKind.LORA
+    targets: tuple[str, ...] = ()
+    """Layers to adapt, as ``models.targets`` names them; empty for all linear layers."""
+    objective: ObjectiveKind = ObjectiveKind.SUPERVISED
 
 
 def resolve_max_length(asked: int | None, model_max_length: int) -> Decision:
@@ -111,18 +127,16 @@ def resolve(
     batch_size = int(_asked_or(hyperparameters.batch_size, auto_batch_size(facts.num_examples), decisions))
     method = options.adapter
     multiplier = _asked_or(hyperparameters.learning_rate_multiplier, _auto_multiplier(), decisions)
-    rate = base_rate(method, facts.num_parameters, batch_size)
-    decisions.append(
-        Decision(
-            name="learning_rate",
-            value=multiplier * rate,
-            reason=f"{multiplier:g} times the base rate {rate:.3g} for {method.value} tuning of a model of "
-            f"{size_class(facts.num_parameters)} parameters at batch size {batch_size}.",
-        )
-    )
+    beta = _beta(hyperparameters, facts.objective, decisions)
+    rate = base_rate(method, facts.num_parameters, batch_size, facts.objective, options.optimizer)
+    decisions.append(_peak(multiplier, rate, options, facts, batch_size))
     rank, alpha = _adapter_size(method, options, facts, decisions)
+    kind, targets = _adapter_form(method, options, facts, decisions)
+    decisions += adapter_decisions(kind, targets, rank, alpha)
     steps_per_epoch = math.ceil(facts.num_examples / batch_size)
     total_steps = steps_per_epoch * int(epochs)
+    warmup = _warmup(options, total_steps, decisions)
+    decisions += option_decisions(options, held_out=facts.validation_fingerprint is not None)
     spec = TrainingSpec(
         method=method,
         n_epochs=int(epochs),
@@ -131,16 +145,10 @@ def resolve(
         learning_rate=multiplier * rate,
         lora_rank=rank,
         lora_alpha=alpha,
-        warmup_steps=min(_MAX_WARMUP, math.ceil(total_steps * _WARMUP_SHARE)),
+        warmup_steps=warmup,
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
         max_length=max_length,
-        # Nothing pulls an adapter towards zero but its own start; a full fine-tune keeps a little decay on matrices.
-        weight_decay=0.0 if method is TuningMethod.LORA else 0.01,
-        adam_beta1=0.9,
-        adam_beta2=0.95,
-        adam_epsilon=1e-8,
-        max_grad_norm=1.0,
         seed=facts.seed,
         num_threads=facts.num_threads,
         validation_every=_VALIDATION_EVERY,
@@ -150,6 +158,13 @@ def resolve(
         validation_fingerprint=facts.validation_fingerprint,
         device=facts.device,
         precision=facts.precision,
+        lora_kind=kind,
+        targets=targets,
+        **_learning(method, options),
+        **keeping(options, held_out=facts.validation_fingerprint is not None),
+        **guarding(options),
+        objective=facts.objective,
+        beta=beta,
     )
     return spec, tuple(decisions)
 
@@ -161,9 +176,71 @@ def _asked_or(asked: float | None, auto: Decision, decisions: list[Decision]) ->
     return float(auto.value)
 
 
+def _peak(multiplier: float, rate: float, options: LuthierOptions, facts: RunFacts, batch_size: int) -> Decision:
+    way = f"{options.adapter.value} tuning"
+    if options.optimizer is not OptimizerName.ADAMW:
+        way += f" with {options.optimizer.value}"
+    size = f"a model of {size_class(facts.num_parameters)} parameters at batch size {batch_size}"
+    less = "" if facts.objective is ObjectiveKind.SUPERVISED else f", {PREFERENCE_SHARE:g} of the supervised rate because pairs are learned"
+    reason = f"{multiplier:g} times the base rate {rate:.3g} for {way} of {size}{less}."
+    return Decision(name="learning_rate", value=multiplier * rate, reason=reason)
+
+
+def _learning(method: TuningMethod, options: LuthierOptions) -> dict[str, Any]:
+    """How weights move, as asked or by default."""
+    return {
+        # Nothing pulls an adapter towards zero but its own start; a full fine-tune keeps a little decay on matrices.
+        "weight_decay": _given(options.weight_decay, 0.0 if method is TuningMethod.LORA else 0.01),
+        "adam_beta1": _given(options.beta1, 0.9),
+        "adam_beta2": _given(options.beta2, 0.99 if options.optimizer is OptimizerName.LION else 0.95),
+        "adam_epsilon": 1e-8,
+        "max_grad_norm": _given(options.max_grad_norm, 1.0),
+        "schedule": options.schedule,
+        "min_rate_ratio": options.min_rate_ratio,
+        "optimizer": options.optimizer,
+    }
+
+
+def _adapter_form(
+    method: TuningMethod, options: LuthierOptions, facts: RunFacts, decisions: list[Decision]
+) -> tuple[LoraKind, tuple[str, ...]]:
+    """Kind and layers; those of a continued adapter stay."""
+    if facts.parent_rank is None:
+        return options.kind, () if method is TuningMethod.FULL else facts.targets
+    if options.targets is not None or options.kind is not facts.parent_kind:
+        reason = "Kind and layers of the adapter whose tuning is continued cannot change."
+        decisions.append(Decision(name="adapter", value=facts.parent_kind.value, reason=reason))
+    return facts.parent_kind, ()
+
+
+def _given(asked: float | None, default: float) -> float:
+    return default if asked is None else asked
+
+
+def _warmup(options: LuthierOptions, total_steps: int, decisions: list[Decision]) -> int:
+    """Steps of the linear rise; at least one step is left for the peak."""
+    asked = options.warmup_steps
+    if asked is None and options.warmup_ratio is not None:
+        asked = math.ceil(total_steps * options.warmup_ratio)
+    if asked is None:
+        return min(_MAX_WARMUP, math.ceil(total_steps * _WARMUP_SHARE))
+    value = min(asked, total_steps - 1)
+    why = "As asked" if options.warmup_ratio is None else f"{options.warmup_ratio:.3g} of {total_steps:,} steps"
+    reason = f"{why}: the rate rises in a straight line over these steps." if value == asked else f"{why}; the last step has the peak."
+    decisions.append(Decision(name="warmup_steps", value=value, reason=reason))
+    return value
+
+
 def _auto_multiplier() -> Decision:
     reason = "The number that OpenAI's jobs most often show, so that one brought from there means the same here."
     return Decision(name="learning_rate_multiplier", value=AUTO_MULTIPLIER, reason=reason)
+
+
+def _beta(hyperparameters: Hyperparameters, objective: ObjectiveKind, decisions: list[Decision]) -> float:
+    if objective is ObjectiveKind.SUPERVISED:
+        return 0.0
+    reason = "The value of the method's authors for dialogue: smaller moves further away from the model that tuning starts from."
+    return _asked_or(hyperparameters.beta, Decision(name="beta", value=DEFAULT_BETA, reason=reason), decisions)
 
 
 def _adapter_size(method: TuningMethod, options: LuthierOptions, facts: RunFacts, decisions: list[Decision]) -> tuple[int, float]:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from luthier.core.errors import InvalidRequest, StorageFull
+from luthier.core.errors import InvalidRequest
 from luthier.models.checkpoint import folder_bytes, is_temporary, publish_folder, verify_folder
 from luthier.trace.events import ResumeSaved
 from luthier.training.progress import Progress, progress_from_dict
@@ -38,8 +38,19 @@ class ResumeState:
 
 
 def newest_step(folder: Path) -> int:
-    """The step of the newest state in ``folder``, by its name; 0 when there is none."""
-    return max((step for step, _ in _named_states(folder)), default=0)
+    """The step of the newest state in ``folder`` whose files are those of its manifest; 0 when there is none.
+
+    It reads that state once: what a job says of its resume must be what the resume then does.
+    """
+    return next((step for step, path in reversed(_named_states(folder)) if _is_whole(path)), 0)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        verify_folder(folder)
+    except (InvalidRequest, OSError):
+        return False
+    return True
 
 
 def _named_states(folder: Path) -> list[tuple[int, Path]]:
@@ -58,7 +69,7 @@ class ResumeStore:
         self._keep = keep
         self._writer: threading.Thread | None = None
         self._finished: list[ResumeSaved] = []
-        self._error: OSError | StorageFull | None = None
+        self._error: Exception | None = None
         self._newest: int | None = None
 
     @property
@@ -128,7 +139,7 @@ class ResumeStore:
             self._finished.append(ResumeSaved(step=step, bytes=folder_bytes(final), seconds=time.perf_counter() - began))
             for _, old in self._folders()[: -self._keep]:
                 shutil.rmtree(old)
-        except (OSError, StorageFull) as error:
+        except Exception as error:  # noqa: BLE001 - a thread's edge: the training thread raises it
             self._error = error
 
     def _fill(self, folder: Path, state: ResumeState) -> None:

@@ -2,7 +2,7 @@
 
 What it does: one forward over one batch, head on trained positions only. What it does not: divide. The caller sums over
 micro-batches and divides once by the step's trained tokens, so that how a batch was cut never changes its loss.
-Called by ``loop.py`` and ``evaluate.py``.
+Called by ``loop.py``, ``evaluate.py`` and through ``methods.py``.
 
 Axis letters: B rows, T tokens, N trained positions, V vocabulary.
 """
@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.models.facts import ModelFacts
 from luthier.models.language_model import LanguageModel
+from luthier.training.hooks import TrainerHooks
+from luthier.training.objective import LossSums, Totals
+from luthier.training.reference import ReferenceStore
+from luthier.training.tokens import TokenSource
 
 # One forward keeps at most about 2 GiB of activations (40 float32 numbers per token, layer and unit of width) and makes at most
 # 128 MiB of logits: a step's memory is bounded whatever its batch size. Fixed numbers that depend on the model alone, because
@@ -29,15 +32,33 @@ _GPU_SHARE = 0.4
 _GPU_LOGITS = 1 << 29
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LossSums:
-    """Sums over the trained tokens of a batch."""
+class SupervisedObjective:
+    """See ``Objective``: cross-entropy, each token times its weight, divided by the number of trained tokens."""
 
-    loss: Tensor
-    """Scalar float32, nats, each token times its weight; carries the gradient."""
-    num_tokens: int
-    num_correct: Tensor
-    """Scalar int64: tokens that the model would have chosen greedily."""
+    def prepare(
+        self, model: LanguageModel, sources: Sequence[TokenSource], *, adapter: str | None, store: ReferenceStore, hooks: TrainerHooks
+    ) -> bool:
+        """Nothing needs to be known of the start."""
+        return True
+
+    def assume(self, sources: Sequence[TokenSource]) -> None:
+        """Nothing needs to be known of the start."""
+
+    def count(self, source: TokenSource, rows: Sequence[int]) -> int:
+        """Trained tokens."""
+        return sum(source.examples[row].rendered.num_trained for row in rows)
+
+    def sums(self, model: LanguageModel, source: TokenSource, rows: Sequence[int]) -> LossSums:
+        """One forward."""
+        return sft_sums(model, source.batch(rows))
+
+    def means(self, parts: Sequence[float], count: int) -> dict[str, float] | None:
+        """Loss and token accuracy say it all."""
+        return None
+
+    def at_start(self, source: TokenSource, rows: Sequence[int]) -> Totals | None:
+        """Nothing was measured."""
+        return None
 
 
 def sft_sums(model: LanguageModel, batch: TokenBatch) -> LossSums:
@@ -48,8 +69,8 @@ def sft_sums(model: LanguageModel, batch: TokenBatch) -> LossSums:
     weights_N = torch.from_numpy(batch.weights_BT[rows, columns])
     targets_N = ids_BT[rows_N, columns_N]
     lengths_B = torch.from_numpy(batch.lengths_B)
-    loss, num_correct = model.losses_at(ids_BT, lengths_B, rows_N, columns_N - 1, targets_N, weights_N)
-    return LossSums(loss=loss, num_tokens=len(rows), num_correct=num_correct)
+    loss, num_correct, losses_N = model.losses_at(ids_BT, lengths_B, rows_N, columns_N - 1, targets_N, weights_N)
+    return LossSums(loss=loss, count=len(rows), num_tokens=len(rows), num_scored=len(rows), num_correct=num_correct, losses_N=losses_N)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +93,35 @@ def room_on(model: LanguageModel) -> Room:
     return Room(taken, padded=not model.flat, most_logits=None if model.flat else _GPU_LOGITS)
 
 
+def most_tokens_of(facts: ModelFacts, activation_bytes: int = _ACTIVATION_BYTES) -> int:
+    """Tokens of one forward at most, padding included, unless one row alone has more."""
+    return activation_bytes // max(1, facts.num_layers * facts.hidden_size * _BYTES_PER_UNIT)
+
+
 def micro_batches(
-    indices: Sequence[int], examples: Sequence[TokenizedExample], facts: ModelFacts, room: Room | None = None
+    indices: Sequence[int],
+    examples: Sequence[TokenizedExample],
+    facts: ModelFacts,
+    room: Room | None = None,
+    *,
+    rows_per_example: int = 1,
 ) -> list[list[int]]:
-    """Cut a step's examples into forwards of bounded size; an example that is too large alone goes alone."""
+    """Cut a step's rows into forwards of bounded size; one that is too large alone goes alone. The rows of a pair stay together."""
     room = room or Room(_ACTIVATION_BYTES)
-    most_tokens = room.activation_bytes // max(1, facts.num_layers * facts.hidden_size * _BYTES_PER_UNIT)
+    most_tokens = most_tokens_of(facts, room.activation_bytes)
     groups: list[list[int]] = []
     longest = trained = tokens = 0
-    for index in indices:
-        length = examples[index].num_tokens
-        count = examples[index].rendered.num_trained
-        longest, trained, tokens = max(longest, length), trained + count, tokens + length
-        taken = (len(groups[-1]) + 1) * longest if groups and room.padded else tokens
+    for at in range(0, len(indices), rows_per_example):
+        rows = indices[at : at + rows_per_example]
+        each = [examples[row].num_tokens for row in rows]
+        length, size = max(each), sum(each)
+        count = sum(examples[row].rendered.num_trained for row in rows)
+        longest, trained, tokens = max(longest, length), trained + count, tokens + size
+        taken = (len(groups[-1]) + len(rows)) * longest if groups and room.padded else tokens
         fits = groups and taken <= most_tokens and (room.most_logits is None or trained * facts.vocab_size <= room.most_logits)
         if fits:
-            groups[-1].append(index)
+            groups[-1] += rows
         else:
-            groups.append([index])
-            longest, trained, tokens = length, count, length
+            groups.append(list(rows))
+            longest, trained, tokens = length, count, size
     return groups

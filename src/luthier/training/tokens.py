@@ -1,6 +1,6 @@
 """What training needs of a prepared set of token examples, without knowing who prepared it.
 
-``preprocessing.stage.Prepared`` satisfies it; the stages stay strangers. Used by ``loop.py`` and ``evaluate.py``.
+``preprocessing.stage.Prepared`` satisfies it; the stages stay strangers. Used by ``loop.py``, ``evaluate.py`` and the objectives.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,26 @@ class TokenSource(Protocol):
         """int64 tokens of each example; without making one."""
         ...
 
+    @property
+    def rows_per_example(self) -> int:
+        """Neighbouring rows of ``examples`` that make one: 2 where each is a pair of answers, the preferred one first."""
+        ...
+
     def epoch_batches(self, *, batch_size: int, seed: int, epoch: int) -> Sequence[list[int]]:
-        """Indices into ``examples``, one list per step; the same for the same arguments, always."""
+        """Indices into ``examples``, one list per step; the same for the same arguments, always. The rows of a pair stand together."""
         ...
 
     def batch(self, indices: Sequence[int]) -> TokenBatch:
         """The chosen examples side by side, padded on the right."""
         ...
+
+
+def num_examples(source: TokenSource) -> int:
+    """Examples, or pairs, of a set."""
+    return len(source.examples) // source.rows_per_example
+
+
+def rows_of(source: TokenSource, examples: Sequence[int]) -> list[int]:
+    """The rows of some examples, in order."""
+    each = source.rows_per_example
+    return [example * each + part for example in examples for part in range(each)]

@@ -45,10 +45,22 @@ class ModelShape:
         """Numbers in the head."""
         return self.vocab_size * self.hidden_size
 
-    def adapter_parameters(self, rank: int) -> int:
-        """Numbers of a LoRA adapter on all linear layers of the blocks."""
-        ends = 2 * self.hidden_size + 2 * self.q_size + 2 * (self.hidden_size + self.kv_size) + 3 * (self.hidden_size + self.mlp_size)
-        return self.num_layers * rank * ends
+    def adapter_parameters(self, rank: int, targets: Sequence[str] = ()) -> int:
+        """Numbers of an adapter on these linear layers of the blocks, without names on all of them."""
+        h, q, kv, m = self.hidden_size, self.q_size, self.kv_size, self.mlp_size
+        ends = {
+            "q_proj": h + q,
+            "k_proj": h + kv,
+            "v_proj": h + kv,
+            "o_proj": q + h,
+            "gate_proj": h + m,
+            "up_proj": h + m,
+            "down_proj": m + h,
+        }
+        named = {name.rpartition(".")[2] for name in targets}
+        # Families with other names are forecast as if all layers were adapted.
+        chosen = named if named and named <= ends.keys() else ends.keys()
+        return self.num_layers * rank * sum(ends[name] for name in chosen)
 
 
 def shape_of(config: dict[str, Any], facts: ModelFacts) -> ModelShape:
@@ -93,10 +105,8 @@ def micro_of(group: Sequence[int], examples: Sequence[TokenizedExample]) -> Micr
 
 def forward_work(micro: Micro, shape: ModelShape) -> float:
     """Floating-point operations of one forward."""
-    # The general path computes the head on every position.
-    heads = micro.trained if shape.fast else micro.padded
     attention = 4.0 * micro.padded * micro.longest * shape.q_size * shape.num_layers
-    return 2.0 * micro.padded * shape.layer_matrices + attention + 2.0 * heads * shape.head_matrix
+    return 2.0 * micro.padded * shape.layer_matrices + attention + 2.0 * micro.trained * shape.head_matrix
 
 
 def step_work(micros: Sequence[Micro], shape: ModelShape, *, full: bool) -> float:
@@ -156,7 +166,7 @@ def forward_bytes(micro: Micro, shape: ModelShape, *, packed: bool) -> int:
 
 
 def _logits(micro: Micro, shape: ModelShape) -> int:
-    return (micro.trained if shape.fast else micro.padded) * shape.vocab_size
+    return micro.trained * shape.vocab_size
 
 
 def _head_space(shape: ModelShape, packed: bool) -> int:

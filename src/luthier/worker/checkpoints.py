@@ -15,18 +15,37 @@ from luthier.core.generation import ModelTarget
 from luthier.core.ids import new_checkpoint_id, new_model_suffix_id
 from luthier.core.jobs import CheckpointRecord, ModelKind, ModelRecord
 from luthier.core.model_names import base_of, tuned_model_name
-from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.specs import LoraKind, ObjectiveKind, OptimizerName, TrainingSpec, TuningMethod
 from luthier.core.stage import Stage
 from luthier.deployment.publish import ModelCard, PublishedFolder, publish
 from luthier.jobs.lifecycle import is_paused_from, pause_checkpoint
 from luthier.models.language_model import LanguageModel
-from luthier.trace.events import BaseMeasured, CheckpointSaved, EpochDone, ResumeSaved, StageFinished, StepDone
+from luthier.trace.events import (
+    BaseMeasured,
+    CheckpointSaved,
+    EpochDone,
+    LossSpiked,
+    ModelChosen,
+    ReferenceScored,
+    ResumeSaved,
+    StageFinished,
+    StepDone,
+    StepSkipped,
+)
 from luthier.trace.projections import checkpoint_event
 from luthier.trace.reader import read_events
-from luthier.training.loop import ADAPTER_NAME
 from luthier.worker import narration
 from luthier.worker.context import RunContext
+from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecasting import JobForecaster
+
+KIND_NAMES = {LoraKind.LORA: "LoRA", LoraKind.RSLORA: "rank-stabilised LoRA"}
+OPTIMIZER_NAMES = {
+    OptimizerName.ADAMW: "AdamW",
+    OptimizerName.SGD: "SGD with momentum",
+    OptimizerName.LION: "Lion",
+    OptimizerName.ADAFACTOR: "Adafactor",
+}
 
 
 class Checkpoints:
@@ -42,14 +61,18 @@ class Checkpoints:
         chat_template: str | None,
         announce: Callable[[], None],
         forecaster: JobForecaster,
+        prompts: FixedPrompts | None = None,
     ) -> None:
         self._ctx, self._spec, self._model = ctx, spec, model
+        # Not one name for all: other jobs may have theirs on the same model.
+        self.adapter = ctx.job.id
         self._row_format, self._chat_template = row_format, chat_template
         self._announce: Callable[[], None] | None = announce
-        self._forecaster = forecaster
+        self._forecaster, self._prompts = forecaster, prompts
         self._known = _known_steps(ctx)
         self._paused = False
         self._final: tuple[PublishedFolder, dict[str, float]] | None = None
+        self._chosen: ModelChosen | None = None
         self.final_name = tuned_model_name(base_of(ctx.job.model), ctx.settings.organization, ctx.job.suffix, new_model_suffix_id())
 
     def base_measured(self, report: BaseMeasured) -> None:
@@ -57,6 +80,12 @@ class Checkpoints:
         self._announce_once()
         self._ctx.tracer.emit(Stage.TRAINING, report)
         self._forecaster.base_measured(report)
+        self._ask(0)
+
+    def reference_scored(self, report: ReferenceScored) -> None:
+        """See ``TrainerHooks``."""
+        self._announce_once()
+        self._ctx.tracer.emit(Stage.TRAINING, report)
 
     def step_done(self, report: StepDone) -> None:
         """See ``TrainerHooks``."""
@@ -67,11 +96,41 @@ class Checkpoints:
     def epoch_done(self, report: EpochDone) -> None:
         """See ``TrainerHooks``."""
         self._ctx.tracer.emit(Stage.TRAINING, report)
+        self._ask(report.epoch)
+
+    def _ask(self, epoch: int) -> None:
+        answered = self._prompts.answer(epoch) if self._prompts is not None else None
+        if answered is not None:
+            self._ctx.tracer.emit(Stage.TRAINING, answered)
 
     def resume_saved(self, report: ResumeSaved) -> None:
         """See ``TrainerHooks``. The step becomes part of the job: a crash after it counts as one with progress."""
         self._ctx.tracer.emit(Stage.TRAINING, report)
         self._ctx.recorder.note({"progress_step": report.step})
+
+    def happened(self, news: StepSkipped | LossSpiked | ModelChosen) -> None:
+        """See ``TrainerHooks``. A choice that an earlier attempt has told already is not told again."""
+        if isinstance(news, ModelChosen):
+            self._chosen = news
+            if any(event.payload == news for event in read_events(self._ctx.run_dir / "trace.jsonl")[0]):
+                return
+        self._ctx.tracer.emit(Stage.TRAINING, news)
+
+    @property
+    def _final_step(self) -> int:
+        """The step whose weights become the model."""
+        return self._spec.total_steps if self._chosen is None else self._chosen.step
+
+    @property
+    def _last_step(self) -> int:
+        return self._spec.total_steps if self._chosen is None else self._chosen.last_step
+
+    @property
+    def _final_folder(self) -> Path:
+        """Its own: an earlier epoch's checkpoint stays callable, and deletable, beside the model that it became."""
+        if self._final_step == self._last_step:
+            return self._folder(self._final_step)
+        return self._ctx.settings.models_dir / f"{self._ctx.job.id}-best-{self._final_step}"
 
     def _announce_once(self) -> None:
         """The decided numbers, in every attempt, as soon as the trainer has made the adapter that they count."""
@@ -85,8 +144,10 @@ class Checkpoints:
 
     def save_checkpoint(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
         """Publish the weights; an intermediate checkpoint answers by name as soon as this returns."""
-        published = publish(self._model, adapter=ADAPTER_NAME, folder=self._folder(step), card=self._card(step))
-        if step == self._spec.total_steps:
+        final = step == self._final_step
+        folder = self._final_folder if final else self._folder(step)
+        published = publish(self._model, adapter=self.adapter, folder=folder, card=self._card(step))
+        if final:
             self._final = (published, metrics)
             return
         if step in self._known:
@@ -117,14 +178,14 @@ class Checkpoints:
         """
         if step == 0 or step in self._known or not self._is_paused():
             return
-        published = publish(self._model, adapter=ADAPTER_NAME, folder=self._folder(step), card=self._card(step))
+        published = publish(self._model, adapter=self.adapter, folder=self._folder(step), card=self._card(step))
         name, saved = self._named(step, epoch, published)
         # The whole validation file was last measured at an earlier step than this one.
-        own = {key: value for key, value in metrics.items() if step == self._spec.total_steps or not key.startswith("full_")}
+        own = {key: value for key, value in metrics.items() if step == self._last_step or not key.startswith("full_")}
         try:
             self._register_paused(self._record(step, name, own), self._model_record(step, name, published), saved)
         except StaleLease:
-            if step != self._spec.total_steps:
+            if step != self._final_step:
                 shutil.rmtree(self._folder(step))  # nobody will ask for it: the job goes on, or is over
             raise
         self._known.add(step)
@@ -147,8 +208,8 @@ class Checkpoints:
     def adopt_final(self) -> None:
         """After a resume from behind the last step nothing is saved again: take the folder that the earlier attempt left."""
         if self._final is None:
-            step = self._spec.total_steps
-            self._final = (publish(self._model, adapter=ADAPTER_NAME, folder=self._folder(step), card=self._card(step)), {"step": step})
+            step = self._final_step
+            self._final = (publish(self._model, adapter=self.adapter, folder=self._final_folder, card=self._card(step)), {"step": step})
 
     @property
     def final_bytes(self) -> int:
@@ -159,7 +220,7 @@ class Checkpoints:
     def final_target(self, base_folder: Path) -> ModelTarget:
         """The final model as the engine host loads it, before its name is registered."""
         assert self._final is not None
-        folder = str(self._folder(self._spec.total_steps).resolve())
+        folder = str(self._final_folder.resolve())
         is_adapter = self._spec.method is TuningMethod.LORA
         return ModelTarget(
             name=self.final_name,
@@ -172,25 +233,29 @@ class Checkpoints:
     def final_records(self, metrics: dict[str, float]) -> tuple[CheckpointRecord, ModelRecord]:
         """What the last transaction registers: the final step is listed under the final name (reference, section 2.6)."""
         assert self._final is not None
-        step, (published, own_metrics) = self._spec.total_steps, self._final
+        step, (published, own_metrics) = self._final_step, self._final
         record = self._record(step, self.final_name, {**metrics, **own_metrics})
         return record, self._model_record(None, self.final_name, published)
 
     def trainable_parameters(self) -> int:
         """How many numbers learn."""
         if self._spec.method is TuningMethod.LORA:
-            return sum(p.numel() for p in self._model.adapter_parameters(ADAPTER_NAME))
+            return sum(p.numel() for p in self._model.adapter_parameters(self.adapter))
         return self._model.facts.num_parameters
 
     def stage_report(self, shape_in: str, seconds: float) -> StageFinished:
         """Stage 3's account of itself."""
         trainable, total = self.trainable_parameters(), self._model.facts.num_parameters
-        way = f"LoRA of rank {self._spec.lora_rank}" if self._spec.method is TuningMethod.LORA else "full fine-tuning"
-        size = self._spec.batch_size
-        rows = "1 example" if size == 1 else f"{size} examples of like length"
+        kind = KIND_NAMES[self._spec.lora_kind]
+        way = f"{kind} of rank {self._spec.lora_rank}" if self._spec.method is TuningMethod.LORA else "full fine-tuning"
+        size, optimizer = self._spec.batch_size, OPTIMIZER_NAMES[self._spec.optimizer]
+        thing = "example" if self._spec.objective is ObjectiveKind.SUPERVISED else "pair"
+        rows = f"1 {thing}" if size == 1 else f"{size} {thing}s of like length"
+        if self._spec.objective is not ObjectiveKind.SUPERVISED:
+            way += f" by {self._spec.objective.value.upper()} with beta {self._spec.beta:g}"
         return StageFinished(
             shape_in=shape_in,
-            did=f"{way}, {self._spec.total_steps:,} steps of {rows}, AdamW, peak rate {self._spec.learning_rate:.2g}",
+            did=f"{way}, {self._last_step:,} steps of {rows}, {optimizer}, peak rate {self._spec.learning_rate:.2g}",
             shape_out=f"{trainable:,} of {total:,} parameters trained, checkpoint of {self.final_bytes:,} bytes",
             seconds=seconds,
             # From the log, not from this attempt: a resumed run shows the epochs before the crash too.
@@ -223,7 +288,7 @@ class Checkpoints:
 
     def _model_record(self, step: int | None, name: str, published: PublishedFolder) -> ModelRecord:
         lora = self._spec.method is TuningMethod.LORA
-        folder = self._folder(self._spec.total_steps if step is None else step)
+        folder = self._final_folder if step is None else self._folder(step)
         return ModelRecord(
             name=name,
             kind=ModelKind.ADAPTER if lora else ModelKind.FULL,

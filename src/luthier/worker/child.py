@@ -1,37 +1,20 @@
-"""The process of one attempt at one job: opens its own connections, runs a pipeline, ends with an exit code.
+"""The process of one attempt at checking one job's files: opens its own connections, runs a pipeline, ends with an exit code.
 
-What it does: builds a ``RunContext``, keeps the lease, turns an expected failure into a failed job. What it does not:
-decide the order of the stages (``pipelines.py``) or retry (``lanes.py``). Forked by the worker's forkserver, which has
-torch preloaded, so the first step comes seconds after a job's creation.
+What it does not: the attempt itself (``attempt.py``) or retry (``lanes.py``). Forked by the worker's forkserver. Training has
+processes of another kind (``group_child.py``).
 """
 
 import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from multiprocessing.connection import Connection
 
-from luthier.core.errors import JobFailure, StaleLease, Unavailable
-from luthier.core.jobs import Job, JobStatus, NewEvent
-from luthier.core.stage import Stage
-from luthier.jobs.queue import JobQueue
-from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database
-from luthier.storage.jobs import JobStore
-from luthier.storage.models import ModelStore
-from luthier.trace.events import RunFinished, RunStarted
-from luthier.trace.reader import read_events
-from luthier.trace.tracer import Tracer
-from luthier.trace.writer import TraceWriter
-from luthier.worker import pipelines
-from luthier.worker.context import RunContext
-from luthier.worker.engine_link import EngineLink
-from luthier.worker.heartbeat import Heartbeat
+from luthier.worker.attempt import Attempt
+from luthier.worker.floor import SoleFloor
 from luthier.worker.orders import EXIT_CRASH, EXIT_OK, EXIT_ORPHAN, ChildOrder
-from luthier.worker.patient_engine import PatientEngine
-from luthier.worker.recorder import JobRecorder
 
 # Training yields to serving and to the rest of the machine.
 NICENESS = 5
@@ -39,18 +22,34 @@ NICENESS = 5
 
 def run_child(order: ChildOrder, alive: Connection) -> None:
     """The whole life of the forked process; never returns."""
+    log_to(order)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches the whole group; the worker tells us itself
+    threading.Thread(target=_exit_with_worker, args=(alive,), name="orphan-watch", daemon=True).start()
+    os.nice(NICENESS)
+    try:
+        database = Database(order.settings.state_database)
+        attempt = Attempt(order, database, SoleFloor())
+        signal.signal(signal.SIGTERM, lambda _signal, _frame: attempt.stop())
+        attempt.run()
+        database.close()
+        code = EXIT_OK
+    except Exception:  # noqa: BLE001 - the process's edge: the worker counts the crash, the log keeps the text
+        traceback.print_exc()
+        code = EXIT_CRASH
+    leave(code)
+
+
+def log_to(order: ChildOrder) -> None:
+    """What the process writes goes into the run's ``child.log``."""
     run_dir = order.settings.run_dir(order.job.id)
     run_dir.mkdir(parents=True, exist_ok=True)
     log = (run_dir / "child.log").open("ab", buffering=0)
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
-    threading.Thread(target=_exit_with_worker, args=(alive,), name="orphan-watch", daemon=True).start()
-    os.nice(NICENESS)
-    try:
-        code = _attempt(order)
-    except Exception:  # noqa: BLE001 - the process's edge: the worker counts the crash, the log keeps the text
-        traceback.print_exc()
-        code = EXIT_CRASH
+
+
+def leave(code: int) -> None:
+    """End the process."""
     sys.stdout.flush()
     sys.stderr.flush()
     # No interpreter shutdown: torch's thread pools make it slow, and everything durable is already on disk.
@@ -63,85 +62,3 @@ def _exit_with_worker(alive: Connection) -> None:
         alive.recv_bytes()
     except (EOFError, OSError):
         os._exit(EXIT_ORPHAN)
-
-
-def _attempt(order: ChildOrder) -> int:
-    settings, job = order.settings, order.job
-    database = Database(settings.state_database)
-    store, queue = JobStore(database), JobQueue(database)
-    heartbeat = Heartbeat(queue, store, job)
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: heartbeat.shutdown.set())
-    heartbeat.start()
-    run_dir = settings.run_dir(job.id)
-    writer = TraceWriter(run_dir / "trace.jsonl")
-    recorder = JobRecorder(store, job, announced_step=announced_step(store, job), lost=heartbeat.lost)
-    earlier, _ = read_events(run_dir / "trace.jsonl")
-    recorder.refill(earlier)
-    attempt = 1 + sum(isinstance(event.payload, RunStarted) for event in earlier)
-    tracer = Tracer(job.id, (writer, recorder), attempt=attempt, next_id=writer.next_id)
-    context = RunContext(
-        settings=settings,
-        job=job,
-        attempt=attempt,
-        run_dir=run_dir,
-        tracer=tracer,
-        recorder=recorder,
-        engine=PatientEngine(EngineLink(order.engine_socket, order.engine_secret), heartbeat.should_stop),
-        jobs=store,
-        models=ModelStore(database),
-        blobs=BlobStore(settings.blobs_dir),
-        should_stop=heartbeat.should_stop,
-        now=time.time,
-    )
-    try:
-        _carry_out(context, order.lane)
-    except Unavailable:
-        if not heartbeat.should_stop():
-            raise  # otherwise the server is stopping: the next one goes on from the resume state
-    except StaleLease:
-        heartbeat.lost.set()
-    finally:
-        recorder.close()
-        heartbeat.stop()
-        if heartbeat.lost.is_set():
-            _say_cancelled(context, Tracer(job.id, (writer,), attempt=attempt, next_id=writer.next_id))
-        writer.close()
-    if not heartbeat.lost.is_set():
-        queue.release(job.id, job.fence)
-    database.close()
-    return EXIT_OK
-
-
-def _carry_out(context: RunContext, lane: str) -> None:
-    try:
-        pipelines.LANES[lane](context)
-    except JobFailure as failure:
-        _fail(context, failure)  # refused as any other write when the job was taken away meanwhile
-
-
-def announced_step(store: JobStore, job: Job) -> int:
-    """The last step whose metrics an earlier attempt already made public; 0 when there is none."""
-    after: str | None = None
-    while True:
-        page = store.events(job.id, limit=100, after=after)
-        for event in page.items:
-            if event.type == "metrics" and event.data:
-                return int(event.data["step"])
-        if not page.has_more or not page.items:
-            return 0
-        after = page.items[-1].id
-
-
-def _fail(context: RunContext, failure: JobFailure) -> None:
-    error = {"code": failure.code or "server_error", "message": failure.message, "param": failure.param}
-    context.tracer.emit(Stage.TRAINING, RunFinished(status=JobStatus.FAILED.value, error=error))
-    now = int(context.now())
-    changes = {"status": JobStatus.FAILED, "error": error, "finished_at": now, "estimated_finish": None}
-    context.recorder.write(changes, events=[NewEvent(created_at=now, level="error", message=failure.message)])
-
-
-def _say_cancelled(context: RunContext, log_only: Tracer) -> None:
-    """The database has already moved on; the run's own log says why it ends here."""
-    current = context.jobs.get(context.job.id)
-    if current is not None and current.status is JobStatus.CANCELLED:
-        log_only.emit(Stage.TRAINING, RunFinished(status=JobStatus.CANCELLED.value))

@@ -1,7 +1,7 @@
 """Everything a pipeline is handed: built once per child process in ``child.py``, by hand in tests."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from luthier.core.engine_messages import EnginePort
@@ -11,6 +11,7 @@ from luthier.storage.blobs import BlobStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
 from luthier.trace.tracer import Tracer
+from luthier.worker.floor import Floor, SoleFloor
 from luthier.worker.recorder import JobRecorder
 
 
@@ -32,3 +33,5 @@ class RunContext:
     should_stop: Callable[[], bool]
     """True when the job was cancelled, its lease lost, or the server is stopping: end at the next step boundary."""
     now: Callable[[], float]
+    floor: Floor = field(default_factory=SoleFloor)
+    """Where it computes, perhaps beside other jobs."""

@@ -103,6 +103,7 @@ def split_rows(ctx: DatasetContext) -> Outcome:
     else:
         path = ctx.source()
         keys = keys_of_all(ctx, group_by) if group_by else None
+    note = _note(ctx)
     train, valid = ctx.folder / "train.jsonl", ctx.folder / "valid.jsonl"
     done = split(
         path,
@@ -114,6 +115,8 @@ def split_rows(ctx: DatasetContext) -> Outcome:
         key_of=keys.key_of if keys is not None and group_by else None,
         on_progress=_bytes_read(ctx, path, times=2),
     )
+    if group_by and not done.num_keyed:
+        note(f"No row is one of a stored completion with the metadata {', '.join(group_by)}, so nothing was kept together by it.")
     stem = ctx.stem(_CAPTURED)
     files = {
         "training": MadeFile(path=train, filename=f"{stem}.train.jsonl"),
@@ -128,6 +131,11 @@ def import_file(ctx: DatasetContext) -> Outcome:
     if ctx.options.get("stored_completions") is not None:
         counts, _ = write_completions(ctx, output, ())
         result: dict[str, Any] = {"rows": counts.num_rows, "left_out": counts.num_left_out, "completions_read": counts.num_read}
+        if counts.num_left_out:
+            _note(ctx)(
+                f"Left out: {counts.num_left_out:,} of {counts.num_rows + counts.num_left_out:,} answers, which are empty, were cut off, "
+                "are too long for a line, or follow tool calls without results."
+            )
         name = f"{_CAPTURED}.jsonl"
     else:
         source = ctx.options.get("source")
@@ -138,6 +146,7 @@ def import_file(ctx: DatasetContext) -> Outcome:
             skip_bad=ctx.options["skip_bad"],
             max_line_bytes=ctx.settings.max_line_bytes,
             note=_note(ctx),
+            max_bytes=ctx.settings.max_upload_bytes,
             on_progress=_rows_made(ctx),
         )
         result = {"rows": done.num_rows, "left_out": done.num_bad}

@@ -6,7 +6,10 @@ What it does: starts the process, tells how far it has read, and hands on what i
 
 import gc
 import multiprocessing
-from multiprocessing.connection import Connection
+import os
+import signal
+import threading
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from luthier.core.doctor_report import DoctorFinding
@@ -14,6 +17,7 @@ from luthier.core.errors import LuthierError
 from luthier.data.detectors import all_detectors
 from luthier.data.doctor.detect import detect
 from luthier.data.validate import Method
+from luthier.worker.orders import EXIT_ORPHAN
 
 Detected = tuple[list[DoctorFinding], tuple[str, ...], dict[str, str]]
 """Findings, the codes of all that was looked for, and why the others were not."""
@@ -59,7 +63,17 @@ class DetectorProcess:
 
 
 def _run(told: Connection, path: Path, method: Method | None, max_line_bytes: int) -> None:
+    # Ctrl-C in a terminal reaches the whole group: the examination ends, and this process with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, name="orphan-watch", daemon=True).start()
     gc.set_threshold(100_000)
     detectors, skipped = all_detectors()
     findings = detect(path, detectors, method=method, max_line_bytes=max_line_bytes, on_progress=told.send)
     told.send((findings, tuple(code for detector in detectors for code in detector.codes), dict(skipped)))
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(EXIT_ORPHAN)

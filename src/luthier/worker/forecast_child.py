@@ -18,8 +18,9 @@ from luthier.core.errors import InvalidRequest, JobFailure, LuthierError
 from luthier.core.forecast import Forecast
 from luthier.core.prices import openai_prices, own_cost
 from luthier.core.settings import Settings
-from luthier.core.specs import Decision
+from luthier.core.specs import Decision, ObjectiveKind
 from luthier.data.stage import collect
+from luthier.data.validate import Method
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
 from luthier.training.dry_run import dry_run
@@ -55,10 +56,11 @@ def measure(order: ForecastOrder, progress: Callable[[str], None]) -> dict[str, 
     began = time.perf_counter()
     progress("rows")
     limit = order.settings.max_line_bytes
-    training_data = collect("training", order.training, role="training", max_line_bytes=limit, sha256="")
+    method: Method = "supervised" if order.objective is ObjectiveKind.SUPERVISED else "dpo"
+    training_data = collect("training", order.training, role="training", max_line_bytes=limit, sha256="", method=method)
     validation_data = None
     if order.validation is not None:
-        validation_data = collect("validation", order.validation, role="validation", max_line_bytes=limit, sha256="")
+        validation_data = collect("validation", order.validation, role="validation", max_line_bytes=limit, sha256="", method=method)
     start = start_of(order.settings, order.base, order.parent, order.options)
     max_length = resolve_max_length(order.options.max_length, start.facts.max_length)
     training = prepare(training_data, start.renderer, max_length=int(max_length.value), role="training")
@@ -72,9 +74,10 @@ def measure(order: ForecastOrder, progress: Callable[[str], None]) -> dict[str, 
         order.options,
         base=order.base.name,
         seed=order.seed,
-        num_examples=len(training.examples),
+        num_examples=training.num_examples,
         fingerprints=(training_data.fingerprint, validation_data.fingerprint if validation_data else None),
         max_length=max_length,
+        objective=order.objective,
     )
     plan = make_plan(start, spec, training, validation)
     seconds = time.perf_counter() - began

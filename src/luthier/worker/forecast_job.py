@@ -14,7 +14,7 @@ from pathlib import Path
 from luthier.core.errors import InvalidRequest, LuthierError
 from luthier.core.jobs import ModelKind, ModelRecord
 from luthier.core.settings import OPENAI_BASE_NAMES, Settings, from_environment
-from luthier.core.specs import Hyperparameters, LuthierOptions, TuningMethod
+from luthier.core.specs import Hyperparameters, LoraKind, ObjectiveKind, TuningMethod, options_from
 from luthier.storage.aliases import AliasStore
 from luthier.storage.database import Database
 from luthier.storage.models import ModelStore
@@ -100,7 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--n-epochs", type=int)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate-multiplier", type=float)
-    parser.add_argument("--adapter", choices=[method.value for method in TuningMethod], default=TuningMethod.LORA.value)
+    parser.add_argument("--method", choices=[kind.value for kind in ObjectiveKind], default=ObjectiveKind.SUPERVISED.value)
+    parser.add_argument("--adapter", choices=[*LoraKind, TuningMethod.FULL], default=LoraKind.LORA.value)
     parser.add_argument("--rank", type=int)
     parser.add_argument("--max-length", type=int)
     parser.add_argument("--seed", type=int, default=0)
@@ -124,7 +125,8 @@ def main() -> None:
             hyperparameters=Hyperparameters(
                 n_epochs=asked.n_epochs, batch_size=asked.batch_size, learning_rate_multiplier=asked.learning_rate_multiplier
             ),
-            options=LuthierOptions(adapter=TuningMethod(asked.adapter), rank=asked.rank, max_length=asked.max_length),
+            objective=ObjectiveKind(asked.method),
+            options=options_from({"adapter": asked.adapter, "rank": asked.rank, "max_length": asked.max_length}),
             seed=asked.seed,
             seconds=asked.seconds,
         )

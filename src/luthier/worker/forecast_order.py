@@ -8,7 +8,7 @@ from pathlib import Path
 
 from luthier.core.jobs import ModelRecord
 from luthier.core.settings import Settings
-from luthier.core.specs import Hyperparameters, LuthierOptions
+from luthier.core.specs import Hyperparameters, LuthierOptions, ObjectiveKind
 
 # Those of ``cli/exit_codes.py``, which stands a floor above.
 DATA_INVALID, USAGE, FAILED = 5, 2, 1
@@ -30,3 +30,4 @@ class ForecastOrder:
     seed: int
     seconds: float
     """Of the dry run; 0 leaves it out."""
+    objective: ObjectiveKind = ObjectiveKind.SUPERVISED

@@ -19,7 +19,7 @@ from luthier.trace.events import BaseMeasured, ForecastChecked, Forecasted, Step
 from luthier.training.cures import Cure, cures
 from luthier.training.dry_run import Timed
 from luthier.training.forecast import Rates, Saving, assumed_rates, corrected, forecast, peak_by_formula
-from luthier.training.memory import peak_resident_bytes, resident_bytes
+from luthier.training.memory import peak_resident_bytes
 from luthier.training.plan import Plan, plan_run
 from luthier.training.work import shape_of
 from luthier.worker.context import RunContext
@@ -59,7 +59,7 @@ class JobForecaster:
         self._ctx, self._start, self._training = ctx, start, training
         self._began = began
         self._plan = make_plan(start, spec, training, validation)
-        self._process_bytes = resident_bytes()
+        self._process_bytes = ctx.floor.process_bytes
         self._available = available_memory(ctx.settings)
         self._peak = peak_by_formula(self._plan, process_bytes=self._process_bytes)
         # The arithmetic of memory and time is that of a CPU; on a GPU it would be wrong, so nothing is foretold there yet.
@@ -86,8 +86,12 @@ class JobForecaster:
         if self._on_gpu:
             return
         shape, step = self._plan.shape, self._plan.first_epoch[0]
-        torch.set_num_threads(self._plan.spec.num_threads)
-        speed = matrix_speed(max(micro.padded for micro in step.micros), shape.mlp_size, shape.hidden_size)
+
+        def measured() -> float:
+            torch.set_num_threads(self._plan.spec.num_threads)
+            return matrix_speed(max(micro.padded for micro in step.micros), shape.mlp_size, shape.hidden_size)
+
+        speed = self._ctx.floor.call(measured)
         self._rates = assumed_rates(self._plan, operations_per_second=speed, start_seconds=self._ctx.now() - self._began)
         self._emit(self._rates)
 
@@ -113,8 +117,8 @@ class JobForecaster:
             self._emit(self._rates)
 
     def finish(self, *, tokens: int) -> None:
-        """Set the latest forecast beside what came of it."""
-        if self._forecast is None:
+        """Set the latest forecast beside what came of it; not where other jobs took a part of the time and the memory."""
+        if self._forecast is None or self._ctx.floor.was_shared:
             return
         made = self._forecast
         checked = ForecastChecked(
@@ -139,4 +143,7 @@ class JobForecaster:
             known=self._known,
         )
         self._forecast = made
-        self._ctx.tracer.emit(Stage.TRAINING, Forecasted(forecast=made.to_dict(), finish_at=self._began + made.seconds.likely))
+        # The forecast is of the job alone; when it will be done depends on who takes turns with it.
+        done = max(0.0, self._ctx.now() - self._began)
+        finish_at = self._began + done + max(0.0, made.seconds.likely - done) * self._ctx.floor.stretch()
+        self._ctx.tracer.emit(Stage.TRAINING, Forecasted(forecast=made.to_dict(), finish_at=finish_at))

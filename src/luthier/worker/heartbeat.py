@@ -2,12 +2,13 @@
 
 What it does: a thread of its own renews the lease every three seconds and looks twice a second whether the fence is still
 the child's. What it does not: stop the loop by force, unless the loop does not obey within ``GRACE_SECONDS`` after the
-lease was lost; one that obeyed has ``SAVE_SECONDS`` more, for what it still writes. Called by ``worker/child.py``.
+lease was lost; one that obeyed has ``SAVE_SECONDS`` more, for what it still writes. Called by ``worker/attempt.py``.
 """
 
 import os
 import threading
 import time
+from collections.abc import Callable
 
 from luthier.core.errors import StaleLease, Unavailable
 from luthier.core.jobs import Job
@@ -25,8 +26,10 @@ SAVE_SECONDS = 280.0
 class Heartbeat:
     """The child's pulse. ``lost`` is set when the lease is another's; ``stopping`` also when the server stops."""
 
-    def __init__(self, queue: JobQueue, store: JobStore, job: Job) -> None:
+    def __init__(self, queue: JobQueue, store: JobStore, job: Job, *, end_by_force: Callable[[], None] | None = None) -> None:
+        """``end_by_force``: what is done about a loop that does not obey; without it, its process ends."""
         self._queue, self._store, self._job = queue, store, job
+        self._end_by_force = end_by_force or (lambda: os._exit(EXIT_LEASE_LOST))
         self.lost = threading.Event()
         self.shutdown = threading.Event()
         self._noticed = threading.Event()
@@ -66,4 +69,5 @@ class Heartbeat:
                 self.lost.set()
                 if self._done.wait(GRACE_SECONDS) or (self._noticed.is_set() and self._done.wait(SAVE_SECONDS)):
                     return
-                os._exit(EXIT_LEASE_LOST)
+                self._end_by_force()
+                return

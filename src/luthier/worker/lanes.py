@@ -1,6 +1,6 @@
-"""The worker's two lanes: one checks files, one trains. Each leases a job, runs a child for it, and reads its exit code.
+"""The worker's lane that checks files: leases a job, runs a child for it, and reads its exit code.
 
-What it does: one child at a time per lane, so that file faults show within seconds while another job trains. What it does
+What it does: one child at a time, beside those that train (``group_lane.py``), so that file faults show within seconds. What it does
 not: touch a tensor or a row of the job other than through ``jobs/queue.py``. Called by ``worker/main.py``.
 """
 
@@ -40,10 +40,7 @@ class Lane:
     statuses: tuple[JobStatus, ...]
 
 
-LANES: Sequence[Lane] = (
-    Lane(name="validate", statuses=(JobStatus.VALIDATING_FILES,)),
-    Lane(name="train", statuses=(JobStatus.RUNNING, JobStatus.QUEUED)),
-)
+LANES: Sequence[Lane] = (Lane(name="validate", statuses=(JobStatus.VALIDATING_FILES,)),)
 
 
 def forkserver() -> ForkServerContext:
@@ -127,15 +124,17 @@ class LaneRunner:
         watch(process, self._stopping, self._beat)
         alive_here.close()
         if process.exitcode != EXIT_OK and not self._stopping.is_set():
-            self._note_crash(job, process.exitcode)
+            note_crash(self._queue, self._jobs, job, process.exitcode)
 
-    def _note_crash(self, job: Job, exit_code: int | None) -> None:
-        current = self._jobs.get(job.id)
-        progressed = current is not None and current.progress_step > job.progress_step
-        log.error("job %s: its process ended with %s (progressed: %s)", job.id, exit_code, progressed)
-        try:
-            self._queue.record_crash(job.id, job.fence, progressed=progressed)
-        except StaleLease:
-            log.info("job %s had already passed on", job.id)
-        except LATER as busy:  # its lease runs out, and it is taken again
-            log.warning("the crash of %s is not counted: %s", job.id, busy.message)
+
+def note_crash(queue: JobQueue, jobs: JobStore, job: Job, how: object) -> None:
+    """Count the death of a job's process, or of its thread in one; ``how`` is for the log."""
+    current = jobs.get(job.id)
+    progressed = current is not None and current.progress_step > job.progress_step
+    log.error("job %s: its process ended with %s (progressed: %s)", job.id, how, progressed)
+    try:
+        queue.record_crash(job.id, job.fence, progressed=progressed)
+    except StaleLease:
+        log.info("job %s had already passed on", job.id)
+    except LATER as busy:  # its lease runs out, and it is taken again
+        log.warning("the crash of %s is not counted: %s", job.id, busy.message)

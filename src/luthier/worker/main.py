@@ -24,14 +24,19 @@ from luthier.storage.database import Database
 from luthier.storage.dataset_tasks import DatasetTaskStore
 from luthier.storage.files import referenced_blobs
 from luthier.storage.jobs import JobStore
+from luthier.storage.models import ModelStore
 from luthier.storage.parts import PartFiles
 from luthier.storage.workers import WorkerStore
 from luthier.worker.data_lane import DataLane
+from luthier.worker.group_lane import GroupLane
 from luthier.worker.lanes import LANES, LaneRunner, forkserver
+from luthier.worker.loggers.followers import Followers, event_writer
 from luthier.worker.orders import EXIT_ORPHAN
 
 COLLECT_SECONDS = 3600.0
 """Time between two searches for bytes on the disk that nobody needs any more."""
+LOGGER_STOP_SECONDS = 2.0
+"""What loggers have at the worker's end; the next worker goes on where they were."""
 _LOG = logging.getLogger("luthier.worker")
 
 
@@ -71,9 +76,16 @@ def main() -> None:
     context, owner = forkserver(), new_owner_id()
     # Start it now: the workshop's imports are done before the first job comes.
     ensure_running()
-    lanes: list[LaneRunner | DataLane] = [
+    followers = Followers(settings, event_writer(jobs))
+    lanes: list[LaneRunner | GroupLane | DataLane] = [
         LaneRunner(lane, settings=settings, owner=owner, context=context, queue=queue, jobs=jobs, workers=workers) for lane in LANES
     ]
+    models = ModelStore(database)
+    lanes.append(
+        GroupLane(
+            settings=settings, owner=owner, context=context, queue=queue, jobs=jobs, models=models, workers=workers, followers=followers
+        )
+    )
     for quick in (True, False):
         lanes.append(DataLane(quick=quick, settings=settings, owner=owner, context=context, tasks=tasks, workers=workers))
     for lane in lanes:
@@ -84,6 +96,7 @@ def main() -> None:
         lane.stop()
     for lane in lanes:
         lane.thread.join()
+    followers.stop(LOGGER_STOP_SECONDS)
     database.close()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from luthier.chat.renderer import Renderer
 from luthier.core.conversation import message_to_dict
-from luthier.core.examples import Dataset, RowFormat, SftExample
+from luthier.core.examples import Dataset, PreferenceExample, RowFormat, TunableExample
 from luthier.preprocessing.pack import Packing
 from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import EpochDone, StageFinished, TraceEvent
@@ -24,19 +24,22 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MAX_SAMPLE_CHARACTERS else text[:_MAX_SAMPLE_CHARACTERS] + " … (cut)"
 
 
-def sample_of(example: SftExample, row_format: RowFormat) -> dict[str, Any]:
-    """One example as a person would read it."""
+def sample_of(example: TunableExample, row_format: RowFormat) -> dict[str, Any]:
+    """One example as a person would read it; of a pair the preferred answer is the last message, the other one ``other``."""
     messages = example.conversation.messages
     if row_format is RowFormat.PROMPT_COMPLETION:
         return {"line": example.source.line, "prompt": _cut(messages[0].content), "completion": _cut(messages[1].content)}
     plain = [{**message_to_dict(m), "content": _cut(m.content)} for m in messages]
-    return {"line": example.source.line, "messages": plain}
+    pair = {"other": _cut(example.non_preferred.content)} if isinstance(example, PreferenceExample) else {}
+    return {"line": example.source.line, "messages": plain, **pair}
 
 
 def _shape(dataset: Dataset) -> str:
     count = len(dataset.examples)
     if dataset.row_format is RowFormat.PROMPT_COMPLETION:
         return f"{count:,} examples x 2 columns (prompt, completion)"
+    if dataset.row_format is RowFormat.PREFERENCE:
+        return f"{count:,} prompts with 2 answers each, a preferred one and another"
     roles = Counter(m.role.value for e in dataset.examples for m in e.conversation.messages)
     return f"{count:,} conversations, messages by role: " + ", ".join(f"{role} {n:,}" for role, n in roles.items())
 
@@ -72,18 +75,21 @@ def preprocessing(
     """Stage 2. ``reused``: the tokens of the training file come from an earlier job."""
     share = prepared.num_trained / prepared.num_tokens
     longest = int(prepared.lengths.max())
+    pairs = prepared.rows_per_example > 1
+    things = f"tokenized answers in {prepared.num_examples:,} pairs" if pairs else "tokenized examples"
     shape_out = (
-        f"{len(prepared.examples):,} tokenized examples, {prepared.num_tokens:,} tokens "
+        f"{len(prepared.examples):,} {things}, {prepared.num_tokens:,} tokens "
         f"({prepared.num_trained:,} trained, {share:.0%}), longest {longest:,}; "
         f"packed best-fit they fill {packing.num_rows:,} sequences of {packing.capacity:,} to {packing.efficiency:.1%}"
     )
     if validation is not None:
-        shape_out += f"; validation: {len(validation.examples):,} examples, {validation.num_tokens:,} tokens"
+        things = "pairs" if pairs else "examples"
+        shape_out += f"; validation: {validation.num_examples:,} {things}, {validation.num_tokens:,} tokens"
     changes = []
     if prepared.num_truncated:
         changes.append(f"{prepared.num_truncated:,} examples cut at the end")
-    if 0 < prepared.num_rows < len(prepared.examples):
-        extra = len(prepared.examples) - prepared.num_rows
+    if 0 < prepared.num_rows < prepared.num_examples:
+        extra = prepared.num_examples - prepared.num_rows
         changes.append(f"{extra:,} examples added: the chat template rewrites earlier turns, so their answers are learned one by one")
     if prepared.num_skipped:
         lines = ", ".join(str(s.line) for s in prepared.skipped[:10])
@@ -95,7 +101,7 @@ def preprocessing(
     made = "taken from the token cache, where an earlier job had put them, rendered through" if reused else "rendered through"
     return StageFinished(
         shape_in=f"{len(training.examples):,} examples",
-        did=f"{made} {template}; only assistant tokens count in the loss",
+        did=f"{made} {template}; only {'the two answers count, as wholes' if pairs else 'assistant tokens count in the loss'}",
         shape_out=shape_out,
         seconds=seconds,
         changes=tuple(changes),
@@ -112,10 +118,14 @@ def sample_losses(log: Sequence[TraceEvent]) -> list[dict[str, float]]:
 def evaluation(report: dict[str, Any], seconds: float) -> StageFinished:
     """Stage 4."""
     sample = report["samples"][0]
+    pairs = ""
+    if (found := report.get("preference")) is not None:
+        now, before = found["tuned"]["prefers"], found["base"]["prefers"]
+        pairs = f"; the preferred answer is the likelier one in {now:.0%} of the pairs, {before:.0%} in the base"
     return StageFinished(
         shape_in=f"{report['n']:,} validation examples",
         did="answered greedily and scored by the base and by the tuned model, through the engine that serves them",
-        shape_out=f"better on {report['better']:,}, worse on {report['worse']:,}, same on {report['same']:,} of {report['n']:,}",
+        shape_out=f"better on {report['better']:,}, worse on {report['worse']:,}, same on {report['same']:,} of {report['n']:,}{pairs}",
         seconds=seconds,
         sample={k: sample[k] for k in ("line", "prompt", "expected", "base", "tuned")},
     )

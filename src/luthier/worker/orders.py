@@ -1,13 +1,14 @@
 """What the worker tells the process of one attempt, and what that process answers with its exit code.
 
-What it does: plain records that cross the fork server. What it does not: run anything. Made by ``lanes.py`` and ``data_lane.py``,
-carried out by ``child.py`` and ``data_child.py``.
+What it does: plain records that cross the fork server. What it does not: run anything. Made by ``lanes.py``, ``group_lane.py`` and
+``data_lane.py``, carried out by ``child.py``, ``group_child.py`` and ``data_child.py``.
 """
 
 from dataclasses import dataclass
 
 from luthier.core.dataset_tasks import DatasetTask
 from luthier.core.jobs import Job
+from luthier.core.keys import DEFAULT_PROJECT
 from luthier.core.settings import Settings
 
 EXIT_OK = 0
@@ -30,6 +31,21 @@ class ChildOrder:
     """``validate`` or ``train``."""
     engine_socket: str
     engine_secret: str
+    project_id: str = DEFAULT_PROJECT
+    """Whose time it takes."""
+    priority: int = 0
+    """Its weight beside other jobs of the project is two to this power."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberOver:
+    """What a training process tells the worker: an attempt is over there."""
+
+    job_id: str
+    fence: int
+    crashed: bool
+    seconds: float
+    """Of its turns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

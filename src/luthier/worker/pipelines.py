@@ -9,19 +9,25 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
 
 from luthier.core.errors import InvalidRequest, JobFailure, StaleLease, Unavailable
-from luthier.core.examples import Dataset
+from luthier.core.examples import Dataset, RowFormat
 from luthier.core.generation import ModelTarget
 from luthier.core.jobs import JobStatus, NewEvent
-from luthier.core.specs import Decision, TrainingSpec
+from luthier.core.specs import Decision, ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.core.stage import Stage
 from luthier.core.targets import model_target
 from luthier.data.stage import DataFailure, collect
+from luthier.data.validate import Method
 from luthier.deployment.warm import trace_answer, warm
+from luthier.evaluation.preference import PreferenceSetting
 from luthier.evaluation.stage import evaluate, held_out_questions
 from luthier.models.device import compiling_pays, placement_of, prepare_device
-from luthier.models.load import load_model
+from luthier.models.facts import read_config
+from luthier.models.language_model import LanguageModel
 from luthier.preprocessing.learnable import FileRole, check_learnable
 from luthier.preprocessing.pack import pack
 from luthier.preprocessing.stage import Prepared
@@ -36,16 +42,19 @@ from luthier.trace.events import (
     StageStarted,
 )
 from luthier.training.loop import Trainer, TrainResult
+from luthier.training.matrix_rate import matrix_rate
 from luthier.training.resolve import resolve_max_length
 from luthier.training.resume import newest_step
+from luthier.training.work import shape_of
 from luthier.worker import narration
 from luthier.worker.checkpoints import Checkpoints
 from luthier.worker.context import RunContext
+from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecasting import JobForecaster
 from luthier.worker.question import open_question, show_prompt
 from luthier.worker.results import finish
 from luthier.worker.spec_file import read_spec, write_spec
-from luthier.worker.start import Start, decide, find_reader, find_start, hyperparameters_of, options_of
+from luthier.worker.start import Start, decide, find_reader, find_start, hyperparameters_of, objective_kind, options_of
 from luthier.worker.token_cache import tokens_of
 
 
@@ -98,24 +107,25 @@ def fine_tune(ctx: RunContext) -> None:
     max_length = resolve_max_length(options_of(ctx.job).max_length, start.facts.max_length)
     tokens = preprocess(ctx, data, start, int(max_length.value))
     spec, decisions = resolve_spec(ctx, data, start, tokens, max_length)
-    numbers = {"n_epochs": spec.n_epochs, "batch_size": spec.batch_size, "learning_rate_multiplier": spec.learning_rate_multiplier}
-    ctx.recorder.note({"hyperparameters": numbers})
+    ctx.recorder.note({"hyperparameters": decided_hyperparameters(spec)})
     forecaster = JobForecaster(ctx, start, spec, tokens.training, tokens.validation, began)
     forecaster.check_memory()
     if not resumed_from:
         forecaster.announce()
-    result, checkpoints = train(ctx, start, spec, decisions, tokens, data.training.row_format.value, forecaster)
+    row_format = serving_format(data.training.row_format).value
+    result, checkpoints = train(ctx, start, spec, decisions, tokens, row_format, forecaster)
     if result.stopped:
         checkpoints.save_paused(result.epoch, result.steps, result.metrics)
         return
-    base, tuned = base_target(ctx, data.training.row_format.value), checkpoints.final_target(start.folder)
+    base, tuned = base_target(ctx, row_format), checkpoints.final_target(start.folder)
     try:
         evaluate_stage(ctx, data, base=base, tuned=tuned, spec=spec)
         published = deploy_stage(ctx, data, base=base, tuned=tuned, num_bytes=checkpoints.final_bytes)
-        forecaster.finish(tokens=result.tokens_seen)
+        if result.steps == spec.total_steps:
+            forecaster.finish(tokens=result.tokens_seen)
         finish(ctx, checkpoints, published, trained_tokens=result.tokens_seen, metrics=result.metrics)
     except (StaleLease, Unavailable):
-        checkpoints.save_paused(spec.n_epochs, result.steps, result.metrics)
+        checkpoints.save_paused(result.epoch - 1, result.steps, result.metrics)
         raise
 
 
@@ -125,14 +135,26 @@ LANES: Mapping[str, Callable[[RunContext], None]] = {"validate": validate, "trai
 def collect_files(ctx: RunContext) -> Data:
     """Stage 1: the job's snapshots of its files become data sets."""
     job, limit = ctx.job, ctx.settings.max_line_bytes
-    training = collect(
-        job.training_file, ctx.blobs.path(job.training_sha256), role="training", max_line_bytes=limit, sha256=job.training_sha256
-    )
-    validation = None
+    method: Method = "supervised" if objective_kind(job) is ObjectiveKind.SUPERVISED else "dpo"
+
+    def read(file_id: str, sha256: str, role: FileRole) -> Dataset:
+        return collect(file_id, ctx.blobs.path(sha256), role=role, max_line_bytes=limit, sha256=sha256, method=method)
+
+    training, validation = read(job.training_file, job.training_sha256, "training"), None
     if job.validation_file is not None and job.validation_sha256 is not None:
-        path = ctx.blobs.path(job.validation_sha256)
-        validation = collect(job.validation_file, path, role="validation", max_line_bytes=limit, sha256=job.validation_sha256)
+        validation = read(job.validation_file, job.validation_sha256, "validation")
     return Data(training=training, validation=validation)
+
+
+def serving_format(row_format: RowFormat) -> RowFormat:
+    """How prompts of a model that was trained on such rows are rendered: preference rows hold talks."""
+    return RowFormat.CHAT if row_format is RowFormat.PREFERENCE else row_format
+
+
+def decided_hyperparameters(spec: TrainingSpec) -> dict[str, Any]:
+    """The numbers that the job shows once they are decided."""
+    numbers = {"n_epochs": spec.n_epochs, "batch_size": spec.batch_size, "learning_rate_multiplier": spec.learning_rate_multiplier}
+    return numbers if spec.objective is ObjectiveKind.SUPERVISED else {**numbers, "beta": spec.beta}
 
 
 def check_rows(ctx: RunContext, data: Data) -> None:
@@ -179,9 +201,10 @@ def resolve_spec(
         options_of(ctx.job),
         base=ctx.job.base,
         seed=ctx.job.seed,
-        num_examples=len(tokens.training.examples),
+        num_examples=tokens.training.num_examples,
         fingerprints=(data.training.fingerprint, data.validation.fingerprint if data.validation else None),
         max_length=max_length,
+        objective=objective_kind(ctx.job),
     )
     write_spec(ctx.run_dir, spec, decisions)
     return spec, decisions
@@ -197,16 +220,12 @@ def train(
     forecaster: JobForecaster,
 ) -> tuple[TrainResult, Checkpoints]:
     """Stage 3: tokens become checkpoints."""
-    shape_in = f"{len(tokens.training.examples):,} tokenized examples x {spec.n_epochs} epochs"
+    things = "tokenized examples" if spec.objective is ObjectiveKind.SUPERVISED else "pairs of tokenized answers"
+    shape_in = f"{tokens.training.num_examples:,} {things} x {spec.n_epochs} epochs"
     ctx.tracer.emit(Stage.TRAINING, StageStarted(shape_in=shape_in))
     began = time.perf_counter()
-    try:
-        placement = placement_of(spec)
-    except InvalidRequest as refusal:
-        raise JobFailure(f"The run began on another machine. {refusal.message}", code="device_unavailable") from refusal
-    prepare_device(spec.device)
-    model = load_model(start.folder, device=spec.device, dtype=placement.dtype)
-    model.compiled = compiling_pays(spec.device, spec.total_steps)
+    full = spec.method is TuningMethod.FULL
+    model = load_placed(ctx, start, spec, own=full)
 
     def announce() -> None:
         resolved = SpecResolved(
@@ -225,6 +244,7 @@ def train(
         chat_template=start.renderer.template_source,
         announce=announce,
         forecaster=forecaster,
+        prompts=FixedPrompts(model, start.renderer, tokens.training, tokens.validation),
     )
     trainer = Trainer(
         model,
@@ -236,13 +256,34 @@ def train(
         resume_seconds=ctx.settings.resume_seconds,
         resume_share=ctx.settings.resume_share,
         parent_adapter=start.adapter.folder if start.adapter else None,
+        adapter=checkpoints.adapter,
+        compiled=compiling_pays(spec.device, spec.total_steps),
+        matrix_rate=ctx.floor.call(lambda: measured_rate(model, spec)),
+        run_dir=ctx.run_dir,
     )
     forecaster.training_starts()
-    result = trainer.run()
+    result = ctx.floor.train(trainer, None if full else checkpoints.adapter)
     if not result.stopped:
         checkpoints.adopt_final()
         ctx.tracer.emit(Stage.TRAINING, checkpoints.stage_report(shape_in, time.perf_counter() - began))
     return result, checkpoints
+
+
+def load_placed(ctx: RunContext, start: Start, spec: TrainingSpec, *, own: bool) -> LanguageModel:
+    """The base on the device that the spec names; ``own`` as in ``Floor.model``."""
+    try:
+        placement = placement_of(spec)
+    except InvalidRequest as refusal:
+        raise JobFailure(f"The run began on another machine. {refusal.message}", code="device_unavailable") from refusal
+    prepare_device(spec.device)
+    return ctx.floor.model(start.folder, device=spec.device, dtype=placement.dtype, own=own)
+
+
+def measured_rate(model: LanguageModel, spec: TrainingSpec) -> float | None:
+    """The device's rate at this model's matrices, with the run's threads."""
+    torch.set_num_threads(spec.num_threads)
+    shape = shape_of(read_config(model.folder), model.facts)
+    return matrix_rate(shape, device=model.device, dtype=model.all_parameters()[0].dtype)
 
 
 def base_target(ctx: RunContext, row_format: str) -> ModelTarget:
@@ -250,6 +291,15 @@ def base_target(ctx: RunContext, row_format: str) -> ModelTarget:
     record = ctx.models.get(ctx.job.base)
     assert record is not None
     return replace(model_target(record, record, ctx.settings), row_format=row_format)
+
+
+def reference_target(ctx: RunContext, base: ModelTarget) -> ModelTarget:
+    """The model that tuning started from: the base, or the tuned model that was continued."""
+    parent = ctx.models.get(ctx.job.parent_model) if ctx.job.parent_model else None
+    record = ctx.models.get(ctx.job.base)
+    if parent is None or record is None:
+        return base
+    return replace(model_target(parent, record, ctx.settings), row_format=base.row_format)
 
 
 def evaluate_stage(ctx: RunContext, data: Data, *, base: ModelTarget, tuned: ModelTarget, spec: TrainingSpec) -> None:
@@ -261,7 +311,10 @@ def evaluate_stage(ctx: RunContext, data: Data, *, base: ModelTarget, tuned: Mod
     questions = held_out_questions(data.validation, spec.seed)
     ctx.tracer.emit(Stage.EVALUATION, StageStarted(shape_in=f"{len(questions):,} validation examples"))
     began = time.perf_counter()
-    report = evaluate(ctx.engine, base=base, tuned=tuned, questions=questions, max_length=spec.max_length)
+    setting = (
+        None if spec.objective is ObjectiveKind.SUPERVISED else PreferenceSetting(reference=reference_target(ctx, base), beta=spec.beta)
+    )
+    report = evaluate(ctx.engine, base=base, tuned=tuned, questions=questions, max_length=spec.max_length, setting=setting)
     ctx.tracer.emit(Stage.EVALUATION, Evaluated(report=report))
     (ctx.run_dir / "evaluation.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
     ctx.tracer.emit(Stage.EVALUATION, narration.evaluation(report, time.perf_counter() - began))

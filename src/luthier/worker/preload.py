@@ -19,4 +19,5 @@ if sys.platform == "linux":
 import torch._dynamo  # noqa: E402, F401 - torch imports it when the first optimiser is made: almost two seconds of every job
 
 import luthier.worker.child  # noqa: E402 - after the request above, on purpose
-import luthier.worker.data_child  # noqa: E402, F401
+import luthier.worker.data_child  # noqa: E402
+import luthier.worker.group_child  # noqa: E402, F401

@@ -82,7 +82,10 @@ def _fix(arguments: argparse.Namespace, max_line_bytes: int) -> None:
     diff = None if arguments.diff is None else str(arguments.diff)
     _tell("result", {**done.to_dict(), "file": str(arguments.output), "diff": diff})
     if done.still_broken.count:
-        raise BadRows(f"No cure makes JSON objects of {_where(done.still_broken)}; they stand in the copy as they were.")
+        raise BadRows(
+            f"No cure makes JSON objects of {_where(done.still_broken)}; they stand in the copy as they were. "
+            f"See them: luthier data check {arguments.output}"
+        )
 
 
 def _where(lines: Lines) -> str:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from luthier.core.errors import StaleLease, Unavailable
-from luthier.core.jobs import CheckpointRecord, FileRecord, Job, ModelRecord, NewEvent
+from luthier.core.jobs import CheckpointRecord, FileRecord, Job, JobEvent, ModelRecord, NewEvent
 from luthier.storage.jobs import JobStore
 from luthier.trace.events import EpochDone, Forecasted, StepDone, TraceEvent
 from luthier.trace.projections import JobEventProjection
@@ -30,16 +30,23 @@ class JobRecorder:
         job: Job,
         *,
         announced_step: int = 0,
+        announced_whole: bool = True,
         lost: threading.Event | None = None,
         clock: Callable[[], float] = time.time,
+        stretch: Callable[[], float] = lambda: 1.0,
     ) -> None:
-        """``lost`` is set when a write in the background is refused: the lease is over, and the loop ends at its next boundary."""
+        """Args:
+        announced_step: the last one that earlier attempts made public.
+        announced_whole: whether it was told with its epoch's validation.
+        lost: set when a write in the background is refused: the lease is over, and the loop ends at its next boundary.
+        stretch: by how much longer the run takes now than its steps tell, because it takes turns with others.
+        """
         self._store = store
         self._lost = lost or threading.Event()
         self._job_id, self._fence = job.id, job.fence
-        self._clock = clock
+        self._clock, self._stretch = clock, stretch
         self._projection = JobEventProjection()
-        self._announced_step = announced_step
+        self._announced_step, self._announced_whole = announced_step, announced_whole
         self._pending: list[NewEvent] = []
         self._changes: dict[str, object] = {}
         self._pace = Pace()
@@ -59,16 +66,21 @@ class JobRecorder:
         payload = event.payload
         with self._lock:
             events = self._projection.push(event)
-            if isinstance(payload, StepDone | EpochDone) and payload.step <= self._announced_step:
+            if isinstance(payload, StepDone | EpochDone) and self._is_announced(payload):
                 return
             self._pending.extend(events)
             if isinstance(payload, StepDone):
-                self._changes["estimated_finish"] = int(self._clock() + self._pace.step_done(payload)) + 1
+                self._changes["estimated_finish"] = int(self._clock() + self._pace.step_done(payload) * self._stretch()) + 1
             elif isinstance(payload, EpochDone):
                 self._pace.epoch_done(payload)
             elif isinstance(payload, Forecasted):
                 self._changes["estimated_finish"] = int(payload.finish_at) + 1
                 self._pace.forecasted(payload)
+
+    def _is_announced(self, payload: StepDone | EpochDone) -> bool:
+        """Public since an earlier attempt; an epoch's end is not while its validation is untold."""
+        untold = isinstance(payload, EpochDone) and payload.valid_loss is not None and not self._announced_whole
+        return payload.step < self._announced_step or (payload.step == self._announced_step and not untold)
 
     def refill(self, log: Sequence[TraceEvent]) -> None:
         """Queue the steps that an earlier attempt logged but was killed before it could make public.
@@ -79,9 +91,13 @@ class JobRecorder:
         for event in log:
             logged.update({int(new.data["step"]): new for new in projection.push(event) if new.type == "metrics" and new.data})
         with self._lock:
-            missing = [logged[step] for step in sorted(logged) if step > self._announced_step]
+            untold = {
+                step for step, event in logged.items() if step == self._announced_step and not self._announced_whole and is_whole(event)
+            }
+            missing = [logged[step] for step in sorted(logged) if step > self._announced_step or step in untold]
             self._pending.extend(missing)
-            self._announced_step = max([self._announced_step, *logged])
+            if missing:
+                self._announced_step, self._announced_whole = max(logged), is_whole(missing[-1])
 
     def add(self, *events: NewEvent) -> None:
         """Queue public events that have no trace event of their own."""
@@ -133,8 +149,9 @@ class JobRecorder:
         return self._write_lock
 
     def _flush_regularly(self) -> None:
-        while not self._closed.wait(FLUSH_SECONDS):
+        while not self._closed.wait(self._pause()):
             with self._lock:
+                self._pending.extend(self._projection.overdue(self._clock()))
                 idle = not self._pending and not self._changes
             if idle:
                 continue
@@ -150,7 +167,18 @@ class JobRecorder:
                 self._failure = error
                 return
 
+    def _pause(self) -> float:
+        """Until the next flush: sooner where a step that waits for its epoch's validation must go, so that none is told late."""
+        with self._lock:
+            until = self._projection.held_until
+        return FLUSH_SECONDS if until is None else min(FLUSH_SECONDS, max(0.02, until - self._clock()))
+
     def close(self) -> None:
         """Stop the thread; what is still buffered is dropped (a final ``write`` has carried it)."""
         self._closed.set()
         self._thread.join(timeout=5.0)
+
+
+def is_whole(event: NewEvent | JobEvent) -> bool:
+    """Whether a step's public event tells its epoch's validation."""
+    return bool(event.data) and "full_valid_loss" in event.data

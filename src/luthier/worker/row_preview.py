@@ -1,7 +1,7 @@
 """Chosen lines of a file as their tokens for one base model, or as what is wrong with them.
 
 What it does: check (``data``), render, cut and count (``preprocessing``), as a job with this file and base would. What it does
-not: find the base (``base_folder.py``), print, load weights. Called by ``show_row.py``. No torch.
+not: find the base (``base_folder.py``), pack the file (``row_packing.py``), print, load weights. Called by ``show_row.py``. No torch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +18,7 @@ from luthier.core.specs import Decision
 from luthier.data.chosen_lines import CheckedLine, check_lines
 from luthier.data.validate import Method
 from luthier.models.facts import max_length_of, read_config
+from luthier.preprocessing.places import FilePlaces, Place
 from luthier.preprocessing.preview import preview
 from luthier.training.resolve import resolve_max_length
 
@@ -47,7 +48,14 @@ def load_reader(folder: Path, *, asked_length: int | None) -> Reader:
 
 
 def preview_lines(
-    path: Path, numbers: Sequence[int], reader: Reader, *, method: Method | None, max_line_bytes: int, file_id: str | None = None
+    path: Path,
+    numbers: Sequence[int],
+    reader: Reader,
+    *,
+    method: Method | None,
+    max_line_bytes: int,
+    file_id: str | None = None,
+    packed: FilePlaces | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One dict per line, as ``Preview.to_dict`` gives it, with ``findings`` of the check beside it.
 
@@ -60,6 +68,7 @@ def preview_lines(
         method: what the rows are for; None takes it from the file's first row.
         max_line_bytes: longest line.
         file_id: the file's public id; its name when None.
+        packed: where the file's rows lie after packing, to be shown too.
 
     Raises:
         InvalidRequest: the file has no such line, or nothing stands on it.
@@ -69,14 +78,17 @@ def preview_lines(
     for line in check_lines(path, numbers, method=method, max_line_bytes=max_line_bytes, file_id=file_id):
         if line.is_blank:
             raise InvalidRequest(f"Line {line.number:,} of {path.name} is empty.")
-        shown = _preview_of(line, reader, file_id) if line.is_sound else _unread(line, reader)
-        yield {**shown, "file": file_id, "findings": [finding_to_dict(finding) for finding in line.findings]}
+        places = () if packed is None else packed.of_line(line.number)
+        shown = _preview_of(line, reader, file_id, places) if line.is_sound else _unread(line, reader)
+        packing = None if packed is None else packed.to_dict()
+        yield {**shown, "file": file_id, "packing": packing, "findings": [finding_to_dict(finding) for finding in line.findings]}
 
 
-def _preview_of(line: CheckedLine, reader: Reader, file_id: str) -> dict[str, Any]:
+def _preview_of(line: CheckedLine, reader: Reader, file_id: str, places: Sequence[Place]) -> dict[str, Any]:
     assert line.row_format is not None
+    max_length = int(reader.max_length.value)
     try:
-        shown = preview(line.example(file_id), reader.renderer, row_format=line.row_format, max_length=int(reader.max_length.value))
+        shown = preview(line.example(file_id), reader.renderer, row_format=line.row_format, max_length=max_length, places=places)
     except InvalidRequest as refusal:
         message = f"Example {line.number} cannot be written in the base model's chat format: {refusal.message}"
         problem = {"code": "template_refuses", "severity": "error", "message": message}

@@ -14,9 +14,19 @@ from luthier.chat.renderer import Renderer
 from luthier.core.errors import InvalidRequest, JobFailure
 from luthier.core.jobs import Job, ModelKind, ModelRecord
 from luthier.core.settings import Settings
-from luthier.core.specs import Decision, Hyperparameters, LuthierOptions, TrainingSpec, TuningMethod
+from luthier.core.specs import (
+    Decision,
+    Hyperparameters,
+    LoraKind,
+    LuthierOptions,
+    ObjectiveKind,
+    TrainingSpec,
+    TuningMethod,
+    options_from,
+)
 from luthier.models.device import Placement, training_placement
 from luthier.models.facts import ModelFacts, read_facts, read_max_length
+from luthier.models.targets import chosen_targets, linear_layers
 from luthier.training.resolve import RunFacts, auto_threads, resolve
 from luthier.worker.context import RunContext
 
@@ -28,6 +38,7 @@ class ParentAdapter:
     folder: Path
     rank: int
     alpha: float
+    kind: LoraKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +115,7 @@ def decide(
     num_examples: int,
     fingerprints: tuple[str, str | None],
     max_length: Decision,
+    objective: ObjectiveKind = ObjectiveKind.SUPERVISED,
 ) -> tuple[TrainingSpec, tuple[Decision, ...]]:
     """Every "auto" becomes a number, by the job's facts and this machine's.
 
@@ -113,9 +125,13 @@ def decide(
         hyperparameters, options: as asked.
         base: name of the open base.
         seed: the job's.
-        num_examples: that will be trained on.
+        num_examples: examples, or pairs, that will be trained on.
         fingerprints: of the training and the validation file.
         max_length: as it was decided before preprocessing.
+        objective: what is learned from.
+
+    Raises:
+        JobFailure: no device as asked for, or the base has no layer of a name in ``targets``.
     """
     placement = _placement(settings, options.adapter)
     threads = auto_threads(settings.train_threads, os.cpu_count() or 1, start.facts.num_parameters)
@@ -132,9 +148,21 @@ def decide(
         precision=placement.precision,
         parent_rank=start.adapter.rank if start.adapter else None,
         parent_alpha=start.adapter.alpha if start.adapter else None,
+        parent_kind=start.adapter.kind if start.adapter else LoraKind.LORA,
+        targets=_targets(start, options),
+        objective=objective,
     )
     spec, decisions = resolve(hyperparameters, options, facts, max_length=int(max_length.value))
     return spec, (max_length, *decisions, threads, *_decisions_of(placement))
+
+
+def _targets(start: Start, options: LuthierOptions) -> tuple[str, ...]:
+    if options.targets is None:
+        return ()
+    try:
+        return chosen_targets(options.targets, linear_layers(start.folder))
+    except InvalidRequest as refusal:
+        raise JobFailure(refusal.message, code="invalid_value", param="luthier.targets") from refusal
 
 
 def _placement(settings: Settings, method: TuningMethod) -> Placement:
@@ -160,26 +188,26 @@ def _record(ctx: RunContext, name: str) -> ModelRecord:
 
 def _read_adapter(folder: Path) -> ParentAdapter:
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    return ParentAdapter(folder=folder, rank=int(config["r"]), alpha=float(config["lora_alpha"]))
+    kind = LoraKind.RSLORA if config.get("use_rslora") else LoraKind.LORA
+    return ParentAdapter(folder=folder, rank=int(config["r"]), alpha=float(config["lora_alpha"]), kind=kind)
 
 
 def hyperparameters_of(job: Job) -> Hyperparameters:
-    """OpenAI's three as asked: "auto" becomes None."""
+    """OpenAI's as asked: "auto" becomes None."""
     asked = {name: value for name, value in job.hyperparameters.items() if value is not None and value != "auto"}
     return Hyperparameters(
         n_epochs=asked.get("n_epochs"),
         batch_size=asked.get("batch_size"),
         learning_rate_multiplier=asked.get("learning_rate_multiplier"),
+        beta=asked.get("beta"),
     )
+
+
+def objective_kind(job: Job) -> ObjectiveKind:
+    """What the job's method learns from."""
+    return ObjectiveKind(job.method)
 
 
 def options_of(job: Job) -> LuthierOptions:
     """Our own options as asked."""
-    asked = dict(job.options)
-    return LuthierOptions(
-        adapter=TuningMethod(asked.get("adapter", TuningMethod.LORA.value)),
-        rank=asked.get("rank"),
-        alpha=asked.get("alpha"),
-        max_length=asked.get("max_length"),
-        skip_untrained=bool(asked.get("skip_untrained", False)),
-    )
+    return options_from(job.options)

@@ -106,7 +106,7 @@ def tokens_of(ctx: RunContext, dataset: Dataset, start: Start, *, max_length: in
         read = f"{len(stored.table):,} examples read from the token cache in {time.perf_counter() - began:.2f} s."
         text = f"The {role} file was tokenized by an earlier job: {read}"
         ctx.tracer.emit(Stage.PREPROCESSING, Notice(level="info", message=text))
-        return MadeTokens(prepared_from(stored.table, stored.notes, dataset.file_id), reused=True)
+        return MadeTokens(prepared_from(stored.table, stored.notes, dataset), reused=True)
     rows = _rows(ctx, dataset, start, max_length, role)
     try:
         stored = cache.write(key, rows, rows.notes, vocab_size=start.facts.vocab_size or 1 << 32, file_id=dataset.file_id)
@@ -115,13 +115,13 @@ def tokens_of(ctx: RunContext, dataset: Dataset, start: Start, *, max_length: in
         text = f"The tokens of the {role} file could not be kept for later jobs; this one goes on without. Reason: {reason}"
         ctx.tracer.emit(Stage.PREPROCESSING, Notice(level="warn", message=text))
         return MadeTokens(_in_memory(ctx, dataset, start, max_length, role), reused=False)
-    return MadeTokens(prepared_from(stored.table, stored.notes, dataset.file_id), reused=False)
+    return MadeTokens(prepared_from(stored.table, stored.notes, dataset), reused=False)
 
 
 def _in_memory(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role: FileRole) -> Prepared:
     rows = _rows(ctx, dataset, start, max_length, role)
     table = table_in_memory(dataset.file_id, rows)
-    return prepared_from(table, rows.notes(), dataset.file_id)
+    return prepared_from(table, rows.notes(), dataset)
 
 
 def _rows(ctx: RunContext, dataset: Dataset, start: Start, max_length: int, role: FileRole) -> KeptRows:

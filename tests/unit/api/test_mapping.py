@@ -15,6 +15,10 @@ def shown(job: Job, *, spec_strict: bool = False) -> dict[str, Any]:
     return job_object(job, organization="org", spec_strict=spec_strict, now=START)
 
 
+CHECK = {"type": "string_check", "name": "exact", "input": "{{sample.output_text}}", "reference": "{{item.answer}}", "operation": "eq"}
+REINFORCEMENT = {"type": "reinforcement", "reinforcement": {"grader": CHECK}}
+
+
 def request(**fields: Any) -> JobCreateRequest:
     return JobCreateRequest.model_validate({"model": "gpt-4o-mini", "training_file": "file-1", **fields})
 
@@ -85,11 +89,21 @@ def test_full_tuning_has_no_rank() -> None:
     assert built(request(luthier={"adapter": "full"})).options == {"adapter": "full"}
 
 
-def test_only_supervised_for_now() -> None:
+def test_supervised_and_preference_tuning_are_offered() -> None:
     check_method(request())
     check_method(request(method={"type": "supervised"}))
-    with pytest.raises(InvalidRequest, match="dpo"):
-        check_method(request(method={"type": "dpo"}))
+    check_method(request(method={"type": "dpo"}))
+    with pytest.raises(InvalidRequest, match="'supervised' and 'dpo'"):
+        check_method(request(method=REINFORCEMENT, validation_file="file-b"))
+
+
+def test_a_preference_job_keeps_its_beta_and_shows_it_in_its_method_alone() -> None:
+    job = built(request(method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.5, "n_epochs": 2}}}))
+    assert (job.method, job.hyperparameters["beta"], job.hyperparameters["batch_size"]) == ("dpo", 0.5, "auto")
+    shown = job_object(job, organization="o", spec_strict=True, now=START)
+    assert shown["method"] == {"type": "dpo", "dpo": {"hyperparameters": job.hyperparameters}}
+    assert shown["hyperparameters"] == {"n_epochs": 2, "batch_size": "auto", "learning_rate_multiplier": "auto"}
+    assert "beta" not in built(request()).hyperparameters
 
 
 @pytest.mark.parametrize(

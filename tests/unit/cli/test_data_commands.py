@@ -57,6 +57,23 @@ def test_figures_go_to_standard_output_and_notes_to_standard_error(walk) -> None
     assert (folder / "faq.train.jsonl").read_text(encoding="utf-8").count("\n") == 8
 
 
+def test_the_guides_python_runs(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (code,) = (block for kind, block in BLOCKS if kind == "python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "columns: question -> prompt, answer -> completion; not used: id",
+        "not used: id has a value in 10 rows",
+        "10 0",
+        "9 11 [4]",
+        "8 2",
+        "2",
+        "10",
+    ]
+    assert (tmp_path / "faq.valid.jsonl").read_text(encoding="utf-8").count("\n") == 2
+
+
 def test_what_is_there_is_never_overwritten(walk) -> None:
     folder, _ = walk
     before = (folder / "faq.jsonl").read_bytes()
@@ -72,7 +89,7 @@ def test_lines_that_nothing_cures_end_with_5(tmp_path: Path) -> None:
     assert result.returncode == 5
     assert "no JSON objects still: 1" in result.stdout
     assert result.stderr == (
-        "luthier: No cure makes JSON objects of 1 line (1); they stand in the copy as they were. Try: luthier data fix --help\n"
+        "luthier: No cure makes JSON objects of 1 line (1); they stand in the copy as they were. See them: luthier data check b.jsonl\n"
     )
     assert (tmp_path / "b.jsonl").exists()
 

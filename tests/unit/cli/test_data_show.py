@@ -44,10 +44,26 @@ def test_a_line_that_teaches_nothing_is_told_and_ends_with_5(tmp_path: Path) -> 
     result = luthier("data", "show", REVIEWS, "--line", "17", "--max-length", "5", "--data-dir", str(tmp_path))
     assert result.exit_code == 5
     assert "error: Example 17 has no token to train on" in result.stdout
-    assert "Nothing can be learned from line 17" in result.stderr
+    assert f"Nothing can be learned from line 17 of {REVIEWS}. See how many rows the base cuts or refuses: " in result.stderr
+    assert f"luthier data doctor {REVIEWS} --model luthier-mini" in result.stderr
     result = luthier("data", "show", str(ROWS / "faulty.jsonl"), "--json", "--data-dir", str(tmp_path))
     assert result.exit_code == 5
     assert json.loads(result.stdout)["data"][0]["findings"][0]["code"] == "unknown_role"
+    assert f"luthier data check {ROWS / 'faulty.jsonl'}" in result.stderr
+
+
+def test_packing_is_foretold_for_the_line_and_for_the_file(tmp_path: Path) -> None:
+    result = luthier("data", "show", REVIEWS, "--line", "17", "--packing", "--data-dir", str(tmp_path))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "packed: sequence " in result.stdout
+    assert "the file packed best-fit: 240 examples" in result.stdout
+    told = json.loads(luthier("data", "show", REVIEWS, "--packing", "--json", "--data-dir", str(tmp_path)).stdout)["data"][0]
+    place, packing = told["sequences"][0]["placement"], told["packing"]
+    assert place["end"] - place["start"] == told["sequences"][0]["num_tokens"]
+    assert place["num_sequences"] == packing["num_sequences"]
+    assert packing["efficiency"] == packing["num_tokens"] / (packing["num_sequences"] * packing["capacity"])
+    result = luthier("data", "show", str(ROWS / "preference.jsonl"), "--packing", "--data-dir", str(tmp_path))
+    assert result.exit_code == 2
 
 
 def test_another_tokenizer_from_a_folder(tmp_path: Path) -> None:

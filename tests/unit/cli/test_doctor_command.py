@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from luthier.api.routes.health import ROLES
 from luthier.cli import checkup
 from luthier.cli.checkup import Finding
 from luthier.cli.doctor import worst
@@ -26,7 +27,7 @@ def findings(result: Result) -> dict[str, dict[str, Any]]:
 
 
 def beat(server: ApiServer, age: float) -> None:
-    for role in ("validate", "train"):
+    for role in ROLES:
         server.services.workers.beat(f"owner-{role}", role, server.services.clock() - age)
 
 
@@ -44,14 +45,14 @@ def test_a_ready_server_is_fine(server: ApiServer, run: Run) -> None:
 
 
 def test_a_server_that_is_not_ready_tells_its_reasons(server: ApiServer, run: Run, tmp_path: Path) -> None:
-    beat(server, age=60)
+    beat(server, age=70)
     server.engine.loaded = ()
     result = run("doctor", "--data-dir", str(tmp_path / "none"))
     assert result.exit_code == ExitCode.FAILED
     for part in ("✓ server", "ready: worker.train", "gave no sign of life", "ready: engine", "is not loaded yet", "is not on this machine"):
         assert part in result.stdout
     quiet = run("doctor", "-q", "--data-dir", str(tmp_path / "none"))
-    assert quiet.stdout.splitlines() == ["ready: worker.validate", "ready: worker.train", "ready: engine"]
+    assert quiet.stdout.splitlines() == [*(f"ready: worker.{role}" for role in ROLES), "ready: engine"]
 
 
 def test_a_wrong_key(server: ApiServer) -> None:

@@ -40,7 +40,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def test_the_guide_shows_what_its_lines_print(outputs: list[str]) -> None:
     shown = [_trimmed(block) for kind, block in BLOCKS if kind == "text"]
-    assert len(shown) == 6
+    assert len(shown) == 7
     for block in shown:
         assert any(block in output for output in outputs), block
 

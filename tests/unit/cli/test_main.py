@@ -43,14 +43,16 @@ def test_every_help_shows_an_example_of_its_own(path: tuple[str, ...]) -> None:
 
 
 def test_the_commands_of_this_version_are_there() -> None:
-    jobs = {"create", "forecast", "list", "get", "events", "cancel", "pause", "resume", "checkpoints", "wait"}
+    jobs = {"create", "forecast", "list", "get", "events", "cancel", "pause", "resume", "checkpoints", "wait", "rows"}
     files = {"upload", "list", "get", "content", "delete", "from-completions"}
     models = {"list", "get", "delete", "add", "alias", "aliases", "rollback", "unalias"}
     aliases = {"list", "get", "set", "rollback", "delete"}
     batches = {"create", "list", "get", "cancel", "wait", "results"}
-    data = {"check", "doctor", "export", "fix", "import", "losses", "redact", "show", "split"}
+    sweeps = {"run", "show", "list", "wait", "cancel"}
+    data = {"check", "doctor", "export", "fix", "import", "losses", "redact", "show", "split", "tasks"}
     for group, names in (("data", data), ("batches", batches), ("jobs", jobs), ("files", files), ("models", models), ("aliases", aliases)):
         assert {p[1] for p in COMMANDS if p[:1] == (group,) and len(p) > 1} == names
+    assert {p[1] for p in COMMANDS if p[:1] == ("sweep",) and len(p) > 1} == sweeps
     assert {"chat", "doctor", "completion"} <= {p[0] for p in COMMANDS if p}
 
 

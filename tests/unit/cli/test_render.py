@@ -57,6 +57,8 @@ def test_the_whole_report_fits_and_tells_everything(width: int) -> None:
         "better on 3, worse on 0, same on 1 of 4",
         "123.5 kB",
         "150 tokens/s",
+        "line 17 Translate to French: Hi -> Salut (expected) base Hello after epoch 2 Salut",
+        "Steps: 2,400 tokens/s in the middle step, 50 % of what the device does in the model's matrices, 25 % padding, 400.0 MB",
         "warn: a plain sentence",
     ):
         assert part in flat, part

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 
@@ -27,9 +28,18 @@ class Importer:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return str(path)
 
-    def run(self, *sources: str, skip_bad: bool = False, limit: int = LIMIT, fetch=None, **said: str) -> Imported:
+    def run(
+        self, *sources: str, skip_bad: bool = False, limit: int = LIMIT, fetch=None, max_bytes: int | None = None, **said: str
+    ) -> Imported:
         return import_rows(
-            list(sources), self.output, said=said, skip_bad=skip_bad, max_line_bytes=limit, note=self.notes.append, fetch=fetch
+            list(sources),
+            self.output,
+            said=said,
+            skip_bad=skip_bad,
+            max_line_bytes=limit,
+            note=self.notes.append,
+            max_bytes=max_bytes,
+            fetch=fetch,
         )
 
     def talks(self) -> list[list[tuple[str, str]]]:
@@ -125,6 +135,74 @@ def test_sharegpt_talks_and_tool_calls(imports):
         "role": "assistant",
         "tool_calls": [{**call, "function": {"name": "f", "arguments": '{"a": 1}'}}],
     }
+
+
+def _talk(*turns: tuple[str, object], **more: object) -> dict[str, object]:
+    return {"conversations": [{"from": role, "value": value} for role, value in turns], **more}
+
+
+def _call(call_id: str, name: str, arguments: str) -> dict[str, object]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def test_sharegpt_calls_and_observations_become_tool_calls_and_tool_messages(imports):
+    bare = {"name": "f", "description": "d", "parameters": {"type": "object"}}
+    rows = [
+        _talk(
+            ("human", "h"),
+            ("function_call", '{"name": "f", "arguments": {"a": "é"}}'),
+            ("observation", "o"),
+            ("gpt", "Again."),
+            ("function_call", [{"name": "f", "arguments": '{"a": 1}'}, {"name": "g"}]),
+            ("observation", '[{"x": 1}, "two"]'),
+            ("gpt", "g"),
+            system="s",
+            tools=json.dumps([bare]),
+        ),
+        _talk(("human", "h"), ("gpt", "g"), tools="[]"),
+    ]
+    imports.run(imports.file("a.json", json.dumps(rows)))
+    first, second = (json.loads(line) for line in imports.output.read_text().splitlines())
+    assert first["messages"] == [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "h"},
+        {"role": "assistant", "tool_calls": [_call("call_1", "f", '{"a": "é"}')]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "o"},
+        {"role": "assistant", "content": "Again.", "tool_calls": [_call("call_2", "f", '{"a": 1}'), _call("call_3", "g", "{}")]},
+        {"role": "tool", "tool_call_id": "call_2", "content": '{"x": 1}'},
+        {"role": "tool", "tool_call_id": "call_3", "content": "two"},
+        {"role": "assistant", "content": "g"},
+    ]
+    assert first["tools"] == [{"type": "function", "function": bare}]
+    assert "tools" not in second
+    assert imports.notes == ["columns: conversations -> messages, system -> system, tools -> tools"]
+
+
+@pytest.mark.parametrize(
+    ("turns", "words"),
+    [
+        ([("function_call", "{nope")], "message 2, a function call, is not valid JSON: "),
+        ([("function_call", '{"arguments": {}}')], "message 2, a function call, is not an object with the function's name"),
+        ([("function_call", "[]")], "message 2, a function call, has no call in it."),
+        ([("function_call", '{"name": "f", "arguments": [1]}')], "message 2, a function call, has arguments that are not an object."),
+        ([("observation", "o")], "message 2, an observation, answers no call before it."),
+        ([("function_call", '[{"name": "f"}, {"name": "g"}]'), ("observation", "o"), ("gpt", "g")], "responding to each 'tool_call_id'"),
+    ],
+)
+def test_a_call_that_cannot_be_read_is_named_with_its_line(imports, turns, words):
+    rows = [_talk(("human", "h"), ("gpt", "g")), _talk(("human", "h"), *turns)]
+    with pytest.raises(BadRows):
+        imports.run(imports.file("a.jsonl", "\n".join(map(json.dumps, rows))))
+    assert imports.notes[1].startswith("line 2: ")
+    assert words in imports.notes[1]
+
+
+def test_a_system_column_beside_talks_that_may_have_their_own(imports):
+    own = [("system", "mine"), ("human", "h"), ("gpt", "g")]
+    rows = [_talk(*own[1:], system="s"), _talk(*own, system="s"), _talk(*own, system=""), _talk(*own, system="mine")]
+    imports.run(imports.file("a.json", json.dumps(rows)))
+    assert [talk[0] for talk in imports.talks()] == [("system", "s"), ("system", "mine"), ("system", "mine"), ("system", "mine")]
+    assert imports.notes[1:] == ["not used: system has a value in 1 row"]
 
 
 def test_bad_rows_are_named_with_their_line_and_nothing_is_written(imports):
@@ -255,6 +333,37 @@ def test_parquet_with_labels_by_number(imports):
     imports.output.unlink()
     with pytest.raises(InvalidRequest, match="no Parquet file that can be read"):
         imports.run(imports.file("b.parquet", b"PAR1 and not more"))
+
+
+def test_parquet_columns_that_json_has_no_form_for(imports):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {"question": [b"caf\xc3\xa9", b"b"], "answer": [Decimal("1.50"), Decimal("2.00")], "picture": [b"\xff\xd8", b"\x89P"]}
+    parquet.write_table(arrow.table(columns), imports.folder / "a.parquet")
+    imports.run(str(imports.folder / "a.parquet"))
+    assert imports.talks() == [_pair("café", "1.50"), _pair("b", "2.00")]
+    imports.output.unlink()
+    with pytest.raises(BadRows):
+        imports.run(str(imports.folder / "a.parquet"), prompt="picture")
+    assert "row 1: 'picture', the prompt, is empty." in imports.notes
+
+
+def test_a_small_table_that_would_become_a_large_file_is_refused(imports):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    cells = arrow.DictionaryArray.from_arrays(arrow.array([0] * 1000, arrow.int32()), arrow.array(["x" * 10_000]))
+    parquet.write_table(arrow.table({"question": cells, "answer": cells}), imports.folder / "a.parquet")
+    assert (imports.folder / "a.parquet").stat().st_size < 10_000
+    with pytest.raises(InvalidRequest, match="more than the maximum of 1,000,000 bytes; nothing was written"):
+        imports.run(str(imports.folder / "a.parquet"), max_bytes=1_000_000)
+    assert [path.name for path in imports.folder.iterdir()] == ["a.parquet"]
+
+
+def test_a_quote_that_is_not_closed_is_told(imports):
+    with pytest.raises(BadRows):
+        imports.run(imports.file("a.csv", 'question,answer\n"open,b\nc,d\ne,f\n'))
+    told = "line 2: it has 1 cell, and there are 2 columns. It goes on to line 4: a quote in it is perhaps not closed."
+    assert imports.notes == [told]
 
 
 @pytest.mark.parametrize("name", ["none.csv", "a.docx"])

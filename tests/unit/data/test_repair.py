@@ -102,6 +102,10 @@ def test_commas_outside_of_strings_only(broken, whole):
         ("{“a”: “he said “hi”, and left”}", {"a": "he said “hi”, and left"}),
         ('{“a”: “a "plain" one”}', {"a": 'a "plain" one'}),
         ('{"a": "stays “so”", “b”: “\\"x”}', {"a": "stays “so”", "b": '"x'}),
+        ("{‘a’: ‘it’s the users’ day’, ‘b’: ‘’}", {"a": "it’s the users’ day", "b": ""}),
+        ("{‘a’: ‘he said ‘stop’’}", {"a": "he said ‘stop’"}),
+        ('{‘a’: [‘the ‘90s’, ‘’tis’], ‚b‘: ‘say "x"’}', {"a": ["the ‘90s", "’tis"], "b": 'say "x"'}),
+        ("{“a”: “it’s ‘so’, ok”, ’b’: ’c’}", {"a": "it’s ‘so’, ok", "b": "c"}),
     ],
 )
 def test_typographic_quotes_around_strings(broken, value):
@@ -110,8 +114,17 @@ def test_typographic_quotes_around_strings(broken, value):
 
 
 def test_quotes_that_are_not_certain_stay():
-    for text in ("{“a: 1}", '{“a”: "open}'):
+    uncertain = ("{‘a’: ‘the users’, and others’}", "{‘a’: ‘say ‘hi’, ok’}", "{‘a’: ‘open}", "{'a’: 1}", "{‘a’: ‘x\\’}", "{‘it’s’}")
+    missed = "{“a”: “a 5“ pipe”, “b”: “c”, “d”: “x” y”}"
+    for text in (missed, "{“a: 1}", '{“a”: "open}', *uncertain):
         assert cure_text(text.encode()) == (text.encode(), (), False)
+
+
+def test_apostrophes_in_a_sound_line_or_a_straight_string_stay(tmp_path):
+    sound = '{"prompt": "It’s ‘so’, ‘b’: ‘c’", "completion": "users’, ’"}'
+    report, after = _repair(tmp_path, f"{sound}\n".encode() + sound[:-1].encode() + b",}")
+    assert after.decode() == f"{sound}\n{sound}"
+    assert list(report.changes) == ["trailing comma"]
 
 
 def test_arguments_that_are_text_stay():

@@ -47,9 +47,11 @@ SUPERVISED = [folder.name for folder in FOLDERS if _is_supervised(folder)]
 
 
 def _examples(name: str, part: str) -> tuple[SftExample, ...]:
+    """Of a supervised file."""
     role = "training" if part == "train" else "validation"
     path = EXAMPLES / name / f"{part}.jsonl"
-    return tuple(collect(part, path, role=role, max_line_bytes=MAX_LINE_BYTES, sha256="").examples)
+    examples = collect(part, path, role=role, max_line_bytes=MAX_LINE_BYTES, sha256="").examples
+    return tuple(example for example in examples if isinstance(example, SftExample))
 
 
 def _prompt(example: SftExample) -> str:

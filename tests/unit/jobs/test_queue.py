@@ -158,3 +158,49 @@ def test_restarted_queue_keeps_the_order(queue: JobQueue, database: Database, cl
     while (job := other.lease("one", ANY)) is not None:
         order.append(job.id)
     assert order == [job.id for job in made]
+
+
+def test_projects_take_turns_and_the_one_with_fewest_leases_begins(queue: JobQueue) -> None:
+    """Ten jobs of one project do not come before the first of another."""
+    many = [queue.in_project("proj_many").submit(new_job(status=S.QUEUED)) for _ in range(3)]
+    few = [queue.in_project("proj_few").submit(new_job(status=S.QUEUED)) for _ in range(2)]
+    assert [w.job.id for w in queue.waiting([S.QUEUED])] == [many[0].id, few[0].id, many[1].id, few[1].id, many[2].id]
+    assert [w.project_id for w in queue.waiting([S.QUEUED], limit=2)] == ["proj_many", "proj_few"]
+    for job in many[:2]:
+        assert queue.take(job.id, "one") is not None
+    assert [(w.job.id, w.turn) for w in queue.waiting([S.QUEUED])] == [(few[0].id, 1), (few[1].id, 2), (many[2].id, 3)]
+
+
+def test_priority_orders_a_projects_own_jobs_and_nobody_elses(queue: JobQueue) -> None:
+    old = queue.in_project("proj_a").submit(new_job(status=S.QUEUED))
+    low = queue.in_project("proj_a").submit(new_job(status=S.QUEUED, options={"priority": -1}))
+    urgent = queue.in_project("proj_a").submit(new_job(status=S.QUEUED, options={"priority": 2}))
+    other = queue.in_project("proj_b").submit(new_job(status=S.QUEUED))
+    waiting = queue.waiting([S.QUEUED])
+    assert [w.job.id for w in waiting] == [urgent.id, other.id, old.id, low.id]
+    assert {w.job.id: w.priority for w in waiting} == {old.id: 0, low.id: -1, urgent.id: 2, other.id: 0}
+
+
+def test_take_leases_this_very_job_once(queue: JobQueue, clock: Clock) -> None:
+    first, second = (queue.submit(new_job(status=S.QUEUED)) for _ in range(2))
+    taken = queue.take(second.id, "one", seconds=10)
+    assert taken is not None
+    assert (taken.id, taken.fence, taken.lease_expires_at) == (second.id, 1, START + 10)
+    assert queue.take(second.id, "two") is None
+    clock.now += 10
+    assert queue.take(second.id, "two") is not None
+    for status in (S.PAUSED, S.FAILED, S.SUCCEEDED):
+        assert queue.take(queue.submit(new_job(status=status)).id, "one") is None
+    assert queue.take("ftjob-unknown", "one") is None
+    assert [w.job.id for w in queue.waiting([S.QUEUED])] == [first.id]
+
+
+def test_who_trains_beside_a_job(queue: JobQueue, jobs: JobStore) -> None:
+    one, two = (queue.submit(new_job(status=S.QUEUED)) for _ in range(2))
+    for job in (one, two):
+        leased_job = queue.take(job.id, "one")
+        assert leased_job is not None
+        assert not queue.others_train(job.id if job is one else one.id), "leased, and not running yet"
+    jobs.update(two.id, fence=1, changes={"status": S.RUNNING}, events=[note("running")])
+    assert queue.others_train(one.id)
+    assert not queue.others_train(two.id)

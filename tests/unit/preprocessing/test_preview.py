@@ -10,7 +10,8 @@ from luthier.core.conversation import Conversation, Message, Role
 from luthier.core.errors import JobFailure
 from luthier.core.examples import Dataset, Example, PreferenceExample, RlExample, RowFormat, SftExample, SourceLine
 from luthier.core.tokens import Rendered, TokenKind
-from luthier.preprocessing.preview import Placement, Preview, PreviewSequence, ShownKind, preview
+from luthier.preprocessing.places import Place
+from luthier.preprocessing.preview import Preview, PreviewSequence, ShownKind, preview
 from luthier.preprocessing.sequences import sequences_of
 from luthier.preprocessing.stage import prepare
 from tests.support.tiny_models import CHATML, mini_folder, tokenizer_folder
@@ -181,8 +182,8 @@ def test_a_template_that_rewrites_earlier_turns_makes_a_sequence_of_each_answer(
 
 def test_the_dict_has_totals_and_every_token(renderer: Renderer) -> None:
     example = SftExample(source=SOURCE, conversation=TALK)
-    places = (Placement(batch=4, row=2, start=100, end=123),)
-    plain = preview(example, renderer, row_format=RowFormat.CHAT, max_length=512, placements=places).to_dict()
+    places = (Place(sequence=2, num_sequences=9, start=100, end=123, shared_with=(4, 8), num_shared_with=2),)
+    plain = preview(example, renderer, row_format=RowFormat.CHAT, max_length=512, places=places).to_dict()
     (sequence,) = plain["sequences"]
     tokens = sequence["tokens"]
     counts = [sequence[f"num_{kind}"] for kind in ("trained", "context", "special", "truncated")]
@@ -190,10 +191,24 @@ def test_the_dict_has_totals_and_every_token(renderer: Renderer) -> None:
     trained = [at for at, token in enumerate(tokens) if token["kind"] == "trained"]
     assert (sequence["first_trained"], sequence["last_trained"]) == (trained[0], trained[-1])
     assert sequence["trained_share"] == len(trained) / len(tokens)
-    assert sequence["placement"] == {"batch": 4, "row": 2, "start": 100, "end": 123}
+    assert sequence["placement"] == places[0].to_dict()
     text = b"".join(bytes(token["bytes"]) for token in tokens).decode()
     assert "And fire?" in text
     assert {t["role"] for t in tokens if t["message"] == 3} == {"user"}
+
+
+def test_places_go_to_the_parts_that_have_a_trained_token(tmp_path) -> None:
+    source = (
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content.split('!')[0] if not loop.last else m.content }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    renderer = Renderer.load(tokenizer_folder(tmp_path / "rewrites", source))
+    said = (_said(Role.USER, "One?"), _said(Role.ASSISTANT, "Yes! One."), _said(Role.USER, "Two?"), _said(Role.ASSISTANT, "No! Two."))
+    example = SftExample(source=SOURCE, conversation=Conversation(messages=said))
+    place = Place(sequence=0, num_sequences=1, start=0, end=10, shared_with=(), num_shared_with=0)
+    shown = preview(example, renderer, row_format=RowFormat.CHAT, max_length=10, places=[place])
+    assert [bool(s.num_trained) for s in shown.sequences] == [True, False]
+    assert [s.placement for s in shown.sequences] == [place, None]
 
 
 def test_a_row_of_ten_thousand_tokens_is_shown_whole() -> None:

@@ -125,3 +125,11 @@ def test_bytes_stored_again_are_young(store: BlobStore) -> None:
 
 def test_collect_of_a_store_without_files(store: BlobStore) -> None:
     assert store.collect(set(), 0.0) == 0
+
+
+def test_what_is_written_can_be_read_before_the_end(store: BlobStore) -> None:
+    with store.writer() as writer:
+        for _ in range(20):
+            writer.write(memoryview(b"a" * 1_000_000))
+        assert writer.path.stat().st_size == 20_000_000
+        assert writer.commit() == (hashlib.sha256(b"a" * 20_000_000).hexdigest(), 20_000_000)

@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 
 from luthier.core.dataset_tasks import DatasetKind, DatasetTask, DatasetTaskStatus, TaskEnd, TaskInput
-from luthier.core.errors import InvalidRequest, NotFound, StaleLease
+from luthier.core.errors import InvalidRequest, NotFound, StaleLease, TooManyRequests
 from luthier.core.ids import new_dataset_task_id
 from luthier.core.keys import DEFAULT_PROJECT
 from luthier.storage.collection import collect_dataset_tasks
 from luthier.storage.database import Database
 from luthier.storage.dataset_tasks import LEASE_SECONDS, DatasetTaskStore
 from luthier.storage.files import FileStore, referenced_blobs
-from tests.support.office import START, Clock, new_file
+from luthier.storage.jobs import JobStore
+from luthier.storage.retries import RetryMark
+from tests.support.office import START, Clock, new_file, new_job
 
 DAY = 24 * 3600
 DONE = TaskEnd(status=DatasetTaskStatus.COMPLETED, result={"ok": True}, num_findings=3)
@@ -26,7 +28,7 @@ def tasks(database: Database, clock: Clock) -> DatasetTaskStore:
     return DatasetTaskStore(database, clock)
 
 
-def added(tasks: DatasetTaskStore, **changes: Any) -> DatasetTask:
+def fresh(**changes: Any) -> DatasetTask:
     values: dict[str, Any] = {
         "id": new_dataset_task_id(),
         "project_id": DEFAULT_PROJECT,
@@ -35,9 +37,15 @@ def added(tasks: DatasetTaskStore, **changes: Any) -> DatasetTask:
         "inputs": (INPUT,),
         "created_at": START,
     }
-    task = DatasetTask(**{**values, **changes})
-    tasks.add(task)
-    return task
+    return DatasetTask(**{**values, **changes})
+
+
+def added(tasks: DatasetTaskStore, **changes: Any) -> DatasetTask:
+    return tasks.add(fresh(**changes))
+
+
+def mark(**changes: Any) -> RetryMark:
+    return RetryMark(**{"api_key_id": "key", "body_sha256": "body", "retry_count": 0, "received_at": START, **changes})
 
 
 def leased(tasks: DatasetTaskStore, *, quick: bool = False) -> DatasetTask:
@@ -180,3 +188,46 @@ def test_old_tasks_and_folders_without_a_task_go(tasks: DatasetTaskStore, databa
     clock.now += 365 * DAY
     assert collect_dataset_tasks(database, folder, 7, clock) == 1
     assert dataclasses.astuple(tasks.list().items[0])[0] == waiting
+
+
+def test_a_chain_of_retries_is_one_task_and_shows_it_as_it_stands(tasks: DatasetTaskStore) -> None:
+    first = tasks.add(fresh(), mark())
+    assert tasks.add(fresh(), mark(retry_count=1)) == first
+    running = leased(tasks)
+    assert tasks.add(fresh(), mark(retry_count=2)) == running
+    assert tasks.add(fresh(), mark(retry_count=3, api_key_id="other")).id != first.id
+    assert tasks.add(fresh(), mark()).id != first.id
+    assert len(tasks.list().items) == 3
+
+
+def test_a_task_and_a_job_of_one_idempotency_key_are_two_things(tasks: DatasetTaskStore, database: Database) -> None:
+    job = JobStore(database).insert(new_job(), [], mark(idempotency_key="k"))
+    task = tasks.add(fresh(), mark(idempotency_key="k"))
+    assert tasks.add(fresh(), mark(idempotency_key="k")) == task
+    assert task.id != job.id
+    with pytest.raises(InvalidRequest) as caught:
+        tasks.add(fresh(), mark(idempotency_key="k", body_sha256="other"))
+    assert caught.value.code == "idempotency_key_reused"
+
+
+def test_as_many_wait_as_may_those_in_work_not_counted(tasks: DatasetTaskStore) -> None:
+    for _ in range(2):
+        tasks.add(fresh(), queue_limit=2)
+    leased(tasks)
+    tasks.add(fresh(), mark(), queue_limit=2)
+    with pytest.raises(TooManyRequests) as caught:
+        tasks.add(fresh(), queue_limit=2)
+    assert "(1 running, 2 pending)" in caught.value.message
+    assert tasks.add(fresh(), mark(retry_count=1), queue_limit=2).id in {task.id for task in tasks.list().items}
+    assert tasks.in_project("proj_other").add(fresh(project_id="proj_other"), queue_limit=2).project_id == "proj_other"
+    assert len(tasks.list().items) == 4, "what is refused is not there"
+    tasks.add(fresh(), queue_limit=0)
+
+
+def test_a_task_that_is_forgotten_takes_the_requests_for_it_along(tasks: DatasetTaskStore, clock: Clock) -> None:
+    first = tasks.add(fresh(), mark(idempotency_key="k"))
+    task = leased(tasks)
+    tasks.finish(task.id, task.fence, DONE)
+    clock.now += 10
+    assert tasks.forget(clock.now - 5) == 1
+    assert tasks.add(fresh(), mark(idempotency_key="k")).id != first.id

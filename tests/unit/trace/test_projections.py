@@ -4,8 +4,8 @@ import pytest
 
 from luthier.core.stage import Stage
 from luthier.trace.events import EpochDone, ForecastChecked, Notice, Payload, RunFinished, RunStarted, SpecResolved, StepDone
-from luthier.trace.projections import JobEventProjection, metrics_csv
-from tests.support.trace_logs import BASE, FINAL, MODEL, SPEC, epoch, events_of, step, whole_run
+from luthier.trace.projections import HELD_SECONDS, JobEventProjection, metrics_csv
+from tests.support.trace_logs import BASE, FINAL, MODEL, SPEC, epoch, events_of, measured, step, whole_run
 
 
 def project(*payloads: Payload) -> list[tuple[str, str]]:
@@ -54,7 +54,46 @@ def test_metrics_data_has_the_reference_keys() -> None:
         "full_valid_mean_token_accuracy": 0.8,
     }
     assert all(e.level == "info" for e in events)
-    assert events[0].created_at == 1_700_000_010
+    assert events[0].created_at == 1_700_000_011
+
+
+def test_what_openai_has_no_key_for_stands_under_ours_and_only_what_was_measured() -> None:
+    (known,) = JobEventProjection().push(events_of([(Stage.TRAINING, measured(step(1)))])[0])
+    assert known.data is not None
+    assert known.data["luthier"] == {
+        "learning_rate": 1e-3,
+        "grad_norm": 0.7,
+        "tokens": 120,
+        "tokens_per_second": 2400.0,
+        "padding_share": 0.25,
+        "memory_bytes": 400_000_000,
+        "flops_utilization": 0.5,
+        "seconds": 0.05,
+    }
+    (unknown,) = JobEventProjection().push(events_of([(Stage.TRAINING, measured(step(1), share_used=None))])[0])
+    assert unknown.data is not None
+    assert "flops_utilization" not in unknown.data["luthier"]
+
+
+def test_a_held_step_goes_after_its_time_and_is_told_again_whole() -> None:
+    projection = JobEventProjection()
+    (event, ended) = events_of([(Stage.TRAINING, step(4)), (Stage.TRAINING, epoch(2, 1.0, 0.25))])
+    assert projection.push(event) == ()
+    assert projection.held_until == event.time + HELD_SECONDS
+    assert projection.overdue(event.time + HELD_SECONDS / 2) == ()
+    (alone,) = projection.overdue(event.time + HELD_SECONDS)
+    assert (alone.message, projection.held_until) == ("Step 4/4: training loss=1.00", None)
+    assert projection.overdue(event.time + 9) == ()
+    (whole,) = projection.push(ended)
+    assert whole.message == "Step 4/4: training loss=1.00, full validation loss=0.25"
+
+
+def test_a_step_that_went_is_not_told_again_where_nothing_was_validated() -> None:
+    projection = JobEventProjection()
+    (event, ended) = events_of([(Stage.TRAINING, step(4)), (Stage.TRAINING, epoch(2, 1.0, None))])
+    projection.push(event)
+    assert len(projection.overdue(event.time + 9)) == 1
+    assert projection.push(ended) == ()
 
 
 def test_an_epochs_last_step_waits_for_the_epoch() -> None:

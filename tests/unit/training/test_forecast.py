@@ -1,9 +1,12 @@
 """The forecast: its arithmetic over a plan and rates, its intervals, its memory, and what makes a job fit."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from luthier.core.forecast import Basis, Span, forecast_from_dict
 from luthier.core.specs import TuningMethod
@@ -99,6 +102,18 @@ def test_the_line_goes_through_what_was_measured_and_on() -> None:
     assert line_of([Timed(work=10.0, seconds=2.0)]).at(30.0) == pytest.approx(6.0)
     with pytest.raises(ValueError, match="Nothing"):
         line_of([])
+
+
+@given(st.lists(st.tuples(st.floats(1e6, 1e12), st.floats(1e-4, 1e3)), min_size=1, max_size=12))
+@example([(100.0, 1.0), (103.0, 5.0), (104.0, 0.1)])
+@example([(100.0, 0.001), (103.0, 5.0)])
+def test_more_work_never_takes_less_time_however_disturbed_the_measurements_were(measured: list[tuple[float, float]]) -> None:
+    line = line_of([Timed(work=work, seconds=seconds) for work, seconds in measured])
+    longest = max(work for work, _ in measured)
+    times = [line.at(longest * share) for share in (0.0, 0.3, 0.9, 1.0, 1.1, 3.0, 100.0)]
+    assert times[0] >= 0
+    assert all(now <= then * (1 + 1e-9) for now, then in pairwise(times))
+    assert times[-1] <= 201 * line.at(longest)
 
 
 def test_the_jobs_own_steps_correct_the_forecast() -> None:

@@ -5,9 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from luthier.core.errors import JobFailure
 from luthier.core.specs import TuningMethod
-from luthier.preprocessing.batches import collate
 from luthier.training import loop
 from luthier.training.evaluate import measure
 from luthier.training.loop import ADAPTER_NAME, Trainer
@@ -124,38 +122,6 @@ def test_resume_states_come_at_least_at_the_share_and_at_epoch_ends(tmp_path):
 def test_a_state_is_due_when_enough_seconds_have_passed(tmp_path):
     _, hooks, _ = _run(tmp_path, resume_share=1.0, resume_seconds=0.0)
     assert len(hooks.saves) > 3
-
-
-class _Poisoned(TrainableModel):
-    """One id brings a loss that is not a number; another a gradient that is not finite."""
-
-    def __init__(self, loss_id: int = -1, gradient_id: int = -1) -> None:
-        super().__init__()
-        self.loss_id, self.gradient_id = loss_id, gradient_id
-
-    def logits_at(self, ids_BT, lengths_B, rows_N, columns_N):
-        logits = super().logits_at(ids_BT, lengths_B, rows_N, columns_N)
-        if bool((ids_BT == self.loss_id).any()):
-            logits = logits * float("nan")
-        if bool((ids_BT == self.gradient_id).any()) and logits.requires_grad:
-            logits.register_hook(lambda grad: grad * float("inf"))
-        return logits
-
-
-@pytest.mark.parametrize("model", [_Poisoned(loss_id=19), _Poisoned(gradient_id=19)], ids=["loss", "gradient"])
-def test_what_is_not_finite_fails_the_job_and_names_step_and_lines(tmp_path, model):
-    train = prepared()
-    hooks = Recorder()
-    with pytest.raises(JobFailure) as caught:
-        _run(tmp_path, train=train, model=model, hooks=hooks)
-    assert caught.value.code == "nan_loss"
-    step = len(hooks.steps) + 1
-    assert f"step {step} of 18" in caught.value.message
-    batch = train.epoch_batches(batch_size=4, seed=11, epoch=1)[step - 1]
-    assert 19 in collate([train.examples[i] for i in batch]).ids_BT
-    for index in batch:
-        assert str(train.examples[index].source.line) in caught.value.message
-    assert all(torch.isfinite(p).all() for p in model.adapter_parameters(ADAPTER_NAME))
 
 
 def test_tuning_can_go_on_from_a_saved_adapter(tmp_path):

@@ -1,10 +1,24 @@
 """Every "auto" becomes the documented number, with a reason."""
 
+import json
+
 import pytest
 
-from luthier.core.specs import Hyperparameters, LuthierOptions, TuningMethod
-from luthier.training.rates import AUTO_MULTIPLIER, base_rate, size_class
+from luthier.core.specs import (
+    Hyperparameters,
+    Keep,
+    LoraKind,
+    LuthierOptions,
+    OptimizerName,
+    Schedule,
+    TuningMethod,
+    options_from,
+    spec_from_dict,
+)
+from luthier.training.rates import AUTO_MULTIPLIER, OPTIMIZER_FACTORS, base_rate, size_class
 from luthier.training.resolve import RunFacts, auto_batch_size, auto_epochs, auto_threads, resolve, resolve_max_length
+
+IDENTITY = "2d29fba3823cbbb7e38e86545f5328289244c0142dd02d8e495b772ecc010cb4"
 
 
 def _facts(num_examples: int = 200, **changes) -> RunFacts:
@@ -98,3 +112,107 @@ def test_sizes_are_told_in_words(parameters, words):
 )
 def test_threads_follow_the_setting_the_cores_and_the_size(asked, cores, parameters, threads):
     assert auto_threads(asked, cores, parameters).value == threads
+
+
+def _decided(decisions, name):
+    (found,) = [d for d in decisions if d.name == name]
+    return found
+
+
+def test_the_adapters_kind_and_layers_are_decided_and_explained():
+    options = options_from({"adapter": "rslora", "rank": 16, "alpha": 16.0, "targets": ["attention"]})
+    assert (options.adapter, options.kind, options.targets) == (TuningMethod.LORA, LoraKind.RSLORA, ("attention",))
+    spec, decisions = resolve(Hyperparameters(), options, _facts(targets=("q_proj", "v_proj")), max_length=512)
+    assert (spec.lora_kind, spec.targets) == (LoraKind.RSLORA, ("q_proj", "v_proj"))
+    assert "= 4 instead of alpha / rank = 1" in _decided(decisions, "adapter").reason
+    assert _decided(decisions, "targets").value == "q_proj, v_proj"
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_a_continued_adapter_keeps_its_kind_and_layers():
+    facts = _facts(parent_rank=8, parent_alpha=16.0, parent_kind=LoraKind.RSLORA, targets=("q_proj",))
+    spec, decisions = resolve(Hyperparameters(), options_from({"targets": "attention"}), facts, max_length=512)
+    assert (spec.lora_kind, spec.targets) == (LoraKind.RSLORA, ())
+    assert any("cannot change" in d.reason for d in decisions if d.name == "adapter")
+
+
+def test_options_as_asked_become_options():
+    assert options_from({}) == LuthierOptions() == options_from({"adapter": None, "rank": None})
+    assert options_from({"adapter": "full"}).adapter is TuningMethod.FULL
+    assert options_from({"targets": "mlp", "alpha": 3.0}) == LuthierOptions(targets=("mlp",), alpha=3.0)
+
+
+def test_a_spec_at_its_defaults_has_the_identity_that_it_had_before_the_newer_options():
+    spec, _ = resolve(Hyperparameters(), LuthierOptions(), _facts(), max_length=512)
+    assert spec.identity() == IDENTITY
+
+
+def test_schedule_optimizer_and_numbers_are_taken_and_explained():
+    asked = {"schedule": "cosine", "min_rate_ratio": 0.1, "optimizer": "lion", "weight_decay": 0.3, "beta1": 0.8, "max_grad_norm": 0.5}
+    spec, decisions = resolve(Hyperparameters(), options_from(asked), _facts(), max_length=512)
+    assert (spec.schedule, spec.min_rate_ratio, spec.optimizer) == (Schedule.COSINE, 0.1, OptimizerName.LION)
+    assert (spec.weight_decay, spec.adam_beta1, spec.adam_beta2, spec.max_grad_norm) == (0.3, 0.8, 0.99, 0.5)
+    assert "0.1 of the peak" in _decided(decisions, "schedule").reason
+    assert "lora tuning with lion of a model" in _decided(decisions, "learning_rate").reason
+    assert {"optimizer", "weight_decay", "beta1", "max_grad_norm"} <= {d.name for d in decisions}
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert spec.learning_rate == pytest.approx(OPTIMIZER_FACTORS[OptimizerName.LION] * resolve_rate(), rel=1e-9)
+
+
+def resolve_rate() -> float:
+    return resolve(Hyperparameters(), LuthierOptions(), _facts(), max_length=512)[0].learning_rate
+
+
+@pytest.mark.parametrize(
+    ("asked", "steps"),
+    [
+        ({"warmup_steps": 7}, 7),
+        ({"warmup_steps": 0}, 0),
+        ({"warmup_steps": 10**6}, 599),
+        ({"warmup_ratio": 0.25}, 150),
+        ({"warmup_ratio": 0.0}, 0),
+    ],
+)
+def test_the_warm_up_is_as_asked_and_leaves_a_step_for_the_peak(asked, steps):
+    spec, decisions = resolve(Hyperparameters(batch_size=1, n_epochs=3), options_from(asked), _facts(), max_length=512)
+    assert (spec.total_steps, spec.warmup_steps) == (600, steps)
+    assert _decided(decisions, "warmup_steps").value == steps
+
+
+def _kept(asked, *, held_out: bool = True):
+    facts = _facts(validation_fingerprint="v" if held_out else None)
+    return resolve(Hyperparameters(), options_from(asked), facts, max_length=512)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        ({"early_stopping": True}, (Keep.BEST, 1, 0.0)),
+        ({"early_stopping": {}}, (Keep.BEST, 1, 0.0)),
+        ({"early_stopping": {"patience": 3, "min_delta": 0.02}}, (Keep.BEST, 3, 0.02)),
+        ({"early_stopping": True, "keep": "last"}, (Keep.LAST, 1, 0.0)),
+        ({"keep": "best"}, (Keep.BEST, 0, 0.0)),
+        ({"early_stopping": False}, (Keep.LAST, 0, 0.0)),
+        ({}, (Keep.LAST, 0, 0.0)),
+    ],
+)
+def test_an_early_end_and_the_kept_epoch_are_decided_and_explained(asked, kept):
+    spec, decisions = _kept(asked)
+    assert (spec.keep, spec.patience, spec.min_delta) == kept
+    assert [d.name for d in decisions if d.name == "early_stopping"] == ["early_stopping"] * bool(kept[1])
+    assert [d.value for d in decisions if d.name == "keep"] == [kept[0].value] * (kept != (Keep.LAST, 0, 0.0))
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_without_held_out_rows_nothing_is_chosen_by_them():
+    spec, decisions = _kept({"early_stopping": True}, held_out=False)
+    assert (spec.keep, spec.patience) == (Keep.LAST, 0)
+    assert "no validation file" in _decided(decisions, "keep").reason
+
+
+def test_what_becomes_of_a_step_that_goes_wrong_is_taken_and_explained():
+    spec, decisions = _kept({"max_skipped_steps": 0, "on_loss_spike": "halve"})
+    assert (spec.max_skipped_steps, spec.halve_on_spike) == (0, True)
+    assert {"max_skipped_steps", "on_loss_spike"} <= {d.name for d in decisions}
+    plain, _ = _kept({})
+    assert (plain.max_skipped_steps, plain.halve_on_spike) == (5, False)

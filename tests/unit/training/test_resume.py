@@ -110,13 +110,31 @@ def test_a_failed_write_is_told_and_not_swallowed(tmp_path, monkeypatch):
         store.finished()
 
 
+def test_an_error_that_nobody_expected_is_told_too(tmp_path, monkeypatch):
+    def broken(*_: object) -> str:
+        raise MemoryError("no room for a copy")
+
+    monkeypatch.setattr(resume, "publish_folder", broken)
+    store = ResumeStore(tmp_path, "run")
+    _save(store, 5)
+    with pytest.raises(MemoryError):
+        store.save(_state(6))
+    monkeypatch.undo()
+    _save(store, 7)
+    assert [report.step for report in store.finished()] == [7]
+
+
 def test_progress_survives_json():
     progress = _state(4).progress
     assert progress_from_dict(progress.to_dict()) == progress
 
 
-def test_the_newest_step_is_read_from_the_names(tmp_path):
+def test_the_newest_step_is_that_of_the_newest_whole_state(tmp_path):
     assert resume.newest_step(tmp_path / "absent") == 0
     _save(ResumeStore(tmp_path, "run"), 5, 12)
     (tmp_path / "resume-000000099.tmp-torn").mkdir()
     assert resume.newest_step(tmp_path) == 12
+    _flip(tmp_path / "resume-000000012")
+    assert resume.newest_step(tmp_path) == 5
+    (tmp_path / "resume-000000005" / "manifest.json").unlink()
+    assert resume.newest_step(tmp_path) == 0

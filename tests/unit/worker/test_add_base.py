@@ -19,7 +19,7 @@ def test_a_base_keeps_its_revision_and_the_licence_of_its_card(tmp_path: Path) -
     folder = build("llama", tmp_path / "tiny")
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Tiny\n")
     settings = Settings(data_dir=tmp_path / "data")
-    facts = add_base(settings, folder, "tiny")
+    facts = add_base(settings, folder, "tiny").facts
     database = Database(settings.state_database)
     record = ModelStore(database).get("tiny")
     database.close()

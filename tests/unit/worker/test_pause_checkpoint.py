@@ -1,12 +1,13 @@
 """A pause leaves a callable checkpoint: a real small model is trained, stopped, and what it has learned is there by name."""
 
+import errno
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from luthier.core.engine_messages import EngineReply, EngineRequest, Finished, Generate
 from luthier.core.errors import StaleLease, Unavailable
@@ -24,6 +25,8 @@ from luthier.trace.events import EpochDone, RunStarted, StageStarted, StepDone, 
 from luthier.trace.reader import read_events
 from luthier.trace.tracer import Tracer
 from luthier.trace.writer import TraceWriter
+from luthier.training import resume
+from luthier.worker import attempt
 from luthier.worker import checkpoints as checkpoints_module
 from luthier.worker.context import RunContext
 from luthier.worker.pipelines import fine_tune
@@ -60,7 +63,7 @@ class NoEngine:
 class Shop:
     """A data directory with one queued job, and attempts at it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, epochs: int = TOTAL // STEPS_PER_EPOCH, options: dict[str, Any] | None = None) -> None:
         self.settings = Settings(data_dir=folder)
         migrate(self.settings.state_database)
         self.database = Database(self.settings.state_database)
@@ -71,14 +74,16 @@ class Shop:
         self.models.put(new_model(BASE, kind=ModelKind.BASE, base=BASE, path=f"builtin:{BASE}"))
         sha256, _ = self.blobs.put(chat_file(12))
         valid_sha256, _ = self.blobs.put(chat_file(4, "valid.jsonl"))
-        numbers = {"n_epochs": TOTAL // STEPS_PER_EPOCH, "batch_size": 4, "learning_rate_multiplier": 1.0}
+        numbers = {"n_epochs": epochs, "batch_size": 4, "learning_rate_multiplier": 1.0}
         files = {"training_sha256": sha256, "validation_file": "file-validation", "validation_sha256": valid_sha256}
-        job = new_job(status=JobStatus.QUEUED, hyperparameters=numbers, suffix="demo", **files)
+        job = new_job(status=JobStatus.QUEUED, hyperparameters=numbers, suffix="demo", options=options or {}, **files)
         self.job_id = self.queue.submit(job).id
         self.log = self.settings.run_dir(self.job_id) / "trace.jsonl"
         self.log.parent.mkdir(parents=True)
 
-    def attempt(self, watch: Watch, *, engine_called: Callable[[], None] = lambda: None) -> None:
+    def attempt(
+        self, watch: Watch, *, engine_called: Callable[[], None] = lambda: None, carry_out: Callable[[RunContext], None] = fine_tune
+    ) -> None:
         """What the worker's child does, with ``watch`` looking at each trace event before the run goes on."""
         job = self.queue.lease("me", [JobStatus.RUNNING, JobStatus.QUEUED])
         assert job is not None
@@ -99,7 +104,7 @@ class Shop:
             now=lambda: 1_800_000_000.0,
         )
         try:
-            fine_tune(context)
+            carry_out(context)
         finally:
             recorder.close()
             writer.close()
@@ -254,3 +259,49 @@ def test_a_job_that_is_resumed_while_its_checkpoint_is_written_has_none(shop: Sh
         shop.attempt(shop.after_step(2, shop.pause))
     assert (shop.steps(), shop.folders()) == ([], [])
     assert shop.messages()[-1] == "The job has been resumed"
+
+
+@pytest.mark.parametrize(("number", "word"), [(errno.ENOSPC, "full"), (errno.EROFS, "read-only")])
+def test_a_disk_in_trouble_pauses_the_job_with_the_reason_and_a_resume_goes_on(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, number: int, word: str
+) -> None:
+    calls: list[object] = []
+
+    def failing(tensors: Any, path: str) -> None:
+        calls.append(path)
+        if len(calls) > 1:
+            raise OSError(number, "no")
+        save_file(tensors, path)
+
+    def ignore(_: TraceEvent) -> None:
+        pass
+
+    monkeypatch.setattr(resume, "save_file", failing)
+    shop.attempt(ignore, carry_out=lambda context: attempt._carry_out(context, "train", lambda _context: None))
+    job = shop.jobs.get(shop.job_id)
+    assert job is not None
+    assert (job.status, job.lease_owner, job.finished_at) == (JobStatus.PAUSED, None, None)
+    message = f"The job has been paused because the server's disk is {word}. Mend that and resume it; it goes on from its newest state."
+    assert shop.messages()[-1] == message
+    reached = resume.newest_step(shop.log.parent / "resume")
+    assert 0 < reached < TOTAL
+
+    monkeypatch.undo()
+    shop.control.resume(shop.job_id)
+    with pytest.raises(Unavailable):
+        shop.attempt(ignore, engine_called=shop.stop.set)
+    started = [e.payload for e in read_events(shop.log)[0] if isinstance(e.payload, RunStarted)]
+    assert [s.resumed_from_step for s in started] == [0, reached]
+    assert resume.newest_step(shop.log.parent / "resume") == TOTAL
+
+
+def test_other_errors_of_the_system_are_crashes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(resume, "save_file", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        shop.attempt(lambda _: None, carry_out=lambda context: attempt._carry_out(context, "train", lambda _context: None))
+    job = shop.jobs.get(shop.job_id)
+    assert job is not None
+    assert job.status is JobStatus.RUNNING

@@ -12,9 +12,10 @@ from luthier.jobs.queue import JobQueue
 from luthier.storage.database import Database
 from luthier.storage.jobs import JobStore
 from luthier.trace.events import EpochDone, Forecasted, RunStarted, StepDone, TraceEvent
+from luthier.trace.projections import HELD_SECONDS, step_event
 from luthier.trace.tracer import Tracer
 from luthier.worker import recorder as recorder_module
-from luthier.worker.child import announced_step
+from luthier.worker.attempt import last_announced
 from luthier.worker.recorder import JobRecorder
 from tests.support.office import new_job
 from tests.support.trace_logs import FORECAST
@@ -99,7 +100,7 @@ def test_steps_that_were_announced_before_a_crash_are_not_announced_again(databa
         Tracer(job.id, [first]).emit(Stage.TRAINING, step(number))
     first.write()
     first.close()
-    assert announced_step(store, job) == 2
+    assert last_announced(store, job) == (2, False)
     second = JobRecorder(store, job, announced_step=2)
     tracer = Tracer(job.id, [second])
     for number in (1, 2, 3, 4):
@@ -185,3 +186,64 @@ def test_the_forecast_tells_the_finish_before_there_is_a_step_and_what_follows_t
     # Three steps of half a second, the seven seconds that are forecast for evaluation, and one for rounding.
     assert recorder.write().estimated_finish == 1000 + 8 + 1
     recorder.close()
+
+
+def test_an_epochs_last_step_does_not_wait_longer_than_its_time_for_a_long_validation(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "FLUSH_SECONDS", 0.01)
+    job = running_job(database)
+    now = [1000.0]
+    recorder = JobRecorder(JobStore(database), job, clock=lambda: now[0])
+    tracer = Tracer(job.id, [recorder], clock=lambda: now[0])
+    tracer.emit(Stage.TRAINING, step(4))
+    now[0] += HELD_SECONDS
+    for _ in range(500):
+        if "Step 4/4: training loss=0.25" in messages(database, job):
+            break
+        recorder._closed.wait(0.02)
+    assert messages(database, job)[-1] == "Step 4/4: training loss=0.25"
+    tracer.emit(Stage.TRAINING, epoch(4))
+    recorder.write()
+    recorder.close()
+    assert messages(database, job)[-1] == "Step 4/4: training loss=0.25, full validation loss=0.70"
+
+
+def test_the_validation_of_a_step_that_went_without_it_is_told_by_the_next_attempt_and_once(database: Database) -> None:
+    job = running_job(database)
+    store, log = JobStore(database), list[TraceEvent]()
+    first = JobRecorder(store, job)
+    first.add(step_event(1, step(4), None))
+    first.write()
+    first.close()
+    assert last_announced(store, job) == (4, False)
+    for _ in range(2):
+        number, whole = last_announced(store, job)
+        again = JobRecorder(store, job, announced_step=number, announced_whole=whole)
+        again.refill(log)
+        tracer = Tracer(job.id, [log.append, again])
+        tracer.emit(Stage.TRAINING, step(4))
+        tracer.emit(Stage.TRAINING, epoch(4))
+        again.write()
+        again.close()
+    assert [m for m in messages(database, job) if m.startswith("Step")] == [
+        "Step 4/4: training loss=0.25",
+        "Step 4/4: training loss=0.25, full validation loss=0.70",
+    ]
+
+
+def test_a_validation_that_was_logged_and_not_told_is_told_by_the_next_attempt(database: Database) -> None:
+    job = running_job(database)
+    store, log = JobStore(database), list[TraceEvent]()
+    first = JobRecorder(store, job)
+    first.add(step_event(1, step(4), None))
+    first.write()
+    first.close()
+    tracer = Tracer(job.id, [log.append])
+    tracer.emit(Stage.TRAINING, step(4))
+    tracer.emit(Stage.TRAINING, epoch(4))
+    second = JobRecorder(store, job, announced_step=4, announced_whole=False)
+    second.refill(log)
+    second.write()
+    second.close()
+    assert messages(database, job)[-1] == "Step 4/4: training loss=0.25, full validation loss=0.70"

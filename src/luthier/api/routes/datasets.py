@@ -10,16 +10,18 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from luthier.api.bodies import json_body
+from luthier.api.bodies import json_body, retry_mark
 from luthier.api.dataset_findings import findings_reply
 from luthier.api.dataset_tasks import ended, find_task, new_task, one_of, task_object
 from luthier.api.deps import Calling, Injected
+from luthier.api.mapping import check_job
 from luthier.api.replies import JsonReply, listing
 from luthier.api.routes.fine_tuning import After
 from luthier.api.schemas import datasets as bodies
 from luthier.api.schemas.dataset_objects import Kind
 from luthier.core.dataset_tasks import DatasetKind
 from luthier.core.errors import InvalidRequest
+from luthier.jobs.queue import RetryMark
 
 router = APIRouter(prefix="/luthier/datasets")
 _HUB = "hf://"
@@ -28,16 +30,17 @@ _HUB = "hf://"
 class Work:
     """What every call does; a dependency, so that each route names only its own body."""
 
-    def __init__(self, request: Request, services: Injected, caller: Calling) -> None:
-        self._request, self.services, self._caller = request, services, caller
+    def __init__(self, request: Request, services: Injected, caller: Calling, mark: Annotated[RetryMark, Depends(retry_mark)]) -> None:
+        self._request, self.services, self._caller, self._mark = request, services, caller, mark
 
     async def answer(self, kind: DatasetKind, body: bodies.TaskRequest, files: Mapping[str, str | None]) -> Response:
-        """Make the task, wait, and show it.
+        """Make the task, or find the one of an earlier attempt; wait, and show it.
 
         Raises:
             NotFound: there is no such file or model.
+            TooManyRequests: too many tasks of the project wait.
         """
-        task = await run_in_threadpool(new_task, self.services, self._caller, kind, body, files)
+        task = await run_in_threadpool(new_task, self.services, self._caller, kind, body, files, self._mark)
         return JsonReply(task_object(await ended(self._request, self.services, task, body.wait_seconds)))
 
 
@@ -98,6 +101,7 @@ async def preview(body: Annotated[bodies.PreviewRequest, Depends(json_body(bodie
 @router.post("/forecast")
 async def forecast(body: Annotated[bodies.ForecastRequest, Depends(json_body(bodies.ForecastRequest))], work: Working) -> Response:
     """Say what a job over these files would take: tokens, steps, memory, time."""
+    check_job(body.job())
     return await work.answer(DatasetKind.FORECAST, body, {"training_file": body.training_file, "validation_file": body.validation_file})
 
 

@@ -1,10 +1,12 @@
 """``/healthz`` and ``/readyz``: is the process up, and can the whole server do its work. No key needed, nothing told."""
 
+from collections.abc import Mapping
 from pathlib import PurePath
 
 from fastapi import APIRouter, Response
 from fastapi.concurrency import run_in_threadpool
 
+from luthier.api.dataset_tasks import DATA_LANES, MAX_BEAT_AGE_SECONDS
 from luthier.api.deps import Services, WholeServer
 from luthier.api.replies import JsonReply
 from luthier.core.engine_messages import HostStatus, Status
@@ -12,8 +14,8 @@ from luthier.core.errors import LuthierError
 from luthier.core.jobs import ModelRecord
 
 router = APIRouter()
-ROLES = ("validate", "train")
-MAX_BEAT_AGE_SECONDS = 10.0
+ROLES: Mapping[str, float] = {"validate": 10.0, "train": 10.0, **dict.fromkeys(DATA_LANES, MAX_BEAT_AGE_SECONDS)}
+"""The worker's lanes, and for how many seconds one may say nothing."""
 _STATUS_SECONDS = 2.0
 
 
@@ -29,10 +31,10 @@ def _office_reasons(services: Services) -> tuple[dict[str, str], ModelRecord | N
     base = services.models.get(services.settings.default_base)
     if base is None:
         reasons["model"] = "The default base model is not registered."
-    for role in ROLES:
+    for role, seconds in ROLES.items():
         beat = services.workers.latest(role)
-        if beat is None or abs(services.clock() - beat) > MAX_BEAT_AGE_SECONDS:
-            reasons[f"worker.{role}"] = f"The worker's lane '{role}' gave no sign of life in the last {MAX_BEAT_AGE_SECONDS:g} seconds."
+        if beat is None or abs(services.clock() - beat) > seconds:
+            reasons[f"worker.{role}"] = f"The worker's lane '{role}' gave no sign of life in the last {seconds:g} seconds."
     return reasons, base
 
 
@@ -50,7 +52,7 @@ async def _engine_reasons(services: Services, base: ModelRecord) -> dict[str, st
 
 @router.get("/readyz")
 async def readyz(services: WholeServer) -> Response:
-    """200 when jobs are taken and chats are answered; else 503 with the reasons."""
+    """200 when jobs and dataset tasks are taken and chats are answered; else 503 with the reasons."""
     try:
         reasons, base = await run_in_threadpool(_office_reasons, services)
     except LuthierError as error:

@@ -1,4 +1,4 @@
-"""``/luthier``: what OpenAI does not have: a job's trace, a conversation as tokens, and this API's own description."""
+"""``/luthier``: what OpenAI does not have: a job's trace, its losses by line, a conversation as tokens, and this API's own description."""
 
 from typing import Annotated
 
@@ -11,6 +11,7 @@ from luthier.api.model_names import find_served
 from luthier.api.prompts import plain_messages
 from luthier.api.replies import JsonReply, listing
 from luthier.api.routes.fine_tuning import find_job
+from luthier.api.row_losses import RowOrder, row_loss_page
 from luthier.api.schemas.luthier import RenderRequest
 from luthier.core.engine_messages import Render, RenderedTokens
 from luthier.trace.events import event_to_dict
@@ -32,6 +33,21 @@ def job_trace(
     job = find_job(services, job_id)
     events, has_more = read_events(services.settings.run_dir(job.id) / TRACE_FILE, after=after, limit=limit)
     return JsonReply(listing([event_to_dict(event) for event in events], has_more=has_more))
+
+
+@router.get("/jobs/{job_id}/row_losses")
+def job_row_losses(
+    job_id: str,
+    services: Injected,
+    epoch: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
+    order: RowOrder = "line",
+    after: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+    limit: Annotated[int, Query(ge=1, le=10000)] = 100,
+) -> Response:
+    """A page of the mean loss of each training line in one epoch, by default the latest; ``after`` is the line of the last row read."""
+    job = find_job(services, job_id)
+    run_dir = services.settings.run_dir(job.id)
+    return JsonReply(row_loss_page(run_dir, epoch=epoch, order=order, after=after, limit=limit))
 
 
 @router.post("/render")

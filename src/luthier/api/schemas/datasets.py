@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from luthier.api.schemas.fields import MAX_SEED, Metadata, ModelName, WireModel, refusal
-from luthier.api.schemas.fine_tuning import Hyperparameters, LuthierOptions
+from luthier.api.schemas.fine_tuning import Hyperparameters, JobCreateRequest, LuthierOptions
+from luthier.api.schemas.fine_tuning import Method as JobMethod
 
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Filename = Annotated[str, Field(min_length=1, max_length=255)]
@@ -133,6 +134,8 @@ class PreviewRequest(TaskRequest):
     line: Annotated[int, Field(ge=1, le=MAX_SEED)] = 1
     method: Method | None = None
     max_length: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    packing: bool = False
+    """Whether the whole file is tokenized to say where the row lies after packing; for supervised rows."""
 
 
 class ForecastRequest(TaskRequest):
@@ -141,8 +144,14 @@ class ForecastRequest(TaskRequest):
     training_file: Id
     validation_file: Id | None = None
     model: ModelName
+    method: JobMethod | None = None
     hyperparameters: Hyperparameters | None = None
     luthier: LuthierOptions | None = None
     seed: Seed32 = 0
     dry_run: bool = True
     """False: from formulas alone, without training for some seconds."""
+
+    def job(self) -> JobCreateRequest:
+        """The request for the job that is forecast."""
+        asked = {name: getattr(self, name) for name in type(self).model_fields if name in JobCreateRequest.model_fields}
+        return JobCreateRequest.model_construct(**asked)

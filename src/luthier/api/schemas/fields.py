@@ -77,13 +77,14 @@ Metadata = Annotated[
 ]
 
 
-def _one_is_a_list(value: object) -> object:
+def one_is_a_list(value: object) -> object:
+    """A word alone as a list of one, for fields that take both."""
     return [value] if isinstance(value, str) else value
 
 
 _StopText = Annotated[str, Field(min_length=1, max_length=1024)]
 _Stops = Annotated[list[_StopText], Field(min_length=1, max_length=4)]
-Stop = Annotated[_Stops, BeforeValidator(_one_is_a_list, json_schema_input_type=_StopText | _Stops)]
+Stop = Annotated[_Stops, BeforeValidator(one_is_a_list, json_schema_input_type=_StopText | _Stops)]
 """One string or up to four."""
 
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]

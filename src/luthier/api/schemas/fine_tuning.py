@@ -5,9 +5,9 @@ What it does: shapes and bounds. What it does not: rules across fields (``mappin
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from luthier.api.schemas.fields import AUTO, AnyObject, Metadata, ModelName, WireModel
+from luthier.api.schemas.fields import AUTO, AnyObject, Metadata, ModelName, WireModel, one_is_a_list
 from luthier.api.schemas.reward_graders import RewardGrader
 
 FileId = Annotated[str, Field(min_length=1, max_length=128)]
@@ -82,7 +82,7 @@ class Method(WireModel):
 
 
 class Wandb(WireModel):
-    """Where upstream sends metrics to; kept and shown."""
+    """Where metrics are sent to, by the server with its own key (``worker/loggers``)."""
 
     project: Annotated[str, Field(min_length=1, max_length=256)]
     name: Annotated[str, Field(max_length=256)] | None = None
@@ -97,14 +97,51 @@ class Integration(WireModel):
     wandb: Wandb
 
 
+LayerName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
+_LayerNames = Annotated[list[LayerName], Field(min_length=1, max_length=32)]
+Targets = Annotated[_LayerNames, BeforeValidator(one_is_a_list, json_schema_input_type=LayerName | _LayerNames)]
+"""``all-linear``, ``attention``, ``mlp``, or names of linear layers: one word or a list."""
+
+
+class EarlyStopping(WireModel):
+    """When to end before the last epoch."""
+
+    patience: Annotated[int, Field(ge=1, le=50)] | None = None
+    min_delta: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
+
+
+def _as_an_object(value: object) -> object:
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+Stopping = Annotated[EarlyStopping | None, BeforeValidator(_as_an_object, json_schema_input_type=bool | EarlyStopping | None)]
+"""``true`` is an object without fields, ``false`` none at all."""
+
+
 class LuthierOptions(WireModel):
     """Our own options: ``extra_body={"luthier": {...}}``."""
 
-    adapter: Literal["lora", "full"] | None = None
+    adapter: Literal["lora", "rslora", "full"] | None = None
     rank: Annotated[int, Field(ge=1, le=512)] | None = None
     alpha: Annotated[float, Field(gt=0.0, le=4096.0)] | None = None
+    targets: Targets | None = None
     max_length: Annotated[int, Field(ge=8, le=1_048_576)] | None = None
     skip_untrained: bool | None = None
+    schedule: Literal["linear", "cosine", "constant"] | None = None
+    warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    min_rate_ratio: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    optimizer: Literal["adamw", "sgd", "lion", "adafactor"] | None = None
+    weight_decay: Annotated[float, Field(ge=0.0, le=10.0)] | None = None
+    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    max_grad_norm: Annotated[float, Field(gt=0.0, le=1_000_000.0)] | None = None
+    early_stopping: Stopping = None
+    keep: Literal["last", "best"] | None = None
+    max_skipped_steps: Annotated[int, Field(ge=0, le=1000)] | None = None
+    on_loss_spike: Literal["tell", "halve"] | None = None
+    priority: Annotated[int, Field(ge=-2, le=2)] | None = None
+    """Beside the project's other jobs: before them in the queue, and twice the time for each step up. Other projects lose nothing."""
 
 
 class JobCreateRequest(WireModel):

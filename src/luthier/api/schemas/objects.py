@@ -130,10 +130,29 @@ class SupervisedMethod(Shape):
 
 
 class JobMethod(Shape):
-    """How the job trains."""
+    """How a supervised job trains."""
 
     type: Literal["supervised"]
     supervised: SupervisedMethod
+
+
+class DpoHyperparameters(JobHyperparameters):
+    """Those of preference tuning."""
+
+    beta: float | Literal["auto"]
+
+
+class DpoMethod(Shape):
+    """``method.dpo``."""
+
+    hyperparameters: DpoHyperparameters
+
+
+class JobDpoMethod(Shape):
+    """How a job trains that learns from preferences."""
+
+    type: Literal["dpo"]
+    dpo: DpoMethod
 
 
 class JobError(Shape):
@@ -173,7 +192,7 @@ class Job(Shape):
     organization_id: str
     status: Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
     hyperparameters: JobHyperparameters
-    method: JobMethod
+    method: JobMethod | JobDpoMethod
     training_file: str
     validation_file: str | None
     result_files: list[str]
@@ -236,6 +255,11 @@ class OpenBase(Shape):
     alias_of: str | None
     job_id: str | None = None
     step: int | None = None
+    source: str | None = None
+    """Of a base from the Hugging Face hub: ``hf://OWNER/NAME@COMMIT``."""
+    size_bytes: int | None = None
+    runs_on: Literal["fast", "generic"] | None = None
+    """What computes the base: our own decoder, or transformers."""
 
 
 class Model(Shape):
@@ -286,45 +310,6 @@ class AliasWithHistory(Alias):
     history: list[AliasChange]
 
 
-# ------------------------------------------------------------------------------------------------------------ webhooks
-
-
-class EventTypeList(Shape):
-    """Types of events."""
-
-    object: Literal["list"]
-    data: list[str]
-
-
-class Endpoint(Shape):
-    """An address that is told of events; its secret shows only in the answers that made it."""
-
-    id: str
-    object: Literal["webhook_endpoint"]
-    created_at: Unix
-    updated_at: Unix
-    name: str
-    url: str
-    event_types: list[str]
-    signing_secret_hint: str
-
-
-class NewEndpoint(Endpoint):
-    """An endpoint with the secret that was just made."""
-
-    signing_secret: str
-
-
-class EndpointTest(Shape):
-    """A delivered sample event."""
-
-    object: Literal["webhook_endpoint.test"]
-    webhook_endpoint_id: str
-    event_type: str
-    status_code: int
-    success: Literal[True]
-
-
 # ------------------------------------------------------------------------------------------------------------- our own
 
 
@@ -339,6 +324,23 @@ class TraceEvent(Shape):
     stage: str
     type: str
     data: dict[str, Any]
+
+
+class RowLoss(Shape):
+    """The mean loss of a training line in one epoch, nats; ``first_loss`` is that of the run's first epoch, null in that one itself."""
+
+    object: Literal["luthier.row_loss"]
+    line: int
+    tokens: int
+    loss: float | None
+    first_loss: float | None
+
+
+class RowLossList(ListOf[RowLoss]):
+    """A page of row losses; ``epochs`` are those that are over, ``epoch`` the one that is shown, null before the first is over."""
+
+    epoch: int | None
+    epochs: list[int]
 
 
 class RenderedToken(Shape):

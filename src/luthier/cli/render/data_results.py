@@ -59,12 +59,12 @@ def split(result: Result, files: Mapping[str, str]) -> Iterator[RenderableType]:
 def imported(result: Result, file: str) -> Iterator[RenderableType]:
     """An import: rows, and rows left out."""
     left = f", {result['left_out']:,} left out" if result["left_out"] else ""
-    yield literal(f"{file}: {result['rows']:,} rows{left}")
+    yield literal(f"{file}: {_rows(result)}{left}")
 
 
 def exported(result: Result, file: str) -> Iterator[RenderableType]:
     """An export."""
-    yield literal(f"{file}: {result['rows']:,} rows as {result['format']}")
+    yield literal(f"{file}: {_rows(result)} as {result['format']}")
 
 
 def redacted(result: Result, file: str) -> Iterator[RenderableType]:
@@ -78,6 +78,10 @@ def redacted(result: Result, file: str) -> Iterator[RenderableType]:
             table.add_row(kind, f"{counts['values']:,}", f"{counts['different']:,}", f"{lines['count']:,}", _first(first))
         yield table
     yield literal(f"{file}: {result['changed_lines']:,} of {result['lines']:,} lines changed")
+
+
+def _rows(result: Result) -> str:
+    return "1 row" if result["rows"] == 1 else f"{result['rows']:,} rows"
 
 
 def _table(*columns: str | Column) -> Table:

@@ -11,12 +11,14 @@ from rich.console import Console, RenderableType
 from rich.rule import Rule
 from rich.text import Text
 
+from luthier.cli.render.answers import fixed_prompts
 from luthier.cli.render.curve import loss_curve
 from luthier.cli.render.epochs import epoch_table
 from luthier.cli.render.forecast import checked_table, forecast_line
 from luthier.cli.render.prediction import prediction
 from luthier.cli.render.stages import stages
 from luthier.cli.render.text import literal, number, plain, seconds, size
+from luthier.cli.render.work import work_line
 from luthier.trace.view import TraceView
 
 MAX_WIDTH = 120
@@ -41,9 +43,19 @@ def report(view: TraceView, width: int) -> Iterator[RenderableType]:
             yield _spec_line(view)
         if view.forecast is not None and view.forecast_checked is None:
             yield forecast_line(view.forecast)
+        work = work_line(steps)
+        if work is not None:
+            yield work
         yield loss_curve(steps, view.ordered_epochs(), width=width)
         if view.epochs:
             yield epoch_table(view)
+    if view.answers:
+        yield _title(
+            "Fixed prompts: "
+            + ("held-out" if view.answers[max(view.answers)].held_out else "training")
+            + " rows, answered after each epoch"
+        )
+        yield fixed_prompts([view.answers[epoch] for epoch in sorted(view.answers)])
     if view.evaluation is not None:
         yield _title("Evaluation: base beside tuned, on held-out examples")
         yield evaluation_lines(view.evaluation)
@@ -96,7 +108,20 @@ def evaluation_lines(found: dict[str, Any]) -> Text:
         text.append(f"{label:<16} base {number(base.get(key), digits)}   tuned {number(tuned.get(key), digits)}\n")
     hits = [round(float(side.get("exact_match", 0.0)) * n) for side in (base, tuned)]
     text.append(f"{'exact answers':<16} base {hits[0]} of {n}   tuned {hits[1]} of {n}\n")
+    if found.get("preference") is not None:
+        text.append_text(_preference_lines(found["preference"]))
     text.append(f"tuned is better on {found['better']}, worse on {found['worse']}, same on {found['same']} of {n}", style="bold")
+    return text
+
+
+def _preference_lines(found: dict[str, Any]) -> Text:
+    """Which answer of the held-out pairs is the likelier one, and the rewards against the model that tuning started from."""
+    base, tuned = found["base"], found["tuned"]
+    text = Text()
+    text.append(f"{'prefers right':<16} base {base['prefers']:.0%}   tuned {tuned['prefers']:.0%} of {found['n']} pairs\n")
+    text.append(
+        f"{'reward margin':<16} tuned {number(tuned['reward_margin'], 2)}, above 0 in {tuned['reward_accuracy']:.0%} of the pairs\n"
+    )
     return text
 
 

@@ -110,6 +110,9 @@ def page(row: Mapping[str, Any], model: Mapping[str, Any], *, every: bool = Fals
         yield _totals(sequence)
     if row["reference"] is not None:
         yield from _reference(row["reference"])
+    # A server of an earlier version says nothing of packing.
+    if row.get("packing") is not None:
+        yield _packing(row["packing"])
 
 
 def legend() -> Text:
@@ -209,10 +212,30 @@ def _totals(sequence: Mapping[str, Any]) -> Text:
             text.append(f"{words}: {at:,} ").append(visible(sequence["tokens"][at]), style=_STYLES["trained"])
     placement = sequence["placement"]
     if placement is not None:
-        text.append(
-            f"\nlies in batch {placement['batch']:,}, row {placement['row']:,}, tokens {placement['start']:,} to {placement['end']:,}"
-        )
+        text.append(f"\n{_place(placement)}")
     return text
+
+
+def _place(placement: Mapping[str, Any]) -> str:
+    """People count sequences from 1; tokens count from 0, as in the column beside them, and the last one is named."""
+    where = (
+        f"packed: sequence {placement['sequence'] + 1:,} of {placement['num_sequences']:,}, "
+        f"tokens {placement['start']:,} to {placement['end'] - 1:,}"
+    )
+    others, shown = placement["num_shared_with"], placement["shared_with"]
+    if not others:
+        return f"{where}, alone"
+    more = f" and {others - len(shown):,} more" if others > len(shown) else ""
+    return f"{where}, with line{'s'[: others > 1]} {', '.join(f'{line:,}' for line in shown)}{more}"
+
+
+def _packing(packing: Mapping[str, Any]) -> Text:
+    """The whole file's packing on one line."""
+    left_out = f"; {packing['num_left_out']:,} lines left out" if packing["num_left_out"] else ""
+    return Text(
+        f"\nthe file packed best-fit: {packing['num_examples']:,} examples, {packing['num_tokens']:,} tokens in "
+        f"{packing['num_sequences']:,} sequences of {packing['capacity']:,}, {packing['efficiency']:.1%} full{left_out}"
+    )
 
 
 def _reference(reference: Mapping[str, Any]) -> Iterator[Text]:

@@ -1,0 +1,107 @@
+"""The sentences beside options that were asked for and change how a run trains: what each one means, with its paper.
+
+What it does: one ``Decision`` for each option that is not at its default, so that the trace explains every number of a run. What it does
+not: choose. Pure. Called by ``resolve.py``.
+"""
+
+from typing import Any
+
+from luthier.core.specs import Decision, Keep, LoraKind, LuthierOptions, OptimizerName, Schedule
+
+
+def adapter_decisions(kind: LoraKind, targets: tuple[str, ...], rank: int, alpha: float) -> list[Decision]:
+    """Why the adapter is not plain LoRA on all linear layers; empty where it is."""
+    found: list[Decision] = []
+    if kind is LoraKind.RSLORA:
+        reason = (
+            f"Rank-stabilised LoRA: the adapter is scaled by alpha / sqrt(rank) = {alpha / rank**0.5:.3g} instead of "
+            f"alpha / rank = {alpha / rank:.3g} (Kalajdzievski 2023, arXiv:2312.03732)."
+        )
+        found.append(Decision(name="adapter", value=kind.value, reason=reason))
+    if targets:
+        reason = "As asked: only these linear layers get an adapter."
+        found.append(Decision(name="targets", value=", ".join(targets), reason=reason))
+    return found
+
+
+_OPTIMIZERS = {
+    OptimizerName.SGD: "Stochastic gradient descent with momentum, which is beta1.",
+    OptimizerName.LION: "Steps of equal size in the direction of a momentum's sign (Chen et al. 2023, arXiv:2302.06675).",
+    OptimizerName.ADAFACTOR: "Second moments kept by row and column, in far less memory (Shazeer and Stern 2018, arXiv:1804.04235).",
+}
+_NUMBERS = {
+    "weight_decay": "As asked: each step shrinks the matrices that learn by this share of the learning rate.",
+    "beta1": "As asked: how much of the direction of earlier steps is kept.",
+    "beta2": "As asked: how much of the size of earlier gradients is kept.",
+    "max_grad_norm": "As asked: a longer gradient is cut to this norm.",
+}
+
+
+def keeping(options: LuthierOptions, *, held_out: bool) -> dict[str, Any]:
+    """The spec's fields that say when a run ends early and which weights it keeps. Who asks for an early end wants the best weights."""
+    if not held_out:
+        return {}
+    keep = options.keep or (Keep.BEST if options.patience else Keep.LAST)
+    return {"keep": keep, "patience": options.patience, "min_delta": options.min_delta}
+
+
+def guarding(options: LuthierOptions) -> dict[str, Any]:
+    """The spec's fields that say what becomes of a step that goes wrong."""
+    skipped = {} if options.max_skipped_steps is None else {"max_skipped_steps": options.max_skipped_steps}
+    return {**skipped, "halve_on_spike": options.on_loss_spike == "halve"}
+
+
+def _keeping_decisions(options: LuthierOptions, *, held_out: bool) -> list[Decision]:
+    found: list[Decision] = []
+    chosen = keeping(options, held_out=held_out)
+    if not chosen and (options.patience or options.keep):
+        reason = (
+            "There is no validation file, and so no held-out loss to choose by: all epochs are trained, and the last one's weights kept."
+        )
+        return [Decision(name="keep", value=Keep.LAST.value, reason=reason)]
+    if options.patience:
+        epochs = "1 epoch brings" if options.patience == 1 else f"{options.patience} epochs in a row bring"
+        better = f"at least {options.min_delta:g} below the best one" if options.min_delta else "below the best one"
+        reason = (
+            f"Training ends before its last epoch when {epochs} no held-out loss {better} (Prechelt 1998, doi:10.1007/3-540-49430-8_3)."
+        )
+        found.append(Decision(name="early_stopping", value=options.patience, reason=reason))
+    if chosen.get("keep") is Keep.BEST:
+        reason = "The epoch with the lowest loss over the whole validation file becomes the model; the others stay callable as checkpoints."
+        found.append(Decision(name="keep", value=Keep.BEST.value, reason=reason))
+    elif options.patience:
+        reason = "As asked: the last epoch that was trained becomes the model, better or not."
+        found.append(Decision(name="keep", value=Keep.LAST.value, reason=reason))
+    return found
+
+
+def _guarding_decisions(options: LuthierOptions) -> list[Decision]:
+    found: list[Decision] = []
+    if options.max_skipped_steps is not None:
+        reason = (
+            "As asked: so many steps in a row may have a loss or gradient that is no finite number and are left out; one more ends the job."
+        )
+        found.append(Decision(name="max_skipped_steps", value=options.max_skipped_steps, reason=reason))
+    if options.on_loss_spike == "halve":
+        reason = "As asked: a loss far above the usual halves the learning rate from its step on; an event tells each time."
+        found.append(Decision(name="on_loss_spike", value="halve", reason=reason))
+    return found
+
+
+def option_decisions(options: LuthierOptions, *, held_out: bool = False) -> list[Decision]:
+    """What the other options that were asked for do; empty where all are at their defaults. ``held_out``: there is a validation file."""
+    found: list[Decision] = []
+    floor = f" {options.min_rate_ratio:.3g} of the peak" if options.min_rate_ratio else " zero"
+    if options.schedule is Schedule.COSINE:
+        reason = f"After the warm-up the rate falls along half a cosine towards{floor} (Loshchilov and Hutter 2017, arXiv:1608.03983)."
+        found.append(Decision(name="schedule", value=options.schedule.value, reason=reason))
+    elif options.schedule is Schedule.CONSTANT:
+        found.append(Decision(name="schedule", value=options.schedule.value, reason="After the warm-up the rate stays at its peak."))
+    elif options.min_rate_ratio:
+        reason = f"After the warm-up the rate falls in a straight line towards{floor}."
+        found.append(Decision(name="schedule", value=options.schedule.value, reason=reason))
+    if options.optimizer is not OptimizerName.ADAMW:
+        found.append(Decision(name="optimizer", value=options.optimizer.value, reason=_OPTIMIZERS[options.optimizer]))
+    given = {name: getattr(options, name) for name in _NUMBERS}
+    found += [Decision(name=name, value=value, reason=_NUMBERS[name]) for name, value in given.items() if value is not None]
+    return found + _keeping_decisions(options, held_out=held_out) + _guarding_decisions(options)

@@ -1,0 +1,44 @@
+"""What a job asked for meets the base that it trains: layers by name."""
+
+import pytest
+
+from luthier.core.errors import JobFailure
+from luthier.core.jobs import ModelKind, ModelRecord
+from luthier.core.settings import Settings
+from luthier.core.specs import Decision, Hyperparameters, TrainingSpec, options_from
+from luthier.worker.start import decide, start_of
+
+MINI = ModelRecord(
+    name="luthier-mini", kind=ModelKind.BASE, base="luthier-mini", path="builtin:luthier-mini", created_at=1, owned_by="luthier"
+)
+
+
+def _decide(**asked: object) -> tuple[TrainingSpec, tuple[Decision, ...]]:
+    settings, options = Settings(device="cpu"), options_from(asked)
+    start = start_of(settings, MINI, None, options)
+    length = Decision(name="max_length", value=64, reason="As asked.")
+    fingerprints = ("d", None)
+    return decide(
+        settings,
+        start,
+        Hyperparameters(),
+        options,
+        base="luthier-mini",
+        seed=1,
+        num_examples=20,
+        fingerprints=fingerprints,
+        max_length=length,
+    )
+
+
+def test_attention_becomes_the_names_that_the_base_has():
+    spec, decisions = _decide(targets="attention")
+    assert spec.targets == ("k_proj", "o_proj", "q_proj", "v_proj")
+    assert next(d.value for d in decisions if d.name == "targets") == "k_proj, o_proj, q_proj, v_proj"
+    assert _decide()[0].targets == _decide(targets="all-linear")[0].targets == ()
+
+
+def test_a_layer_that_the_base_lacks_fails_the_job_and_names_those_it_has():
+    with pytest.raises(JobFailure, match=r"no layer named 'c_attn'.*down_proj, gate_proj") as caught:
+        _decide(targets=["q_proj", "c_attn"])
+    assert (caught.value.code, caught.value.param) == ("invalid_value", "luthier.targets")
