@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,12 @@ def test_supervised_then_preferred_ends_with_the_preferred_answers(server: Serve
     assert (job.method.dpo.hyperparameters.n_epochs, job.method.supervised) == (3, None)
 
     metrics = [event for event in all_events(client, job.id) if event.type == "metrics"]
-    # An epoch's last step is told once more where its validation takes over a second.
-    assert list(dict.fromkeys(event.data["step"] for event in metrics)) == list(range(1, 61))
+    # An epoch's last step is told at once, and again with the epoch's validation where that takes over a second.
+    again = [now.data for before, now in pairwise(metrics) if now.data["step"] == before.data["step"]]
+    assert all(data["step"] % 20 == 0 and "full_valid_loss" in data for data in again)
+    whole = {event.data["step"]: event.data for event in metrics}
+    assert (list(whole), len(metrics)) == (list(range(1, 61)), 60 + len(again))
+    assert [step for step, data in whole.items() if "full_valid_loss" in data] == [20, 40, 60]
     assert metrics[0].data["train_loss"] == pytest.approx(math.log(2), abs=1e-3), "the reference is the tuned model, not the base"
     assert metrics[-1].data["full_valid_reward_accuracy"] >= 0.9
     assert metrics[-1].data["full_valid_reward_margin"] > 0.5
