@@ -83,7 +83,8 @@ def one_part(options: argparse.Namespace) -> dict[str, Any]:
         return {**rate, "operations_per_token": trl_sides.operations_per_token(options.folder, method, data)}
     lengths = {"steps": options.steps, "warm": options.warm}
     if options.part in trl_sides.OURS:
-        return trl_sides.ours(options.folder, method, threads=trl_sides.OURS[options.part], **lengths)
+        threads, precision = trl_sides.OURS[options.part]
+        return trl_sides.ours(options.folder, method, threads=threads, precision=precision, **lengths)
     return trl_sides.trl(options.folder, method, trl_sides.SETTINGS[options.part], **lengths)
 
 
@@ -169,7 +170,7 @@ def compare(shape: str, method: str, folder: Path, options: argparse.Namespace) 
 
     steps, warm = QUICK_STEPS if options.quick else STEPS[shape]
     repeats = 1 if options.quick else options.repeats
-    threads = {**OURS, **{name: setting.threads for name, setting in SETTINGS.items()}}
+    threads = {**{name: count for name, (count, _) in OURS.items()}, **{name: setting.threads for name, setting in SETTINGS.items()}}
     chosen = [name for name in threads if not options.only or name == OUR_NAME or any(part in name for part in options.only)]
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in (*FORMATS, *chosen)}
     shared = ["--shapes", shape, "--methods", method, "--folder", str(folder), "--steps", str(steps), "--warm", str(warm)]
@@ -181,7 +182,11 @@ def compare(shape: str, method: str, folder: Path, options: argparse.Namespace) 
                 kept.append(run_apart(["--part", name, *shared], threads.get(name, 2), options.limit))
                 print(f"  {shape} {method} {name}: {json.dumps(kept[-1])}", flush=True)
     rates = {name: [run for run in runs[name] if "failed" not in run] for name in FORMATS}
-    found = {name: summary(runs[name], rates[SETTINGS[name].number_format if name in SETTINGS else FORMATS[0]]) for name in chosen}
+    # Ours says what it chose; what failed is compared with nothing.
+    formats = {
+        name: SETTINGS[name].number_format if name in SETTINGS else str(runs[name][0].get("number_format", FORMATS[0])) for name in chosen
+    }
+    found = {name: summary(runs[name], rates[formats[name]]) for name in chosen}
     same_task = [name for name, setting in SETTINGS.items() if not setting.all_tokens]
     result: dict[str, Any] = {"steps": steps, "warm steps": warm, "runs": repeats}
     result |= {f"matrix GFLOP/s {name}": median([rate["gflops"] for rate in some], 1) for name, some in rates.items() if some}

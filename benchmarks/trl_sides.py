@@ -28,6 +28,7 @@ from luthier.core.examples import SourceLine
 from luthier.core.settings import PACKAGE_DIR
 from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.core.tokens import TokenizedExample
+from luthier.models.device import prepare_device, training_placement
 from luthier.models.facts import read_config, read_facts
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared
@@ -104,8 +105,8 @@ SETTINGS: dict[str, Setting] = {
     "TRL fp32, loss on all tokens": Setting(options=_PLAIN, all_tokens=True),
 }
 """All but the first name what they change. ``bf16 weights`` leaves an adapter in float32, as PEFT does."""
-OURS: dict[str, int] = {"Luthier": 2, "Luthier, one thread": 1}
-"""Name, threads."""
+OURS: dict[str, tuple[int, str]] = {"Luthier": (2, "auto"), "Luthier, one thread": (1, "auto"), "Luthier, float32": (2, "float32")}
+"""Name, threads and the setting ``LUTHIER_PRECISION``."""
 
 
 class Meter:
@@ -174,7 +175,7 @@ def talks(count: int, folder: Path, *, seed: int = SEED) -> Prepared:
     return Prepared(examples=tuple(examples), num_tokens=sum(e.num_tokens for e in examples), num_trained=trained, num_truncated=0)
 
 
-def spec_for(method: TuningMethod, folder: Path, *, steps: int, threads: int) -> TrainingSpec:
+def spec_for(method: TuningMethod, folder: Path, *, steps: int, threads: int, precision: str = "float32") -> TrainingSpec:
     """One epoch of so many steps with our own rate for this model's size."""
     lora = method is TuningMethod.LORA
     return TrainingSpec(
@@ -201,6 +202,7 @@ def spec_for(method: TuningMethod, folder: Path, *, steps: int, threads: int) ->
         base_revision="bench",
         dataset_fingerprint="bench",
         validation_fingerprint=None,
+        precision=precision,
     )
 
 
@@ -239,15 +241,21 @@ class _Hooks:
         return False
 
 
-def ours(folder: Path, method: TuningMethod, *, steps: int, warm: int, threads: int) -> dict[str, Any]:
-    """Our trainer as a job runs it: metrics, clipping, resume states and all."""
+def ours(folder: Path, method: TuningMethod, *, steps: int, warm: int, threads: int, precision: str) -> dict[str, Any]:
+    """Our trainer as a job runs it: its number format, metrics, clipping and all; a resume state at the end of the epoch alone, because a
+    twentieth of these few steps is one, and a job that saved all its weights after each step would measure the disk."""
+    placement = training_placement("cpu", precision, method)
+    prepare_device(placement.device, placement.precision)
     data, held_out = talks(steps * BATCH, folder), talks(HELD_OUT_ROWS, folder, seed=SEED + 1)
-    model, meter = load_model(folder), Meter()
-    spec = spec_for(method, folder, steps=steps, threads=threads)
+    model, meter = load_model(folder, dtype=placement.dtype), Meter()
+    spec = spec_for(method, folder, steps=steps, threads=threads, precision=placement.precision)
     start = folder / "start" if method is TuningMethod.LORA else None
     with tempfile.TemporaryDirectory() as state:
-        Trainer(model, spec, data, None, _Hooks(meter, data), Path(state), parent_adapter=start).run()
-    report = meter.report(warm)
+        Trainer(
+            model, spec, data, None, _Hooks(meter, data), Path(state), parent_adapter=start, resume_share=1.0, resume_seconds=math.inf
+        ).run()
+    narrow = placement.precision != "float32"
+    report = {**meter.report(warm), "number_format": "bfloat16" if narrow else "float32"}
     with model.use_adapter(ADAPTER_NAME if start else None):
         return {**report, "held_out_loss": measure(model, held_out).loss}
 

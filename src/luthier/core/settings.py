@@ -79,7 +79,8 @@ class Settings:
     device: str = "auto"
     """Where models train and answer: `auto` (a GPU where torch finds one), `cpu`, `cuda` or `cuda:N`."""
     precision: str = "auto"
-    """Numbers of weights in memory: `auto` (float32 on a CPU; on a GPU bfloat16 except for full tuning), `float32` or `bfloat16`."""
+    """Numbers of weights in memory: `auto`, `float32`, `bfloat16` or `mixed` (float32, multiplied as bfloat16; for training on a CPU).
+    `auto` trains LoRA in bfloat16 and all weights in `mixed` where the CPU multiplies bfloat16, else float32; on a GPU see the guide."""
     train_threads: int = 0
     """CPU threads of a training process; 0 means one per core. Decides the bits of a run."""
     group_jobs: int = 8
@@ -292,8 +293,8 @@ def _check_counts(settings: Settings) -> None:
 def _check_device(settings: Settings) -> None:
     if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", settings.device) is None:
         raise InvalidRequest(f"LUTHIER_DEVICE has the value {settings.device!r}, but must be auto, cpu, cuda or cuda:N.")
-    if settings.precision not in ("auto", "float32", "bfloat16"):
-        raise InvalidRequest(f"LUTHIER_PRECISION has the value {settings.precision!r}, but must be auto, float32 or bfloat16.")
+    if settings.precision not in ("auto", "float32", "bfloat16", "mixed"):
+        raise InvalidRequest(f"LUTHIER_PRECISION has the value {settings.precision!r}, but must be auto, float32, bfloat16 or mixed.")
 
 
 def from_environment(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:

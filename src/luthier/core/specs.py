@@ -185,7 +185,7 @@ class TrainingSpec:
     device: str = "cpu"
     """Where it trains, as torch writes it; decides the bits, so a run goes on only where it began."""
     precision: str = "float32"
-    """Numbers of the base's weights in memory: ``float32`` or ``bfloat16``."""
+    """Numbers of the base's weights in memory: ``float32`` or ``bfloat16``; ``mixed``: float32, multiplied as bfloat16."""
     lora_kind: LoraKind = LoraKind.LORA
     targets: tuple[str, ...] = ()
     """Names of the linear layers that get an adapter; empty for all."""

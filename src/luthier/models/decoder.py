@@ -28,6 +28,7 @@ from luthier.models.language_model import Cache, LanguageModel, token_losses
 from luthier.models.linear_cross_entropy import CHUNK_NUMBERS, LinearCrossEntropy
 from luthier.models.lora import DecoderAdapter
 from luthier.models.matrix import Matrix
+from luthier.models.row_counts import even_rows
 from luthier.models.slot_cache import SlotCache
 
 # From here on attention that never holds the (T, T) matrix is faster and smaller.
@@ -48,6 +49,12 @@ class _HeadFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         """(N, V) -> (N, h)."""
         return ctx.head.back(grad.contiguous()), None
+
+
+def _repeated(values_N: Tensor) -> Tensor:
+    """The last value again, until there are an even number of rows."""
+    more = even_rows(len(values_N)) - len(values_N)
+    return torch.cat((values_N, values_N[-1:].expand(more))) if more else values_N
 
 
 class DecoderModel(LanguageModel):
@@ -85,6 +92,8 @@ class DecoderModel(LanguageModel):
             x, frame = self._flat_hidden(ids_BT, lengths_B)
             starts = frame.starts_R1.long()
             return self._head(x.index_select(0, starts[rows_N] + columns_N))
+        length = self._widened(length)
+        ids_BT = F.pad(ids_BT, (0, length - ids_BT.shape[1]))
         frame = self._frame(batch, length)
         # The tied head's gradient is dense; the few rows of the lookup are added to it instead of to a second matrix of zeros.
         rows_only = self._config.tied_head and self._weights.embedding.requires_grad
@@ -104,19 +113,33 @@ class DecoderModel(LanguageModel):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``LanguageModel``. On a GPU rows lie end to end and logits exist for some positions at a time."""
         if not self.flat:
-            return super().losses_at(ids_BT, lengths_B, rows_N, columns_N, targets_N, weights_N)
+            return self._padded_losses_at(ids_BT, lengths_B, rows_N, columns_N, targets_N, weights_N)
         ids_BT, rows_N, columns_N, targets_N, weights_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N, targets_N, weights_N))
         x, frame = self._flat_hidden(ids_BT, lengths_B)
         chosen = x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
         normed = F.rms_norm(chosen, (self._config.hidden_size,), self._weights.final_norm, self._config.norm_eps)
         return LinearCrossEntropy.apply(normed, self._weights.head_weight, targets_N, weights_N)  # type: ignore[misc]
 
+    def _padded_losses_at(
+        self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor, weights_N: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``losses_at`` on a CPU: a few positions more, of no weight, for the sake of ``row_counts.py``."""
+        count = len(targets_N)
+        rows_M, columns_M, targets_M = (_repeated(t) for t in (rows_N, columns_N, targets_N))
+        logits_MV = self.logits_at(ids_BT, lengths_B, rows_M, columns_M)
+        weights_M = F.pad(weights_N, (0, len(targets_M) - count))
+        losses_M = F.cross_entropy(logits_MV, targets_M, reduction="none") * weights_M
+        hits = (logits_MV[:count].detach().argmax(dim=-1) == targets_N).sum()
+        return losses_M.sum(), hits, losses_M[:count].detach()
+
     def token_losses_at(
         self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See ``LanguageModel``. On a GPU logits exist for some positions at a time, and are made once more on the way back."""
         if not self.flat:
-            return super().token_losses_at(ids_BT, lengths_B, rows_N, columns_N, targets_N)
+            rows_N, columns_N, targets_M = (_repeated(t) for t in (rows_N, columns_N, targets_N))
+            losses_M, hits_M = super().token_losses_at(ids_BT, lengths_B, rows_N, columns_N, targets_M)
+            return losses_M[: len(targets_N)], hits_M[: len(targets_N)]
         ids_BT, rows_N, columns_N, targets_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N, targets_N))
         x, frame = self._flat_hidden(ids_BT, lengths_B)
         chosen = x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
@@ -228,6 +251,10 @@ class DecoderModel(LanguageModel):
         for layer, low, own in zip(self._weights.blocks, self._lows(reuse=False), self._flat_by_layer(frame), strict=True):
             x = flat_block(x, layer, low, own, compiled=self.compiled and torch.is_grad_enabled())
         return x, frame
+
+    def _widened(self, length: int) -> int:
+        """The width that rows of at most so many tokens are padded to; see ``row_counts.py``."""
+        return min(even_rows(length), self._config.max_length) if self.device.type == "cpu" else length
 
     def _check_length(self, length: int) -> None:
         if length > self._config.max_length:

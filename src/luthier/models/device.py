@@ -24,7 +24,7 @@ class Placement:
     device: str
     """As torch writes it: ``cpu``, ``cuda`` or ``cuda:1``."""
     precision: str
-    """``float32`` or ``bfloat16``: of the weights in memory."""
+    """``float32`` or ``bfloat16``: of the weights in memory; ``mixed``: float32 weights, multiplied as bfloat16."""
     device_reason: str
     precision_reason: str
 
@@ -37,19 +37,23 @@ class Placement:
 def training_placement(device: str, precision: str, method: TuningMethod) -> Placement:
     """Where a job trains.
 
-    On a GPU an adapter learns in float32 over a bfloat16 base (Dettmers et al. 2023, arXiv:2305.14314, keep their adapters so); full
-    tuning keeps float32 weights, whose updates would be lost in bfloat16's eight bits.
+    On a GPU, and on a CPU that has instructions for it, an adapter learns in float32 over a bfloat16 base (Dettmers et al. 2023,
+    arXiv:2305.14314, keep their adapters so); full tuning keeps float32 weights, whose updates would be lost in bfloat16's eight bits.
 
     Raises:
-        InvalidRequest: the setting names a device that this machine or this build of torch does not have, or full tuning in bfloat16.
+        InvalidRequest: the setting names a device that this machine or this build of torch does not have, full tuning in bfloat16, or
+            ``mixed`` on a GPU.
     """
     chosen, why = _device(device)
+    if precision == "mixed" and chosen != "cpu":
+        raise InvalidRequest("LUTHIER_PRECISION is mixed, which is for CPUs. Use float32, whose products a GPU makes in TF32, or auto.")
     if method is TuningMethod.FULL and precision == "bfloat16":
         raise InvalidRequest("LUTHIER_PRECISION is bfloat16, in which full tuning loses small updates. Use float32 or auto.")
     if precision != "auto":
         return Placement(device=chosen, precision=precision, device_reason=why, precision_reason="As set by LUTHIER_PRECISION.")
     if chosen == "cpu":
-        return Placement(device=chosen, precision="float32", device_reason=why, precision_reason="On a CPU all numbers are float32.")
+        precision, reason = _on_cpu(method)
+        return Placement(device=chosen, precision=precision, device_reason=why, precision_reason=reason)
     if method is TuningMethod.FULL:
         reason = "Full tuning keeps its weights in float32; the GPU multiplies them in TF32."
         return Placement(device=chosen, precision="float32", device_reason=why, precision_reason=reason)
@@ -66,17 +70,33 @@ def serving_placement(device: str, precision: str, folder: Path) -> Placement:
         InvalidRequest: as ``training_placement``; or the folder is no model (see ``facts.check_folder``).
     """
     chosen, why = _device(device)
-    if precision != "auto":
+    if precision not in ("auto", "mixed"):
         return Placement(device=chosen, precision=precision, device_reason=why, precision_reason="As set by LUTHIER_PRECISION.")
     half = chosen != "cpu" and read_facts(folder).dtype in ("bfloat16", "float16") and torch.cuda.is_bf16_supported()
     kept = "bfloat16" if half else "float32"
     return Placement(device=chosen, precision=kept, device_reason=why, precision_reason="By the device and the model's files.")
 
 
-def prepare_device(device: str) -> None:
-    """Set what products of float32 matrices mean on a GPU, once per process: TF32, whose ten bits of mantissa training does not miss."""
+def prepare_device(device: str, precision: str = "float32") -> None:
+    """Set what products of float32 matrices mean, once per process: on a GPU TF32, whose ten bits of mantissa training does not miss; on
+    a CPU bfloat16 with float32 sums where ``precision`` is ``mixed``, else float32."""
     if device != "cpu":
         torch.set_float32_matmul_precision("high")
+    else:
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16" if precision == "mixed" else "ieee"  # type: ignore[attr-defined]
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for products of bfloat16 (AVX512-BF16 or AMX); without them they are emulated, and slower."""
+    return torch.backends.mkldnn.is_available() and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _on_cpu(method: TuningMethod) -> tuple[str, str]:
+    if not multiplies_bfloat16():
+        return "float32", "On a CPU without instructions for bfloat16 all numbers are float32."
+    if method is TuningMethod.FULL:
+        return "mixed", "This CPU multiplies bfloat16 several times as fast as float32; weights, gradients and sums stay float32."
+    return "bfloat16", "This CPU multiplies bfloat16 several times as fast as float32; the adapter and its optimizer are float32."
 
 
 def compiling_pays(device: str, total_steps: int) -> bool:

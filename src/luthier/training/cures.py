@@ -56,7 +56,7 @@ def cures(
         factor: by which the arithmetic is multiplied before it is compared, as in the refusal.
     """
     asked = _Setting(full=spec.method is TuningMethod.FULL, rank=spec.lora_rank, batch_size=spec.batch_size, max_length=spec.max_length)
-    search = _Search(train, facts, shape, process_bytes, available_bytes, factor, spec.keep is Keep.BEST)
+    search = _Search(train, facts, shape, process_bytes, available_bytes, factor, spec)
     tries = [("lora", replace(asked, full=False, rank=DEFAULT_RANK))] if asked.full else _ranks(asked)
     found: list[Cure] = []
     for way in (search.shorter(asked), search.fewer_rows(asked), *(search.check(setting) for _, setting in tries)):
@@ -98,13 +98,15 @@ class _Search:
     """Peaks of other ways to run the job."""
 
     def __init__(
-        self, train: TokenSource, facts: ModelFacts, shape: ModelShape, process: int, available: int, factor: float, keeps_best: bool
+        self, train: TokenSource, facts: ModelFacts, shape: ModelShape, process: int, available: int, factor: float, spec: TrainingSpec
     ) -> None:
         self._examples = sorted(train.examples, key=lambda example: -example.num_tokens)
         self._each = train.rows_per_example
         self._facts, self._shape = facts, shape
         self._process, self._available, self._factor = process, available, factor
-        self._keeps_best = keeps_best
+        self._keeps_best = spec.keep is Keep.BEST
+        # Where all weights learn in mixed precision, an adapter would learn over a bfloat16 base.
+        self._narrow = spec.precision != "float32"
 
     def check(self, setting: _Setting) -> tuple[_Setting, int] | None:
         """The setting with its peak, when it fits."""
@@ -137,14 +139,16 @@ class _Search:
         # Forwards are bounded: the longest rows of some batches make the largest one.
         rows = [_cut(example, setting.max_length) for example in self._examples[: max(64, setting.batch_size * self._each)]]
         rows = [row for row in rows if row.rendered.num_trained]
-        largest = 0
+        largest, narrow = 0, self._narrow and not setting.full
+        sizes = {"rank": rank, "packed": not setting.full and not narrow, "narrow": narrow}
         # With pairs the two longest rows stand for the longest pair: never too little.
         size = setting.batch_size * self._each
         for at in range(0, len(rows), size):
             chosen = range(at, min(len(rows), at + size))
             for group in micro_batches(list(chosen), rows, self._facts, rows_per_example=self._each):
-                largest = max(largest, activation_bytes(micro_of(group, rows), c, rank=rank, packed=not setting.full))
-        return self._process + LOADED_CODE + fixed_bytes(c, trainable=trainable, full=setting.full, keeps_best=self._keeps_best) + largest
+                largest = max(largest, activation_bytes(micro_of(group, rows), c, **sizes))
+        fixed = fixed_bytes(c, trainable=trainable, full=setting.full, keeps_best=self._keeps_best, narrow=narrow)
+        return self._process + LOADED_CODE + fixed + largest
 
 
 def _round_lengths(below: int) -> list[int]:

@@ -158,6 +158,7 @@ def dry_run(
     stop_ids: frozenset[int] = frozenset(),
     seconds: float = SECONDS,
     progress: Callable[[str], None] = lambda _: None,
+    answering: Callable[[], LanguageModel] | None = None,
 ) -> Measurements:
     """Measure. Takes about ``seconds`` and the saves; a step that would take long is cut to fewer rows.
 
@@ -171,9 +172,9 @@ def dry_run(
         stop_ids: tokens that end an answer.
         seconds: of steps, forwards and answers together.
         progress: told what is being measured.
+        answering: loads the base as the engine host has it, where that is not as it trains.
     """
-    spec = plan.spec
-    torch.set_num_threads(spec.num_threads)
+    torch.set_num_threads(plan.spec.num_threads)
     keep_freed_memory()
     bench = _Bench(model, plan, train, valid, parent_adapter)
     model.module.train()
@@ -188,9 +189,10 @@ def dry_run(
         checkpoint = _checkpoint(bench, folder / "checkpoint")
     peak = peak_resident_bytes()
     progress("answers")
-    model.module.eval()
-    with model.use_adapter(None):
-        answers = _answers(model, (valid or train).examples, engine_threads, stop_ids, until=time.perf_counter() + 0.2 * seconds)
+    answerer = model if answering is None else answering()
+    answerer.module.eval()
+    with answerer.use_adapter(None):
+        answers = _answers(answerer, (valid or train).examples, engine_threads, stop_ids, until=time.perf_counter() + 0.2 * seconds)
     return Measurements(
         steps=tuple(steps),
         forwards=tuple(forwards),

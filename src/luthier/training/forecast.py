@@ -313,11 +313,13 @@ def _buckets(steps: Sequence[PlannedStep], line: Line) -> tuple[LengthBucket, ..
 # ------------------------------------------------------------------------------------------------------------------- memory
 
 
-def fixed_bytes(shape: ModelShape, *, trainable: int, full: bool, keeps_best: bool = False) -> int:
+def fixed_bytes(shape: ModelShape, *, trainable: int, full: bool, keeps_best: bool = False, narrow: bool = False) -> int:
     """What the whole run holds beside the process itself: weights, their copies, gradients, moments, a state being written, and a copy
-    of the best epoch's weights where that is to be kept.
+    of the best epoch's weights where that is to be kept. ``narrow``: the base is bfloat16.
     """
-    weights = weight_bytes(shape) + (0 if full else trainable * 4 + packed_bytes(shape)) + (trainable * 4 if keeps_best else 0)
+    base = weight_bytes(shape, bytes_per_weight=2) if narrow else weight_bytes(shape)
+    beside = 0 if full else trainable * 4 + (0 if narrow else packed_bytes(shape))
+    weights = base + beside + (trainable * 4 if keeps_best else 0)
     return weights + learning_bytes(trainable) + resume_bytes(trainable)
 
 
@@ -332,7 +334,8 @@ def peak_by_formula(plan: Plan, *, process_bytes: int) -> Span:
     largest = largest_activations(plan)
     # Routines find room in the holes that large forwards leave.
     routines = 0 if plan.full or not plan.shape.fast else max(0, plan.kernels() * KERNEL_BYTES - largest // 2)
-    fixed = fixed_bytes(plan.shape, trainable=plan.trainable, full=plan.full, keeps_best=plan.spec.keep is Keep.BEST)
+    best = plan.spec.keep is Keep.BEST
+    fixed = fixed_bytes(plan.shape, trainable=plan.trainable, full=plan.full, keeps_best=best, narrow=plan.narrow)
     return spread_bytes(process_bytes + LOADED_CODE + fixed + largest + routines, Basis.FORMULA)
 
 

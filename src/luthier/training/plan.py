@@ -60,17 +60,27 @@ class Plan:
         return self.spec.method is TuningMethod.FULL
 
     @property
+    def narrow(self) -> bool:
+        """True where the base is bfloat16 in memory."""
+        return self.spec.precision == "bfloat16"
+
+    @property
+    def packed(self) -> bool:
+        """True where frozen matrices have copies in the CPU library's own layouts."""
+        return not self.full and not self.narrow
+
+    @property
     def trainable(self) -> int:
         """Numbers that learn."""
         return self.shape.num_parameters if self.full else self.shape.adapter_parameters(self.spec.lora_rank, self.spec.targets)
 
     def activations(self, micro: Micro) -> int:
         """Bytes that a forward and its backward take beside what the run holds."""
-        return activation_bytes(micro, self.shape, rank=self.spec.lora_rank, packed=not self.full)
+        return activation_bytes(micro, self.shape, rank=self.spec.lora_rank, packed=self.packed, narrow=self.narrow)
 
     def forward_activations(self, micro: Micro) -> int:
         """Bytes of a forward without gradients."""
-        return forward_bytes(micro, self.shape, packed=not self.full)
+        return forward_bytes(micro, self.shape, packed=self.packed, narrow=self.narrow)
 
     def kernels(self) -> int:
         """Shapes for which the CPU library makes a routine during the run."""

@@ -13,8 +13,9 @@ from luthier.models.decoder import LONG_ROW
 from luthier.models.decoder_config import parse
 from luthier.models.facts import ModelFacts
 from luthier.models.matrix import MAX_COPIED
+from luthier.models.row_counts import even_rows
 
-_FLOAT = 4
+_FLOAT, _NARROW = 4, 2
 """Bytes of a float32, in which gradients, moments and activations are kept."""
 
 
@@ -93,8 +94,8 @@ class Micro:
 
     @property
     def padded(self) -> int:
-        """Tokens with padding."""
-        return self.rows * self.longest
+        """Tokens with padding, on a CPU."""
+        return self.rows * even_rows(self.longest)
 
 
 def micro_of(group: Sequence[int], examples: Sequence[TokenizedExample]) -> Micro:
@@ -141,10 +142,11 @@ def resume_bytes(trainable: int) -> int:
     return 3 * trainable * _FLOAT
 
 
-def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool) -> int:
+def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool, narrow: bool = False) -> int:
     """What the forward keeps for the backward, the backward's own work space, and the logits with their gradient.
 
     ``packed``: frozen weights go through the CPU library's own layouts (``models/matrix.py``), which takes work space for the head.
+    ``narrow``: the blocks' numbers are bfloat16; logits are widened all the same.
     """
     c, tokens = shape, micro.padded
     per_token = 6 * c.hidden_size + 3 * c.q_size + 2 * c.kv_size + 3 * c.mlp_size + 7 * rank
@@ -154,15 +156,15 @@ def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool
     scores = micro.rows * c.num_heads * micro.longest**2 if micro.longest <= LONG_ROW or not c.fast else 0
     kept = c.num_layers * (tokens * per_token + scores)
     space = tokens * (4 * c.hidden_size + 4 * c.mlp_size + 3 * c.q_size) + 3 * scores
-    return (kept + space + (3 + _head_space(shape, packed)) * _logits(micro, shape)) * _FLOAT
+    return (kept + space) * (_NARROW if narrow else _FLOAT) + (3 + _head_space(shape, packed)) * _logits(micro, shape) * _FLOAT
 
 
-def forward_bytes(micro: Micro, shape: ModelShape, *, packed: bool) -> int:
-    """The largest of a forward without gradients: one block's values and the logits."""
+def forward_bytes(micro: Micro, shape: ModelShape, *, packed: bool, narrow: bool = False) -> int:
+    """The largest of a forward without gradients: one block's values and the logits. Arguments as ``activation_bytes``."""
     c, tokens = shape, micro.padded
     scores = 2 * micro.rows * c.num_heads * micro.longest**2 if micro.longest <= LONG_ROW or not c.fast else 0
     block = tokens * (6 * c.hidden_size + 3 * c.q_size + 2 * c.kv_size + 4 * c.mlp_size) + scores
-    return (block + (2 + _head_space(shape, packed)) * _logits(micro, shape)) * _FLOAT
+    return block * (_NARROW if narrow else _FLOAT) + (2 + _head_space(shape, packed)) * _logits(micro, shape) * _FLOAT
 
 
 def _logits(micro: Micro, shape: ModelShape) -> int:
@@ -184,5 +186,5 @@ KERNEL_BYTES = 450_000
 def kernel_count(steps: Sequence[Micro], forwards: Sequence[Micro]) -> int:
     """Routines that oneDNN makes, one for each matrix, direction and number of rows: a block has four matrices, the head is one."""
     learned, read = {m.padded for m in steps}, {m.padded for m in (*steps, *forwards)}
-    learned_heads, read_heads = {m.trained for m in steps}, {m.trained for m in (*steps, *forwards)}
+    learned_heads, read_heads = {even_rows(m.trained) for m in steps}, {even_rows(m.trained) for m in (*steps, *forwards)}
     return min(_CACHED_KERNELS, _MATRICES * (len(learned) + len(read)) + len(learned_heads) + len(read_heads))

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from luthier.core.settings import Settings
 from luthier.core.specs import Decision, ObjectiveKind
 from luthier.data.stage import collect
 from luthier.data.validate import Method
+from luthier.models.device import placement_of, prepare_device, serving_placement
+from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
 from luthier.training.dry_run import dry_run
@@ -99,7 +102,8 @@ def _conclude(
     if order.seconds and peak.low <= available:
         made = _measured(order, start, plan, training, validation, start_seconds, available, progress)
     else:
-        speed = matrix_speed(plan.first_epoch[0].micros[0].padded, plan.shape.mlp_size, plan.shape.hidden_size)
+        dtype, rows = placement_of(plan.spec).dtype, plan.first_epoch[0].micros[0].padded
+        speed = matrix_speed(rows, plan.shape.mlp_size, plan.shape.hidden_size, dtype=dtype)
         rates = assumed_rates(plan, operations_per_second=speed, start_seconds=start_seconds)
         made = forecast(plan, rates, peak=peak, available_bytes=available, saving=_saving(order.settings))
     reason, found = None, ()
@@ -136,7 +140,9 @@ def _measured(
     settings = order.settings
     progress("model")
     began = time.perf_counter()
-    model = load_model(start.folder)
+    placement = placement_of(plan.spec)
+    prepare_device(placement.device, placement.precision)
+    model = load_model(start.folder, device=placement.device, dtype=placement.dtype)
     load_seconds = time.perf_counter() - began
     meter = EnergyMeter(device=str(model.device))
     mark = meter.start()
@@ -152,11 +158,18 @@ def _measured(
             stop_ids=start.renderer.stop_ids,
             seconds=order.seconds,
             progress=progress,
+            answering=None if placement.precision == "float32" else partial(_as_served, start, settings),
         )
     watts = meter.watts_since(mark)
     rates = rates_of(measured, start_seconds=start_seconds + load_seconds, load_seconds=load_seconds)
     made = forecast(plan, rates, peak=peak_by_dry_run(plan, measured), available_bytes=available, saving=_saving(settings))
     return replace(made, watts=watts)
+
+
+def _as_served(start: Start, settings: Settings) -> LanguageModel:
+    placement = serving_placement(settings.device, settings.precision, start.folder)
+    prepare_device(placement.device, placement.precision)
+    return load_model(start.folder, device=placement.device, dtype=placement.dtype)
 
 
 def _saving(settings: Settings) -> Saving:

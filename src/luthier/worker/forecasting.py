@@ -13,6 +13,7 @@ from luthier.core.errors import JobFailure
 from luthier.core.forecast import Basis, Forecast, Span
 from luthier.core.specs import TrainingSpec
 from luthier.core.stage import Stage
+from luthier.models.device import placement_of
 from luthier.models.facts import read_config
 from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import BaseMeasured, ForecastChecked, Forecasted, StepDone
@@ -89,7 +90,8 @@ class JobForecaster:
 
         def measured() -> float:
             torch.set_num_threads(self._plan.spec.num_threads)
-            return matrix_speed(max(micro.padded for micro in step.micros), shape.mlp_size, shape.hidden_size)
+            rows, dtype = max(micro.padded for micro in step.micros), placement_of(self._plan.spec).dtype
+            return matrix_speed(rows, shape.mlp_size, shape.hidden_size, dtype=dtype)
 
         speed = self._ctx.floor.call(measured)
         self._rates = assumed_rates(self._plan, operations_per_second=speed, start_seconds=self._ctx.now() - self._began)

@@ -64,9 +64,9 @@ def _read(path: Path) -> str:
         return ""
 
 
-def matrix_speed(rows: int, size: int, inner: int, *, seconds: float = 0.05) -> float:
-    """Operations per second of products (rows, inner) x (inner, size) in float32, with the threads that torch has now."""
-    a, b = torch.ones(max(1, rows), max(1, inner)), torch.ones(max(1, inner), max(1, size))
+def matrix_speed(rows: int, size: int, inner: int, *, dtype: torch.dtype = torch.float32, seconds: float = 0.05) -> float:
+    """Operations per second of products (rows, inner) x (inner, size), with the threads that torch has now."""
+    a, b = torch.ones(max(1, rows), max(1, inner), dtype=dtype), torch.ones(max(1, inner), max(1, size), dtype=dtype)
     torch.mm(a, b)
     began, count = time.perf_counter(), 0
     while count < 3 or time.perf_counter() - began < seconds:

@@ -174,7 +174,7 @@ def _placement(settings: Settings, method: TuningMethod) -> Placement:
 
 def _decisions_of(placement: Placement) -> tuple[Decision, ...]:
     device = Decision(name="device", value=placement.device, reason=placement.device_reason)
-    if placement.device == "cpu":
+    if placement.device == "cpu" and placement.precision == "float32":
         return (device,)
     return device, Decision(name="precision", value=placement.precision, reason=placement.precision_reason)
 

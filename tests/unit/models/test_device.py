@@ -24,14 +24,55 @@ def no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
 
 
-@pytest.mark.usefixtures("no_gpu")
-def test_without_a_gpu_everything_is_float32_on_the_cpu():
+@pytest.fixture
+def plain_cpu(monkeypatch):
+    monkeypatch.setattr(device, "multiplies_bfloat16", lambda: False)
+
+
+@pytest.fixture
+def quick_cpu(monkeypatch):
+    monkeypatch.setattr(device, "multiplies_bfloat16", lambda: True)
+
+
+@pytest.mark.usefixtures("no_gpu", "plain_cpu")
+def test_without_a_gpu_everything_is_float32_on_a_plain_cpu():
     for method in TuningMethod:
         placed = device.training_placement("auto", "auto", method)
         assert (placed.device, placed.dtype) == ("cpu", torch.float32)
     assert device.serving_placement("auto", "auto", mini_folder()).dtype is torch.float32
     with pytest.raises(InvalidRequest, match=r"sees 0 GPUs here\. Set it to auto or cpu"):
         device.training_placement("cuda", "auto", TuningMethod.LORA)
+
+
+@pytest.mark.usefixtures("no_gpu", "quick_cpu")
+def test_a_cpu_that_multiplies_bfloat16_trains_in_it_and_answers_in_float32():
+    lora = device.training_placement("auto", "auto", TuningMethod.LORA)
+    full = device.training_placement("auto", "auto", TuningMethod.FULL)
+    assert (lora.precision, lora.dtype) == ("bfloat16", torch.bfloat16)
+    assert (full.precision, full.dtype) == ("mixed", torch.float32)
+    assert device.training_placement("cpu", "float32", TuningMethod.LORA).precision == "float32"
+    assert device.training_placement("cpu", "mixed", TuningMethod.LORA).precision == "mixed"
+    for setting in ("auto", "mixed"):
+        assert device.serving_placement("auto", setting, mini_folder()).dtype is torch.float32
+
+
+@pytest.mark.usefixtures("gpu")
+def test_mixed_is_refused_on_a_gpu():
+    with pytest.raises(InvalidRequest, match="which is for CPUs"):
+        device.training_placement("auto", "mixed", TuningMethod.FULL)
+
+
+def test_products_are_exact_again_after_a_mixed_run():
+    x, w = torch.rand(64, 512), torch.rand(512, 512)
+    try:
+        device.prepare_device("cpu", "mixed")
+        mixed = x @ w
+    finally:
+        device.prepare_device("cpu")
+    exact = (x.double() @ w.double()).float()
+    assert torch.allclose(x @ w, exact, rtol=1e-5)
+    assert torch.allclose(mixed, exact, rtol=2e-2)
+    assert torch.equal(mixed, x @ w) != device.multiplies_bfloat16()
 
 
 @pytest.mark.usefixtures("gpu")
