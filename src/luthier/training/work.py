@@ -105,9 +105,10 @@ def micro_of(group: Sequence[int], examples: Sequence[TokenizedExample]) -> Micr
 
 
 def forward_work(micro: Micro, shape: ModelShape) -> float:
-    """Floating-point operations of one forward."""
-    attention = 4.0 * micro.padded * micro.longest * shape.q_size * shape.num_layers
-    return 2.0 * micro.padded * shape.layer_matrices + attention + 2.0 * micro.trained * shape.head_matrix
+    """Floating-point operations of one forward, without those for the sake of even widths."""
+    tokens = micro.rows * micro.longest
+    attention = 4.0 * tokens * micro.longest * shape.q_size * shape.num_layers
+    return 2.0 * tokens * shape.layer_matrices + attention + 2.0 * micro.trained * shape.head_matrix
 
 
 def step_work(micros: Sequence[Micro], shape: ModelShape, *, full: bool) -> float:
