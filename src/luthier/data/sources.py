@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from luthier.core.archives import HEAD_BYTES, archive_of
 from luthier.core.errors import InvalidRequest
 from luthier.core.examples import LineError, SourceLine
 from luthier.data.read import UTF8_BOM, read_lines
@@ -41,9 +42,13 @@ def read_rows(path: Path, *, max_line_bytes: int) -> Iterator[SourceRow]:
     """The rows of one file, whose name's ending says what it is.
 
     Raises:
-        InvalidRequest: the ending is unknown, or a library for it is missing.
+        InvalidRequest: the ending is unknown, the file is compressed, or a library for it is missing.
     """
     reader = READERS.get(path.suffix.lower())
+    with path.open("rb") as file:
+        archive = archive_of(file.read(HEAD_BYTES))
+    if archive is not None and reader is not _parquet:
+        raise InvalidRequest(f"{path.name} is compressed or packed ({archive.name}), and nothing is unpacked here. First: {archive.cure}")
     if reader is None:
         known = ", ".join(READERS)
         raise InvalidRequest(f"{path.name} has no ending that tells what it is. Known are {known}, a folder, and hf://OWNER/NAME.")

@@ -1,5 +1,6 @@
 """Import: what becomes a row, what is named instead, and that nothing half-done stays."""
 
+import gzip
 import json
 import sys
 from decimal import Decimal
@@ -247,6 +248,13 @@ def test_a_source_that_is_not_there_or_not_known(imports, name):
     imports.file("a.docx", "x")
     with pytest.raises(InvalidRequest):
         imports.run(str(imports.folder / name))
+
+
+@pytest.mark.parametrize(("name", "cure"), [("a.csv", "gunzip"), ("a.jsonl.gz", "gunzip"), ("b.jsonl", "luthier data import")])
+def test_a_compressed_source_is_told_so(imports, name, cure):
+    content = b"PAR1" + b"\x00" * 20 if name == "b.jsonl" else gzip.compress(b'{"prompt": "a", "completion": "b"}\n')
+    with pytest.raises(InvalidRequest, match=f"is compressed or packed .*nothing is unpacked here. First: .*{cure}"):
+        imports.run(imports.file(name, content))
 
 
 def test_nothing_is_ever_overwritten(imports):
