@@ -154,8 +154,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Command line: the command and its arguments; the longest line comes from the environment."""
-    # A reader that is gone: the end, without a word. Ctrl-C still unwinds, so that nothing half-written stays.
+    # A reader that is gone: the end, without a word. A command that is stopped unwinds, so that nothing half-written stays.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = _parser().parse_args()
     try:
         arguments.call(arguments, from_environment().max_line_bytes)
