@@ -62,6 +62,8 @@ def prepare(command: str, *arguments: str, title: str, show: Show) -> None:
         code = process.wait()
     if error is not None:
         raise error
+    if not ended and code < 0:
+        raise LuthierError(f"luthier data {command} was killed (signal {-code}) before it was done; most often memory is short.")
     if not ended:
         raise LuthierError(f"luthier data {command} ended with {code} and no result; what it said stands above.")
 

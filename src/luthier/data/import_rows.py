@@ -20,7 +20,7 @@ from luthier.data.columns import chat_row, guess
 from luthier.data.new_file import new_file
 from luthier.data.preference_columns import preference_row
 from luthier.data.source_files import Fetch, rows_of
-from luthier.data.sources import SourceRow
+from luthier.data.source_row import SourceRow
 from luthier.data.tool_turns import CannotMap
 from luthier.data.validate import first_error
 
@@ -93,7 +93,7 @@ def import_rows(
         for source in sources:
             lead = f"{source}: " if len(sources) > 1 else ""
             rows = rows_of(source, max_line_bytes=max_line_bytes, note=note, fetch=fetch)
-            for line in _mapped(rows, said, total, lead, note):
+            for line in _mapped(rows, said, total, lead, max_line_bytes=max_line_bytes, note=note):
                 if room is not None and (room := room - len(line)) < 0:
                     raise InvalidRequest(f"The new file would have more than the maximum of {max_bytes:,} bytes; nothing was written.")
                 file.write(line)
@@ -110,7 +110,9 @@ def import_rows(
     return total
 
 
-def _mapped(rows: Iterator[SourceRow], said: Mapping[str, str], total: Imported, lead: str, note: Callable[[str], None]) -> Iterator[bytes]:
+def _mapped(
+    rows: Iterator[SourceRow], said: Mapping[str, str], total: Imported, lead: str, *, max_line_bytes: int, note: Callable[[str], None]
+) -> Iterator[bytes]:
     head: list[SourceRow] = []
     for row in rows:
         if row.value:
@@ -141,8 +143,13 @@ def _mapped(rows: Iterator[SourceRow], said: Mapping[str, str], total: Imported,
         if fault is not None:
             total.refuse(row, fault.message.removeprefix("Example 0, ").removeprefix("Example 0 "))
             continue
+        line = orjson.dumps(made, option=orjson.OPT_APPEND_NEWLINE)
+        size = len(line) - 1  # without its end
+        if size > max_line_bytes:
+            total.refuse(row, f"it would be a line of {size:,} bytes; the maximum is {max_line_bytes:,}.")
+            continue
         total.num_rows += 1
-        yield orjson.dumps(made, option=orjson.OPT_APPEND_NEWLINE)
+        yield line
 
 
 def _at(lead: str, row: SourceRow) -> SourceRow:

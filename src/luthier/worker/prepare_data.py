@@ -21,6 +21,7 @@ from luthier.data.import_rows import BadRows, import_rows
 from luthier.data.redact import KINDS, CannotRedact, redact
 from luthier.data.repair import Lines, repair
 from luthier.data.split import split
+from luthier.worker.memory_bound import IMPORT_MEMORY_BYTES, bound_memory
 
 # Those of ``cli/exit_codes.py``, which stands a floor above.
 _EXIT_CODES: tuple[tuple[type[LuthierError], int], ...] = ((BadRows, 5), (CannotRedact, 5), (InvalidRequest, 2), (Unavailable, 6))
@@ -45,6 +46,7 @@ def _rows_made(done: int) -> None:
 
 
 def _import(arguments: argparse.Namespace, max_line_bytes: int) -> None:
+    bound_memory(IMPORT_MEMORY_BYTES)
     done = import_rows(
         arguments.source,
         arguments.output,

@@ -3,7 +3,6 @@
 import gzip
 import json
 import sys
-from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 
@@ -118,6 +117,51 @@ def test_a_broken_array_is_named_at_its_line(imports, text, line):
     assert [note.partition(":")[0] for note in imports.notes[1:]] == [f"line {line}"]
 
 
+ROWS = '[{"prompt": "a", "completion": "b"},\n{"prompt": "c"}]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"data": {ROWS}}}',
+        f'{{"version": "1", "ids": [1, 2],\n"train": {ROWS}, "none": []}}',
+        f'\ufeff\n{{"meta": {{"rows": [{{}}]}}, "rows":{ROWS}\n}}\n',
+    ],
+)
+def test_an_array_inside_an_object_is_found_and_its_lines_are_the_files(imports, text):
+    done = imports.run(imports.file("a.json", text), skip_bad=True)
+    assert (done.num_rows, imports.talks()) == (1, [pair("a", "b")])
+    line = text.removeprefix("\ufeff").split('{"prompt": "c"')[0].count("\n") + 1
+    assert imports.notes[1] == f"line {line}: 'completion', the completion, is missing."
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f'{{"train": {ROWS}, "test": {ROWS}}}', r"several lists of rows: train, test. Take one out: jq -c '.train\[\]' a.json"),
+        ('{"a": 1,\n"b": [1], "c": {}}', "without a list of rows; its keys are: a, b, c."),
+        ('{\n"data": [{"prompt": "a"', "not valid JSON"),
+    ],
+)
+def test_an_object_that_does_not_say_where_its_rows_are(imports, text, words):
+    with pytest.raises(InvalidRequest, match=words):
+        imports.run(imports.file("a.json", text))
+
+
+def test_json_lines_in_a_json_file_stay_lines(imports):
+    row = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}'
+    for text in (row, f"{row}\n{row}\n"):
+        imports.run(imports.file("a.json", text))
+        assert set(map(tuple, imports.talks())) == {tuple(pair("q", "a"))}
+        imports.output.unlink()
+
+
+def test_a_row_that_would_be_too_long_a_line_is_named(imports):
+    with pytest.raises(BadRows):
+        imports.run(imports.file("a.json", json.dumps([{"prompt": "a" * 50, "completion": "b" * 50}])), limit=150)
+    assert imports.notes[1] == "line 1: it would be a line of 177 bytes; the maximum is 150."
+
+
 def test_a_row_that_no_job_takes_is_a_bad_row(imports):
     with pytest.raises(BadRows):
         imports.run(imports.file("a.jsonl", '{"messages": [{"role": "wizard", "content": "hm"}]}\n'))
@@ -197,43 +241,6 @@ def test_without_a_library_a_clear_sentence(imports, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InvalidRequest, match="huggingface_hub is needed"):
         download("a/b", None)
-
-
-def test_parquet_with_labels_by_number(imports):
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    features = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["bad", "good"]}}}}
-    table = arrow.table({"text": ["a", "b"], "label": [1, 0]}).replace_schema_metadata({"huggingface": json.dumps(features)})
-    parquet.write_table(table, imports.folder / "a.parquet")
-    imports.run(str(imports.folder / "a.parquet"))
-    assert imports.talks() == [pair("a", "good"), pair("b", "bad")]
-    imports.output.unlink()
-    with pytest.raises(InvalidRequest, match="no Parquet file that can be read"):
-        imports.run(imports.file("b.parquet", b"PAR1 and not more"))
-
-
-def test_parquet_columns_that_json_has_no_form_for(imports):
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    columns = {"question": [b"caf\xc3\xa9", b"b"], "answer": [Decimal("1.50"), Decimal("2.00")], "picture": [b"\xff\xd8", b"\x89P"]}
-    parquet.write_table(arrow.table(columns), imports.folder / "a.parquet")
-    imports.run(str(imports.folder / "a.parquet"))
-    assert imports.talks() == [pair("café", "1.50"), pair("b", "2.00")]
-    imports.output.unlink()
-    with pytest.raises(BadRows):
-        imports.run(str(imports.folder / "a.parquet"), prompt="picture")
-    assert "row 1: 'picture', the prompt, is empty." in imports.notes
-
-
-def test_a_small_table_that_would_become_a_large_file_is_refused(imports):
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    cells = arrow.DictionaryArray.from_arrays(arrow.array([0] * 1000, arrow.int32()), arrow.array(["x" * 10_000]))
-    parquet.write_table(arrow.table({"question": cells, "answer": cells}), imports.folder / "a.parquet")
-    assert (imports.folder / "a.parquet").stat().st_size < 10_000
-    with pytest.raises(InvalidRequest, match="more than the maximum of 1,000,000 bytes; nothing was written"):
-        imports.run(str(imports.folder / "a.parquet"), max_bytes=1_000_000)
-    assert [path.name for path in imports.folder.iterdir()] == ["a.parquet"]
 
 
 def test_a_quote_that_is_not_closed_is_told(imports):
