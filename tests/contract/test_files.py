@@ -275,7 +275,7 @@ def test_a_compressed_training_file_is_415_with_its_cure(server: ApiServer, kind
     assert error.value.status_code == 415
     assert (error.value.code, error.value.param, error.value.type) == ("compressed_file", "file", "invalid_request_error")
     assert f"({kind})" in error.value.message
-    assert "Upload the plain JSONL: " in error.value.message
+    assert "Unpack it first (" in error.value.message
     upload = client.uploads.create(bytes=len(PACKED[kind]), filename="t.jsonl", mime_type="text/jsonl", purpose="fine-tune")
     part = client.uploads.parts.create(upload.id, data=PACKED[kind])
     with pytest.raises(openai.APIStatusError) as error:

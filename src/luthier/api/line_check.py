@@ -92,10 +92,7 @@ class LineCheck:
         archive = archive_of(self._head)
         if archive is None:
             return InvalidRequest(fault)
-        sentence = (
-            f"The file is compressed or packed ({archive.name}), and nothing is unpacked here. Upload the plain JSONL: {archive.cure}"
-        )
-        return InvalidRequest(sentence, code="compressed_file", param="file")
+        return InvalidRequest(f"The file {archive.refusal}", code="compressed_file", param="file")
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         """None where it cannot be started: then all is checked here."""

@@ -18,6 +18,11 @@ class Archive:
     cure: str
     """The command that makes a plain file of it."""
 
+    @property
+    def refusal(self) -> str:
+        """What is told of such a file, after its name."""
+        return f"is compressed or packed ({self.name}), and nothing is unpacked here. Unpack it first ({self.cure})."
+
 
 _BY_MAGIC = {
     b"\x1f\x8b": Archive("gzip", "gunzip FILE"),

@@ -33,7 +33,7 @@ def read_rows(path: Path, *, max_line_bytes: int) -> Iterator[SourceRow]:
     with path.open("rb") as file:
         archive = archive_of(file.read(HEAD_BYTES))
     if archive is not None and reader is not parquet_rows:
-        raise InvalidRequest(f"{path.name} is compressed or packed ({archive.name}), and nothing is unpacked here. First: {archive.cure}")
+        raise InvalidRequest(f"{path.name} {archive.refusal}")
     if reader is None:
         known = ", ".join(READERS)
         raise InvalidRequest(f"{path.name} has no ending that tells what it is. Known are {known}, a folder, and hf://OWNER/NAME.")

@@ -260,7 +260,7 @@ def test_a_source_that_is_not_there_or_not_known(imports, name):
 @pytest.mark.parametrize(("name", "cure"), [("a.csv", "gunzip"), ("a.jsonl.gz", "gunzip"), ("b.jsonl", "luthier data import")])
 def test_a_compressed_source_is_told_so(imports, name, cure):
     content = b"PAR1" + b"\x00" * 20 if name == "b.jsonl" else gzip.compress(b'{"prompt": "a", "completion": "b"}\n')
-    with pytest.raises(InvalidRequest, match=f"is compressed or packed .*nothing is unpacked here. First: .*{cure}"):
+    with pytest.raises(InvalidRequest, match=f"is compressed or packed .*nothing is unpacked here. Unpack it first .*{cure}"):
         imports.run(imports.file(name, content))
 
 
