@@ -21,8 +21,8 @@ from luthier.data.new_file import new_files
 from luthier.data.read import Progress, read_lines
 from luthier.data.validate import parse_row
 
-_LABEL_CHARACTERS = 40
-_MAX_LABELS = 50
+_LABEL_CHARACTERS = 60
+_MAX_LABELS = 500
 _LEAST_ROWS_PER_LABEL = 5
 """Answers are labels when they are short, few, and come this often on average."""
 
