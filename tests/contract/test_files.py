@@ -1,4 +1,5 @@
 import base64
+import gzip
 import json
 from typing import Any
 
@@ -256,6 +257,34 @@ def test_only_multipart_is_taken(server: ApiServer) -> None:
     with server.http() as http:
         assert http.post("/v1/files", json={"purpose": "fine-tune"}).status_code == 400
         assert http.post("/v1/files", content=b"x", headers={"content-encoding": "gzip"}).status_code == 415
+
+
+PACKED = {
+    "gzip": gzip.compress(b"{}\n" * 20, mtime=0),
+    "zip": b"PK\x03\x04" + b"\x00" * 40,
+    "zstandard": b"\x28\xb5\x2f\xfd" + b"\n" * 40,
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_a_compressed_training_file_is_415_with_its_cure(server: ApiServer, kind: str) -> None:
+    client = server.client()
+    before = [file.id for file in client.files.list()]
+    with pytest.raises(openai.APIStatusError) as error:
+        client.files.create(file=("train.jsonl", PACKED[kind]), purpose="fine-tune")
+    assert error.value.status_code == 415
+    assert (error.value.code, error.value.param, error.value.type) == ("compressed_file", "file", "invalid_request_error")
+    assert f"({kind})" in error.value.message
+    assert "Unpack it first (" in error.value.message
+    upload = client.uploads.create(bytes=len(PACKED[kind]), filename="t.jsonl", mime_type="text/jsonl", purpose="fine-tune")
+    part = client.uploads.parts.create(upload.id, data=PACKED[kind])
+    with pytest.raises(openai.APIStatusError) as error:
+        client.uploads.complete(upload.id, part_ids=[part.id])
+    assert (error.value.status_code, error.value.code) == (415, "compressed_file")
+    assert [file.id for file in client.files.list()] == before
+    # What is only kept may be anything.
+    kept = client.files.create(file=("train.jsonl.gz", PACKED[kind]), purpose="user_data")
+    assert client.files.content(kept.id).read() == PACKED[kind]
 
 
 def test_result_files_are_base64_unless_csv_is_asked_for(server: ApiServer) -> None:

@@ -23,7 +23,7 @@ from luthier.data.read import RawLine, read_lines
 from luthier.data.redact import redact
 from luthier.data.repair import repair
 from luthier.data.stage import DataFailure, collect
-from luthier.data.validate import Method, check_row, format_of
+from luthier.data.validate import Method, check_row, first_error, format_of, method_of
 
 MAX_LINE_BYTES = 4096
 _LONG = 10 * MAX_LINE_BYTES
@@ -142,7 +142,9 @@ def _import(data: bytes, folder: Path, ending: str) -> None:
         return
     for line in output.read_bytes().splitlines():
         row = orjson.loads(line)
-        assert isinstance(check_row(row, RowFormat.CHAT, SourceLine("", 1), message_code=""), SftExample), row
+        row_format = format_of(row, method_of(row))
+        assert row_format in (RowFormat.CHAT, RowFormat.PREFERENCE), row
+        assert first_error(row, row_format, SourceLine("", 1), message_code="") is None, row
 
 
 def _refused(work: Callable[[], object]) -> bool:

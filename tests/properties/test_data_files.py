@@ -39,6 +39,30 @@ def talks(draw: st.DrawFn, most_turns: int = 3) -> dict[str, Any]:
     return {"messages": messages}
 
 
+@st.composite
+def tool_talks(draw: st.DrawFn) -> dict[str, Any]:
+    """A talk in which tools are called, several at once and again, with ids of any kind."""
+    name = st.sampled_from(["f", "g", "ü"])
+    arguments = st.dictionaries(
+        CONTENT, st.none() | st.booleans() | st.integers(-9, 9) | CONTENT | st.lists(CONTENT, max_size=2), max_size=3
+    )
+    answer = CONTENT | st.sampled_from(["", "[1, 2]", '["a", "b"]', "{}", "null"])
+    messages: list[dict[str, Any]] = []
+    for _ in range(draw(st.integers(1, 3))):
+        messages.append(_message("user", draw(CONTENT)))
+        for _ in range(draw(st.integers(0, 2))):
+            texts = draw(st.lists(arguments, min_size=1, max_size=3))
+            ids = draw(st.sampled_from([[f"call_{n}" for n in range(1, 4)], ["x", "y", "z"]]))
+            functions = [{"name": draw(name), "arguments": json.dumps(text, ensure_ascii=False)} for text in texts]
+            calls = [{"id": i, "type": "function", "function": function} for i, function in zip(ids, functions, strict=False)]
+            words = draw(st.sampled_from([{}, {"content": ""}, {"content": "Let me see."}]))
+            messages.append({"role": "assistant", **words, "tool_calls": calls})
+            messages += [{"role": "tool", "tool_call_id": call["id"], "content": draw(answer)} for call in calls]
+        messages.append(_message("assistant", draw(CONTENT)))
+    offered = [{"type": "function", "function": {"name": draw(name), "parameters": {"type": "object"}}}]
+    return {"messages": messages, **({"tools": offered} if draw(st.booleans()) else {})}
+
+
 @contextmanager
 def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
@@ -72,6 +96,13 @@ def test_questions_and_answers_come_back_from_tables_and_alpaca(rows: list[Any],
 @settings(deadline=None, max_examples=40)
 @given(st.lists(talks(), min_size=1, max_size=5))
 def test_talks_come_back_from_sharegpt(rows: list[Any]) -> None:
+    with _folder() as folder:
+        assert _there_and_back(folder, rows, "sharegpt", ".json") == rows
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(talks() | tool_talks(), min_size=1, max_size=4))
+def test_tool_calls_come_back_from_sharegpt(rows: list[Any]) -> None:
     with _folder() as folder:
         assert _there_and_back(folder, rows, "sharegpt", ".json") == rows
 

@@ -84,12 +84,12 @@ def _join(services: Services, upload: UploadRecord, parts: Sequence[PartRecord],
             if upload.purpose == CHECKED_PURPOSE:
                 check.feed(piece)
                 if check.fault is not None:
-                    raise InvalidRequest(check.fault)
+                    raise check.refusal(check.fault)
         if md5 is not None and digest.hexdigest() != md5:
             message = f"The MD5 checksum of the uploaded bytes is {digest.hexdigest()}, but the request says {md5[:64]!r}."
             raise InvalidRequest(message, code="invalid_value", param="md5")
         fault = check.finish()
         if fault is not None:
-            raise InvalidRequest(fault)
+            raise check.refusal(fault)
         sha256, size = blob.commit()
     return _Joined(sha256=sha256, md5=digest.hexdigest(), bytes=size)

@@ -61,6 +61,7 @@ BY_CODE: dict[str, HttpError] = {
     "idempotency_key_reused": HttpError(422, INVALID, {"x-should-retry": "false"}),
     "request_too_large": HttpError(413, INVALID, {"x-should-retry": "false"}),
     "request_timeout": HttpError(408, INVALID),
+    "compressed_file": HttpError(415, INVALID),
     "unsupported_content_encoding": HttpError(415, INVALID),
 }
 

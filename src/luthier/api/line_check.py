@@ -19,6 +19,8 @@ from typing import BinaryIO
 import orjson
 import simdjson
 
+from luthier.core.archives import HEAD_BYTES, archive_of
+from luthier.core.errors import InvalidRequest
 from luthier.core.jsonl import JsonlCheck
 
 BESIDE_BYTES = 4 * 1024 * 1024
@@ -43,6 +45,7 @@ class LineCheck:
         self._path = path
         self._max_line_bytes = max_line_bytes
         self._num_bytes = 0
+        self._head = b""
         self._here = _check(max_line_bytes)
         self._beside: subprocess.Popen[bytes] | None = None
         self._decided = False
@@ -63,6 +66,8 @@ class LineCheck:
     def feed(self, piece: bytes | memoryview) -> None:
         """Check the next bytes, which stand in the file already."""
         self._num_bytes += len(piece)
+        if len(self._head) < HEAD_BYTES:
+            self._head += bytes(piece[:HEAD_BYTES])
         if self._beside is not None:
             self._tell(self._beside)
             return
@@ -81,6 +86,13 @@ class LineCheck:
         # The process was killed, for memory perhaps: the bytes are still there.
         with self._path.open("rb") as file:
             return _fault_of(file, [self._num_bytes], self._max_line_bytes)
+
+    def refusal(self, fault: str) -> InvalidRequest:
+        """The error to a fault: a file that is compressed is told so (415), any other one in OpenAI's words."""
+        archive = archive_of(self._head)
+        if archive is None:
+            return InvalidRequest(fault)
+        return InvalidRequest(f"The file {archive.refusal}", code="compressed_file", param="file")
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         """None where it cannot be started: then all is checked here."""

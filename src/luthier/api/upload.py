@@ -115,7 +115,7 @@ def _finish_file(form: _FileForm, blob: BlobWriter) -> Upload:
     form.check_size(purpose)
     fault = form.check.finish() if purpose == CHECKED_PURPOSE else None
     if fault is not None:
-        raise InvalidRequest(fault)
+        raise form.check.refusal(fault)
     # After the lines: whoever sends something else altogether is told so in the words that clients know.
     check_filename(form.filename, purpose, "file")
     sha256, size = blob.commit()

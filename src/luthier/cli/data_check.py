@@ -7,9 +7,6 @@ people or as JSON, and writes every finding as CSV. What it does not: check (``d
 
 import csv
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,6 +21,7 @@ from luthier.cli.options import Place, with_place
 from luthier.cli.printing import printable_output
 from luthier.cli.settings_file import read_settings
 from luthier.cli.upload import progress_bar
+from luthier.cli.workshop import workshop
 from luthier.core.data_report import CSV_COLUMNS, csv_cells
 from luthier.core.errors import LuthierError
 
@@ -132,16 +130,11 @@ def _end(files: list[tuple[Path | StoredFile, str]], reports: list[dict[str, Any
 
 def _run(path: Path, role: str, method: str | None, findings: Findings, *, quiet: bool) -> dict[str, Any]:
     """Run the check of one file in a process of its own; returns the report."""
-    command = [sys.executable, "-m", "luthier.worker.check_data", str(path.resolve()), "--role", role]
-    if method is not None:
-        command += ["--method", method]
-    environ = {**os.environ, **read_settings(data_dir=None).environment()}
+    arguments = [str(path.resolve()), "--role", role, *(["--method", method] if method is not None else [])]
     report: dict[str, Any] | None = None
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environ)
-    try:
-        assert process.stdout is not None
+    with workshop("check_data", *arguments, environ=read_settings(data_dir=None).environment()) as (process, output):
         with progress_bar(f"checking {path.name}", path.stat().st_size, shown=not quiet) as moved:
-            for line in process.stdout:
+            for line in output:
                 ((kind, value),) = json.loads(line).items()
                 if kind == "finding":
                     findings.add(value)
@@ -150,9 +143,6 @@ def _run(path: Path, role: str, method: str | None, findings: Findings, *, quiet
                 else:
                     report = value
         code = process.wait()
-    finally:
-        process.kill()
-        process.wait()
     if code or report is None:
         raise LuthierError(f"The check of {path} ended with {code} and no report; what it said stands above.")
     return report

@@ -6,8 +6,6 @@ people or as JSON, and writes it to a file. What it does not: examine (``data/do
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from luthier.cli.options import Place, with_place
 from luthier.cli.printing import printable_output
 from luthier.cli.settings_file import read_settings
 from luthier.cli.upload import progress_bar
+from luthier.cli.workshop import workshop
 
 
 @click.command(epilog="Example: luthier data doctor train.jsonl --validation valid.jsonl --output report.json")
@@ -111,14 +110,10 @@ def _local(
 
 def _run(arguments: list[str], name: str, total: int, data_dir: Path | None, *, quiet: bool) -> dict[str, Any]:
     """The report; where the process fails, it has said why, and this one ends as it did."""
-    command = [sys.executable, "-m", "luthier.worker.examine_data", *arguments]
-    environ = {**os.environ, **read_settings(data_dir=data_dir).environment()}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environ)
     report: dict[str, Any] | None = None
-    try:
-        assert process.stdout is not None
+    with workshop("examine_data", *arguments, environ=read_settings(data_dir=data_dir).environment()) as (process, output):
         with progress_bar(f"examining {name}", total, shown=not quiet) as moved:
-            for line in process.stdout:
+            for line in output:
                 ((kind, value),) = json.loads(line).items()
                 if kind == "report":
                     report = value
@@ -127,9 +122,6 @@ def _run(arguments: list[str], name: str, total: int, data_dir: Path | None, *, 
                 elif not quiet:
                     click.echo(f"{value} ...", err=True)
         code = process.wait()
-    finally:
-        process.kill()
-        process.wait()
     if code or report is None:
         sys.exit(code if code > 0 else ExitCode.FAILED)
     return report

@@ -19,7 +19,7 @@ from luthier.cli.output import show_json, show_parts
     "columns",
     multiple=True,
     callback=pairs,
-    help="FIELD=COLUMN where the guess is wrong; a field is messages, prompt, completion, system, input or tools. Repeatable.",
+    help="FIELD=COLUMN where the guess is wrong; fields: messages, prompt, completion, chosen, rejected, system, input, tools. Repeatable.",
 )
 @click.option("--skip-bad", is_flag=True, help="Write the good rows although some cannot be mapped; those are listed all the same.")
 @click.option("--stored-completions", is_flag=True, help="In place of SOURCE: the server's stored completions; the file is stored there.")

@@ -7,7 +7,6 @@ measure (``worker/row_losses.py``), or lay out the page (``render/losses.py``).
 import csv
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from luthier.cli.exit_codes import ExitCode, InvalidData
 from luthier.cli.printing import printable_output
 from luthier.cli.settings_file import read_settings
 from luthier.cli.upload import LOCAL_FILE
+from luthier.cli.workshop import workshop
 
 CSV_COLUMNS = ("line", "loss", "num_tokens", "num_correct", "finding")
 _QUIET_SECONDS = 2.0
@@ -76,25 +76,18 @@ def losses(
 
 def _run(arguments: list[str], data_dir: Path | None, budget: float) -> dict[str, Any]:
     """The report; where the process fails, it has said why, and this one ends as it did."""
-    command = [sys.executable, "-m", "luthier.worker.row_losses", *arguments]
     # As in ``cli/serve.py``: threads that wait must not spin against a busy neighbour.
-    environ = {**os.environ, **read_settings(data_dir=data_dir).environment()}
-    environ.setdefault("GOMP_SPINCOUNT", "3000")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environ)
+    environ = {"GOMP_SPINCOUNT": "3000", **os.environ, **read_settings(data_dir=data_dir).environment()}
     report: dict[str, Any] | None = None
-    try:
-        assert process.stdout is not None
+    with workshop("row_losses", *arguments, environ=environ) as (process, output):
         with _progress(budget) as moved:
-            for line in process.stdout:
+            for line in output:
                 ((kind, value),) = json.loads(line).items()
                 if kind == "report":
                     report = value
                 else:
                     moved(value["rows"], value["seconds"])
         code = process.wait()
-    finally:
-        process.kill()
-        process.wait()
     if code or report is None:
         sys.exit(code if code > 0 else ExitCode.FAILED)
     return report

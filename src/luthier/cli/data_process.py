@@ -1,15 +1,11 @@
-"""Starts the workshop as a process, for the commands that work on local files without a server, and listens to it.
+"""Has the workshop prepare a local file, and listens to it.
 
 What it does: notes to standard error, a bar while it takes longer than two seconds, the result to the command; an error becomes one
 of ours. What it does not: know what a command does. Called by ``data_import.py``, ``data_export.py``, ``data_fix.py``,
 ``data_redact.py`` and ``data_split.py``; the bar by ``data_stored.py`` too.
 """
 
-import contextlib
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,10 +17,10 @@ from luthier.cli.exit_codes import ExitCode, InvalidData
 from luthier.cli.printing import printable_output
 from luthier.cli.render.text import plain
 from luthier.cli.settings_file import read_settings
+from luthier.cli.workshop import workshop
 from luthier.core.errors import InvalidRequest, LuthierError, NotFound, Unavailable
 
 _QUIET_SECONDS = 2.0
-_CLEAN_SECONDS = 10.0
 _ERRORS: Mapping[int, type[LuthierError]] = {
     ExitCode.USAGE: InvalidRequest,
     ExitCode.NOT_FOUND: NotFound,
@@ -46,16 +42,12 @@ def prepare(command: str, *arguments: str, title: str, show: Show) -> None:
     Raises:
         LuthierError: what the process says it ended with; a result that came before is shown.
     """
-    environ = {**os.environ, **read_settings(data_dir=None).environment()}
-    line = [sys.executable, "-m", "luthier.worker.prepare_data", command, *arguments]
     printable_output()
     error: LuthierError | None = None
     ended = False
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environ)
-    try:
-        assert process.stdout is not None
+    with workshop("prepare_data", command, *arguments, environ=read_settings(data_dir=None).environment()) as (process, output):
         with progress_shown(title) as moved:
-            for told in process.stdout:
+            for told in output:
                 ((kind, value),) = json.loads(told).items()
                 if kind == "progress":
                     moved(value)
@@ -68,16 +60,10 @@ def prepare(command: str, *arguments: str, title: str, show: Show) -> None:
                     ended = True
                     error = _ERRORS.get(value["exit_code"], LuthierError)(value["message"])
         code = process.wait()
-    except KeyboardInterrupt:
-        # The terminal told the process too: it takes away what is half-written.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_CLEAN_SECONDS)
-        raise
-    finally:
-        process.terminate()
-        process.wait()
     if error is not None:
         raise error
+    if not ended and code < 0:
+        raise LuthierError(f"luthier data {command} was killed (signal {-code}) before it was done; most often memory is short.")
     if not ended:
         raise LuthierError(f"luthier data {command} ended with {code} and no result; what it said stands above.")
 

@@ -5,8 +5,6 @@ people or as JSON. What it does not: tokenize (``worker/row_preview.py``), or la
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from luthier.cli.exit_codes import ExitCode, InvalidData
 from luthier.cli.options import Place, with_place
 from luthier.cli.printing import printable_output
 from luthier.cli.settings_file import read_settings
+from luthier.cli.workshop import workshop
 
 
 @click.command(epilog="Example: luthier data show train.jsonl --line 17 --model luthier-mini")
@@ -106,23 +105,16 @@ def _local(
 
 def _run(arguments: list[str], data_dir: Path | None, *, title: str) -> list[dict[str, Any]]:
     """What the process tells; where it fails, it has said why, and this one ends as it did."""
-    command = [sys.executable, "-m", "luthier.worker.show_row", *arguments]
-    environ = {**os.environ, **read_settings(data_dir=data_dir).environment()}
     told: list[dict[str, Any]] = []
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environ)
-    try:
-        assert process.stdout is not None
+    with workshop("show_row", *arguments, environ=read_settings(data_dir=data_dir).environment()) as (process, output):
         with progress_shown(title) as moved:
-            for line in process.stdout:
+            for line in output:
                 one = json.loads(line)
                 if "progress" in one:
                     moved(one["progress"])
                 else:
                     told.append(one)
         code = process.wait()
-    finally:
-        process.kill()
-        process.wait()
     if code:
         sys.exit(code if code > 0 else ExitCode.FAILED)
     return told

@@ -90,10 +90,10 @@ def content(file_id: str, as_csv: bool, output: Path | None, place: Place) -> No
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
             return
-        _write(output, answer.iter_bytes(_CHUNK_BYTES))
+        write_whole(output, answer.iter_bytes(_CHUNK_BYTES))
 
 
-def _write(output: Path, pieces: Any) -> None:
+def write_whole(output: Path, pieces: Any) -> None:
     """All of it or nothing: an answer that breaks off leaves no half of a file."""
     half = output.with_name(f".{output.name}.part")
     try:

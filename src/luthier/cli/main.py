@@ -63,6 +63,7 @@ class _Luthier(LazyGroup):
             _tell(error.format_message(), f"{self.full_name(args)} --help")
             return ExitCode.USAGE if isinstance(error, click.UsageError) else ExitCode.FAILED
         except click.Abort:
+            _tell("Stopped.", None)
             return ExitCode.DETACHED
         except LuthierError as error:
             return self._end(error, args)
@@ -109,10 +110,5 @@ def cli() -> None:
     """The OpenAI fine-tuning API on your own machines."""
 
 
-def main() -> None:
-    """Console entry point."""
-    cli()
-
-
 if __name__ == "__main__":
-    main()
+    cli()

@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 import orjson
 
+from luthier.core.archives import HEAD_BYTES
 from luthier.core.data_faults import RULES, Severity
 from luthier.core.data_report import DataReport
 from luthier.core.examples import LineError, RowFormat, SourceLine
 from luthier.data.finding import Finding, quoted
-from luthier.data.parse import HEAD_BYTES, fault_of_head, parse_object
+from luthier.data.parse import fault_of_head, parse_object
 from luthier.data.positions import column_of, repeated_keys
 from luthier.data.read import UTF8_BOM, RawLine, read_lines
 from luthier.data.statistics import Counts

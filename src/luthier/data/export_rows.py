@@ -17,15 +17,12 @@ from luthier.core.examples import LineError, SourceLine
 from luthier.data.import_rows import BadRows
 from luthier.data.new_file import new_file
 from luthier.data.read import Progress, read_lines
+from luthier.data.sharegpt_turns import CannotHold, sharegpt_row, text_of_message
 from luthier.data.validate import check_row, format_of, parse_row
 
 SHOWN_FAULTS = 50
 _CSV_COLUMNS = ("system", "prompt", "completion")
 _SHAREGPT_ROLES = {"system": "system", "developer": "developer", "user": "human", "assistant": "gpt"}
-
-
-class CannotHold(ValueError):
-    """The format has no place for something of this row; the message follows "line N "."""
 
 
 def export_rows(
@@ -97,14 +94,8 @@ def _texts(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Role and text of every message of a row that has nothing else."""
     if extra := [key for key in row if key != "messages"]:
         raise CannotHold(f"has {extra[0]!r}, for which the format has no place.")
-    turns: list[tuple[str, str]] = []
-    for message in row["messages"]:
-        if extra := [key for key in message if key not in ("role", "content")]:
-            raise CannotHold(f"has a message with {extra[0]!r}, for which the format has no place.")
-        if not isinstance(message["content"], str):
-            raise CannotHold("has a content in parts, for which the format has no place.")
-        turns.append((message["role"], message["content"]))
-    return turns
+    turns = [(message["role"], text_of_message(message)) for message in row["messages"]]
+    return [(role, text or "") for role, text in turns]
 
 
 def _single(row: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -136,11 +127,7 @@ def _alpaca(row: Mapping[str, Any]) -> bytes:
 
 
 def _sharegpt(row: Mapping[str, Any]) -> bytes:
-    turns = _texts(row)
-    for role, _ in turns:
-        if role not in _SHAREGPT_ROLES:
-            raise CannotHold(f"has a message of role {role!r}, for which the format has no place.")
-    return orjson.dumps({"conversations": [{"from": _SHAREGPT_ROLES[role], "value": text} for role, text in turns]})
+    return orjson.dumps(sharegpt_row(row))
 
 
 # Writer of a row, and what stands before the rows, between and after them.

@@ -1,7 +1,7 @@
 """Makes an ordinary training file of rows from elsewhere.
 
-What it does: reads a source, settles its columns from its first rows, maps and checks every row, and writes chat rows; a row
-that cannot be mapped is named with its place. What it does not: print, or change what a text says. Called by
+What it does: reads a source, settles its columns from its first rows, maps and checks every row, and writes chat or preference
+rows; a row that cannot be mapped is named with its place. What it does not: print, or change what a text says. Called by
 ``worker/prepare_data.py`` and ``worker/dataset_kinds.py``.
 """
 
@@ -15,13 +15,14 @@ from typing import Any
 import orjson
 
 from luthier.core.errors import InvalidRequest, LuthierError
-from luthier.core.examples import LineError, RowFormat, SourceLine
+from luthier.core.examples import RowFormat, SourceLine
 from luthier.data.columns import chat_row, guess
 from luthier.data.new_file import new_file
+from luthier.data.preference_columns import preference_row
 from luthier.data.source_files import Fetch, rows_of
-from luthier.data.sources import SourceRow
+from luthier.data.source_row import SourceRow
 from luthier.data.tool_turns import CannotMap
-from luthier.data.validate import check_row
+from luthier.data.validate import first_error
 
 SHOWN_FAULTS = 50
 _LOOKED_AT = 100
@@ -42,6 +43,9 @@ class Imported:
     """The first bad rows: place and reason."""
     unused: Counter[str] = field(default_factory=Counter)
     """Column -> rows with a value in it that found no place."""
+
+    are_preferences: bool | None = None
+    """Whether the rows compare two answers; None before the first."""
 
     def refuse(self, row: SourceRow, reason: str) -> None:
         """Take down a bad row."""
@@ -66,7 +70,7 @@ def import_rows(
     fetch: Fetch | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Imported:
-    """Write the chat rows of all sources to ``output``, in their order.
+    """Write the rows of all sources to ``output``, in their order: chat rows, or preference rows where a chosen and a rejected answer are.
 
     Args:
         sources: paths, or ``hf://OWNER/NAME``.
@@ -89,7 +93,7 @@ def import_rows(
         for source in sources:
             lead = f"{source}: " if len(sources) > 1 else ""
             rows = rows_of(source, max_line_bytes=max_line_bytes, note=note, fetch=fetch)
-            for line in _mapped(rows, said, total, lead, note):
+            for line in _mapped(rows, said, total, lead, max_line_bytes=max_line_bytes, note=note):
                 if room is not None and (room := room - len(line)) < 0:
                     raise InvalidRequest(f"The new file would have more than the maximum of {max_bytes:,} bytes; nothing was written.")
                 file.write(line)
@@ -106,7 +110,9 @@ def import_rows(
     return total
 
 
-def _mapped(rows: Iterator[SourceRow], said: Mapping[str, str], total: Imported, lead: str, note: Callable[[str], None]) -> Iterator[bytes]:
+def _mapped(
+    rows: Iterator[SourceRow], said: Mapping[str, str], total: Imported, lead: str, *, max_line_bytes: int, note: Callable[[str], None]
+) -> Iterator[bytes]:
     head: list[SourceRow] = []
     for row in rows:
         if row.value:
@@ -118,23 +124,32 @@ def _mapped(rows: Iterator[SourceRow], said: Mapping[str, str], total: Imported,
     columns = dict.fromkeys(column for row in head for column in row.value or ())
     mapping = guess(columns, said)
     note(f"{lead}columns: {mapping.describe(columns)}")
+    if total.are_preferences not in (None, mapping.are_preferences):
+        raise InvalidRequest("One source holds preferences and another one does not. Import them into two files.")
+    total.are_preferences = mapping.are_preferences
+    of_row, row_format = (preference_row, RowFormat.PREFERENCE) if mapping.are_preferences else (chat_row, RowFormat.CHAT)
     for found in chain(head, rows):
         row = _at(lead, found)
         if row.value is None:
             total.refuse(row, row.fault)
             continue
         try:
-            made = chat_row(row.value, mapping, total.unused)
+            made = of_row(row.value, mapping, total.unused)
         except CannotMap as error:
             total.refuse(row, str(error))
             continue
         # The row's own place is named, so the example's number in the API's wording is taken off.
-        outcome = check_row(made, RowFormat.CHAT, SourceLine("", 0), message_code="")
-        if isinstance(outcome, LineError):
-            total.refuse(row, outcome.message.removeprefix("Example 0, ").removeprefix("Example 0 "))
+        fault = first_error(made, row_format, SourceLine("", 0), message_code="")
+        if fault is not None:
+            total.refuse(row, fault.message.removeprefix("Example 0, ").removeprefix("Example 0 "))
+            continue
+        line = orjson.dumps(made, option=orjson.OPT_APPEND_NEWLINE)
+        size = len(line) - 1  # without its end
+        if size > max_line_bytes:
+            total.refuse(row, f"it would be a line of {size:,} bytes; the maximum is {max_line_bytes:,}.")
             continue
         total.num_rows += 1
-        yield orjson.dumps(made, option=orjson.OPT_APPEND_NEWLINE)
+        yield line
 
 
 def _at(lead: str, row: SourceRow) -> SourceRow:

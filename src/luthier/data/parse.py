@@ -10,19 +10,10 @@ from typing import Any
 
 import orjson
 
+from luthier.core.archives import HEAD_BYTES, archive_of
 from luthier.data.finding import Finding
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
-_ARCHIVES = {
-    b"\x1f\x8b": "gzip",
-    b"PK\x03\x04": "zip",
-    b"\xfd7zXZ\x00": "xz",
-    b"BZh": "bzip2",
-    b"\x28\xb5\x2f\xfd": "zstandard",
-    b"7z\xbc\xaf\x27\x1c": "7-Zip",
-    b"PAR1": "Parquet",
-}
-HEAD_BYTES = 8
 # An escaped pair, an escaped half, any other escape: read in this order from the start of the string.
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 _SMART_QUOTES = tuple(mark.encode() for mark in "\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb")
@@ -51,9 +42,8 @@ _WORDS = {
 
 def fault_of_head(head: bytes) -> Finding | None:
     """What the first bytes of a file say about all of it: compressed, or UTF-16."""
-    for magic, name in _ARCHIVES.items():
-        if head.startswith(magic):
-            return Finding("compressed_file", f" begins a file that is compressed or packed ({name}); the file must be plain JSONL.")
+    if (archive := archive_of(head)) is not None:
+        return Finding("compressed_file", f" begins a file that is compressed or packed ({archive.name}); the file must be plain JSONL.")
     # Without a mark, the zero bytes beside the first brace tell.
     if head.startswith(_UTF16_MARKS) or head[:2] in (b"{\x00", b"\x00{", b"[\x00", b"\x00["):
         return Finding("utf16_file", " is encoded as UTF-16; the file must be UTF-8.")

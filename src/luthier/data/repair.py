@@ -9,7 +9,6 @@ for byte; one that no cure helps stays too, and is named. What it does not: chan
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +16,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from luthier.core.errors import InvalidRequest
-from luthier.data.new_file import new_file, refuse_existing
+from luthier.data.new_file import new_files, refuse_existing
 from luthier.data.read import UTF8_BOM, Progress
 from luthier.data.row_cures import cure_messages, to_chat
 from luthier.data.text_cures import with_straight_quotes, without_trailing_commas
@@ -147,9 +146,8 @@ def repair(
             raise InvalidRequest("The repaired copy and the diff need two different names.")
     completions = completions or _is_mixed(path, max_line_bytes)
     report, progress = Repair(), Progress(on_progress)
-    with ExitStack() as stack:
-        copy = stack.enter_context(new_file(output))
-        differences = _Diff(stack.enter_context(new_file(diff)), path.name, output.name) if diff is not None else None
+    with new_files(output, *([diff] if diff is not None else [])) as (copy, *rest):
+        differences = _Diff(rest[0], path.name, output.name) if rest else None
         for pieces in _lines(path, max_line_bytes):
             report.num_lines += 1
             number = report.num_lines

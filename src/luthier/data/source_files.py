@@ -14,7 +14,8 @@ from typing import Any
 
 from luthier.core.errors import InvalidRequest, Unavailable
 from luthier.data.role_names import role_of
-from luthier.data.sources import READERS, SourceRow, read_rows
+from luthier.data.source_row import SourceRow
+from luthier.data.sources import READERS, read_rows
 
 HUB = "hf://"
 Fetch = Callable[[str, str | None], Path]

@@ -1,53 +1,52 @@
 """Rows out of files of many kinds, one by one, each with the place that a person finds it at.
 
 What it does: CSV, TSV, JSON lines, a JSON array, Parquet. Line formats and Parquet are read in flat memory, a JSON array as a
-whole. What it does not: choose files (``source_files.py``) or know what a column means (``columns.py``). Called by
-``import_rows.py``.
+whole (``json_rows.py``, ``parquet_rows.py``). What it does not: choose files (``source_files.py``) or know what a column means
+(``columns.py``). Called by ``import_rows.py``.
 """
 
 import csv
-import importlib
-import json
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import orjson
-
+from luthier.core.archives import HEAD_BYTES, archive_of
 from luthier.core.errors import InvalidRequest
 from luthier.core.examples import LineError, SourceLine
+from luthier.data.json_rows import array_inside, array_rows
+from luthier.data.parquet_rows import parquet_rows
 from luthier.data.read import UTF8_BOM, read_lines
+from luthier.data.source_row import SourceRow
 from luthier.data.validate import parse_row
 
-_PARQUET_BATCH = 32
-"""Rows in memory at once. A table of some kilobytes can hold cells of many megabytes, a value that repeats being stored once."""
-_SPACE = re.compile(r"[ \t\r\n]*")
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRow:
-    """One row of a source, or what is wrong at its place."""
-
-    place: str
-    """Such as ``line 17`` or ``reviews.csv, line 17``."""
-    value: dict[str, Any] | None
-    fault: str = ""
+_MESSAGES = frozenset(("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "chosen", "input"))
+"""Lists of objects that are one row's talk, not rows."""
+_MEMORY = "reading it needs more memory than an import may take"
 
 
 def read_rows(path: Path, *, max_line_bytes: int) -> Iterator[SourceRow]:
     """The rows of one file, whose name's ending says what it is.
 
     Raises:
-        InvalidRequest: the ending is unknown, or a library for it is missing.
+        InvalidRequest: the ending is unknown, the file is compressed, or a library for it is missing.
     """
     reader = READERS.get(path.suffix.lower())
+    with path.open("rb") as file:
+        archive = archive_of(file.read(HEAD_BYTES))
+    if archive is not None and reader is not parquet_rows:
+        raise InvalidRequest(f"{path.name} {archive.refusal}")
     if reader is None:
         known = ", ".join(READERS)
         raise InvalidRequest(f"{path.name} has no ending that tells what it is. Known are {known}, a folder, and hf://OWNER/NAME.")
-    return reader(path, max_line_bytes)
+    return _bounded(reader, path, max_line_bytes)
+
+
+def _bounded(reader: "Reader", path: Path, max_line_bytes: int) -> Iterator[SourceRow]:
+    try:
+        yield from reader(path, max_line_bytes)
+    except MemoryError as error:  # the process that imports is bounded: a file of kilobytes can hold cells of gigabytes
+        if reader is _json:
+            raise InvalidRequest(f"{path.name}: {_MEMORY}. Make JSON lines of it: jq -c '.[]' {path.name} > NEW.jsonl") from error
+        raise InvalidRequest(f"{path.name}: {_MEMORY}: a cell or a page of it is too large. Write it with shorter cells.") from error
 
 
 def _line(number: int) -> str:
@@ -68,10 +67,10 @@ def _json_lines(path: Path, max_line_bytes: int) -> Iterator[SourceRow]:
 
 
 def _json(path: Path, max_line_bytes: int) -> Iterator[SourceRow]:
-    """An array of objects; a ``.json`` file that holds JSON lines is read as such."""
+    """An array of objects, or an object around one; a ``.json`` file that holds JSON lines is read as such."""
     with path.open("rb") as file:
         first = file.read(4096).removeprefix(UTF8_BOM).lstrip()[:1]
-    if first != b"[":
+    if first != b"[" and (first != b"{" or _is_lines(path, max_line_bytes)):
         yield from _json_lines(path, max_line_bytes)
         return
     try:
@@ -79,43 +78,20 @@ def _json(path: Path, max_line_bytes: int) -> Iterator[SourceRow]:
     except UnicodeDecodeError as error:
         yield SourceRow(f"byte {error.start + 1}", None, "it is not UTF-8.")
         return
-    yield from _array(text)
+    yield from array_rows(text, 0 if first == b"[" else array_inside(text, path.name))
 
 
-def _array(text: str) -> Iterator[SourceRow]:
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    number, counted, at = 1, 0, text.index("[") + 1
-    while True:
-        at = _skip_space(text, at)
-        number += text.count("\n", counted, at)
-        counted = at
-        if text.startswith("]", at):
-            break
-        try:
-            value, at = decoder.raw_decode(text, at)
-            orjson.dumps(value)  # half characters and numbers beyond 64 bits are refused here
-        except (ValueError, RecursionError, orjson.JSONEncodeError) as error:
-            yield SourceRow(_line(number), None, f"it is not valid JSON: {error}; nothing after it was read.")
-            return
-        is_object = isinstance(value, dict)
-        yield SourceRow(_line(number), value if is_object else None, "" if is_object else "it is not a JSON object.")
-        at = _skip_space(text, at)
-        if text.startswith(",", at):
-            at += 1
-        elif not text.startswith("]", at):
-            yield SourceRow(_line(number), None, "after it, a comma or the end of the array is missing; nothing after it was read.")
-            return
-    if text[at + 1 :].strip():
-        yield SourceRow(_line(number), None, "something follows the end of the array, and was not read.")
-
-
-def _skip_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is no number of JSON")
+def _is_lines(path: Path, max_line_bytes: int) -> bool:
+    """Whether a file that begins with a brace is JSON lines: its first line is an object, and more than one around a list of rows."""
+    lines = (line for line in read_lines(path, max_line_bytes=max_line_bytes) if line.data is None or line.data.strip())
+    first = next(lines, None)
+    if first is None or first.data is None:
+        return False
+    row = parse_row(first.data, SourceLine("", 1))
+    if isinstance(row, LineError):
+        return False
+    around = any(isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value) for value in row.values())
+    return not around or next(lines, None) is not None or not _MESSAGES.isdisjoint(row)
 
 
 def _table(usual: str) -> Callable[[Path, int], Iterator[SourceRow]]:
@@ -176,63 +152,13 @@ def _cells(place: str, header: list[str], cells: list[str], *, last_line: int) -
     return SourceRow(place, dict(zip(header, cells, strict=True)))
 
 
-def _parquet(path: Path, max_line_bytes: int) -> Iterator[SourceRow]:
-    try:
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise InvalidRequest(
-            f"{path.name} is a Parquet file, and pyarrow is missing. Install it with: pip install 'luthier[data]'"
-        ) from error
-    try:
-        file = parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:  # pyarrow's own errors are of these two
-        raise InvalidRequest(f"{path.name} is no Parquet file that can be read: {error}") from error
-    with file:
-        names = _class_names(file.schema_arrow.metadata or {})
-        number = 0
-        for batch in file.iter_batches(batch_size=_PARQUET_BATCH):
-            for row in batch.to_pylist():
-                number += 1
-                yield _parquet_row(f"row {number}", row, names)
-
-
-def _parquet_row(place: str, row: dict[str, Any], names: dict[str, list[str]]) -> SourceRow:
-    for column, labels in names.items():
-        if isinstance(value := row.get(column), int) and 0 <= value < len(labels):
-            row[column] = labels[value]
-    try:
-        return SourceRow(place, orjson.loads(orjson.dumps(row, default=_text_of)))
-    except orjson.JSONEncodeError as error:
-        return SourceRow(place, None, f"it holds something that JSON does not have: {error}.")
-
-
-def _text_of(value: object) -> str | None:
-    """What JSON has no form for: bytes as their text, those of a picture, say, as nothing; a decimal number as its digits."""
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return None
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError(f"a {type(value).__name__}")
-
-
-def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
-    """Column -> names of its numbered labels, as Hugging Face's data sets write them into the file."""
-    try:
-        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    except (ValueError, AttributeError):
-        return {}
-    return {name: kind["names"] for name, kind in features.items() if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"}
-
-
-READERS: dict[str, Callable[[Path, int], Iterator[SourceRow]]] = {
+Reader = Callable[[Path, int], Iterator[SourceRow]]
+READERS: dict[str, Reader] = {
     ".csv": _table(","),
     ".tsv": _table("\t"),
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json,
-    ".parquet": _parquet,
+    ".parquet": parquet_rows,
 }
 """Ending of a file's name -> its reader."""

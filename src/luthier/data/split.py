@@ -9,7 +9,6 @@ sides in whatever order the rows stand. What it does not: change rows, or print.
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from luthier.core.errors import InvalidRequest
 from luthier.core.examples import LineError, SourceLine
 from luthier.data.import_rows import BadRows
 from luthier.data.near_equal import group, minhash, prompts_of
-from luthier.data.new_file import new_file
+from luthier.data.new_file import new_files
 from luthier.data.read import Progress, read_lines
 from luthier.data.validate import parse_row
 
-_LABEL_CHARACTERS = 40
-_MAX_LABELS = 50
+_LABEL_CHARACTERS = 60
+_MAX_LABELS = 500
 _LEAST_ROWS_PER_LABEL = 5
 """Answers are labels when they are short, few, and come this often on average."""
 
@@ -118,8 +117,7 @@ def split(
             f"{len(rows.hashes):,} rows in {len(groups):,} groups of nearly equal prompts cannot be split so that "
             f"{share:g} of them are for validation; nothing was written."
         )
-    with ExitStack() as stack:
-        files = (stack.enter_context(new_file(train)), stack.enter_context(new_file(valid)))
+    with new_files(train, valid) as files:
         for number, line in enumerate(read_lines(path, max_line_bytes=max_line_bytes, watch=progress.read)):
             assert line.data is not None
             files[number in chosen].write(line.data + b"\n")

@@ -1,8 +1,8 @@
 """Tool calls and their answers as ShareGPT talks have them, as the API's messages.
 
-What it does: a turn of role ``function_call`` becomes the assistant's ``tool_calls``, and a turn of role ``observation`` the
-``tool`` message that answers the next of them; ids are counted in each talk; bare functions become ``tools``. What it does not:
-judge the talk (``validate.py``). Called by ``columns.py``.
+What it does: a turn of role ``function_call``, or calls marked in the assistant's text (``hermes_turns.py``), become the assistant's
+``tool_calls``, and a turn of role ``observation`` the ``tool`` message that answers the next of them; ids are counted in each talk;
+bare functions become ``tools``. What it does not: judge the talk (``validate.py``). Called by ``columns.py``.
 
 Form: LLaMA-Factory's ShareGPT rows, whose call is the JSON of ``{"name", "arguments"}`` or of a list of such objects.
 """
@@ -13,9 +13,11 @@ from typing import Any
 
 import orjson
 
+from luthier.data.hermes_turns import LooseText, answers_in, cut_calls, has_calls, python_object
+from luthier.data.role_names import role_of
+
 _CALL_ROLES = frozenset({"function_call", "function-call", "tool_call"})
 _ANSWER_ROLES = frozenset({"observation", "tool", "tool_response", "function_response", "function-response"})
-_ASSISTANT_ROLES = frozenset({"assistant", "gpt"})
 _CALL_KEYS = frozenset({"id", "type", "function", "name", "arguments", "parameters"})
 
 
@@ -29,7 +31,7 @@ def with_tool_messages(turns: list[dict[str, Any]], unused: Counter[str]) -> lis
     Raises:
         CannotMap: a call that cannot be read, or an observation without a call.
     """
-    if not any(_role(turn) in _CALL_ROLES or _is_loose_answer(turn) for turn in turns):
+    if not any(_role(turn) in _CALL_ROLES or _is_loose_answer(turn) or _is_marked_call(turn) for turn in turns):
         return turns
     messages: list[dict[str, Any]] = []
     waiting: list[str] = []
@@ -40,7 +42,12 @@ def with_tool_messages(turns: list[dict[str, Any]], unused: Counter[str]) -> lis
             num_calls += len(calls)
             waiting += [call["id"] for call in calls]
             _add_calls(messages, calls)
-        elif _is_loose_answer(turn):
+        elif _is_marked_call(turn):
+            message = _marked_calls(number, turn, num_calls, unused)
+            num_calls += len(message["tool_calls"])
+            waiting = [call["id"] for call in message["tool_calls"]]
+            messages.append(message)
+        elif _is_loose_answer(turn) or (waiting and role_of(_role(turn)) == "user" and answers_in(turn.get("content"))):
             messages += _answers(number, turn, waiting)
         else:
             waiting = _waiting_after(turn, waiting)
@@ -65,9 +72,26 @@ def _is_loose_answer(turn: dict[str, Any]) -> bool:
     return _role(turn) in _ANSWER_ROLES and "tool_call_id" not in turn
 
 
+def _is_marked_call(turn: dict[str, Any]) -> bool:
+    return role_of(_role(turn)) == "assistant" and not {"tool_calls", "function_call"} & turn.keys() and has_calls(turn.get("content"))
+
+
+def _marked_calls(number: int, turn: dict[str, Any], num_before: int, unused: Counter[str]) -> dict[str, Any]:
+    """The assistant's message with the calls of its text taken out; what was said before them stays."""
+    try:
+        words, texts = cut_calls(turn["content"])
+    except LooseText as error:
+        raise CannotMap(f"message {number} {error}") from error
+    calls: list[dict[str, Any]] = []
+    for text in texts:
+        calls += _calls(number, text, num_before + len(calls), unused)
+    rest = {key: value for key, value in turn.items() if key != "content"}
+    return {**rest, **({"content": words} if words else {}), "tool_calls": calls}
+
+
 def _add_calls(messages: list[dict[str, Any]], calls: list[dict[str, Any]]) -> None:
     """Give the calls to the assistant's message just before, whose turn goes on with them, or to a new one."""
-    if messages and _role(messages[-1]) in _ASSISTANT_ROLES and "function_call" not in messages[-1]:
+    if messages and role_of(_role(messages[-1])) == "assistant" and "function_call" not in messages[-1]:
         before = messages[-1].get("tool_calls")
         messages[-1]["tool_calls"] = [*before, *calls] if isinstance(before, list) else calls
     else:
@@ -76,14 +100,24 @@ def _add_calls(messages: list[dict[str, Any]], calls: list[dict[str, Any]]) -> N
 
 def _calls(number: int, value: object, num_before: int, unused: Counter[str]) -> list[dict[str, Any]]:
     if isinstance(value, str):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError as error:
-            raise CannotMap(f"message {number}, a function call, is not valid JSON: {error.msg}.") from error
+        value = _parsed(number, value)
     plain = value if isinstance(value, list) else [value]
     if not plain:
         raise CannotMap(f"message {number}, a function call, has no call in it.")
     return [_call(number, call, f"call_{num_before + place}", unused) for place, call in enumerate(plain, start=1)]
+
+
+def _parsed(number: int, text: str) -> object:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        # What JSON has no form for (a set, half a character) is no call either.
+        if isinstance(plain := python_object(text), dict | list):
+            try:
+                return orjson.loads(orjson.dumps(plain))
+            except orjson.JSONEncodeError:
+                pass
+        raise CannotMap(f"message {number}, a function call, is not valid JSON: {error.msg}.") from error
 
 
 def _call(number: int, call: object, fresh_id: str, unused: Counter[str]) -> dict[str, Any]:
@@ -106,8 +140,12 @@ def _answers(number: int, turn: dict[str, Any], waiting: list[str]) -> list[dict
     if not waiting:
         raise CannotMap(f"message {number}, an observation, answers no call before it.")
     content = turn.get("content")
-    contents = [content]
-    if len(waiting) > 1 and (several := _list_in(content)) is not None and len(several) == len(waiting):
+    contents: list[Any] = [content]
+    if (marked := answers_in(content)) is not None:
+        contents = marked
+        if len(marked) > len(waiting):
+            raise CannotMap(f"message {number} has {len(marked)} <tool_response>, and there are {len(waiting)} calls to answer.")
+    elif len(waiting) > 1 and (several := _list_in(content)) is not None and len(several) == len(waiting):
         contents = several
     made = [{**turn, "role": "tool", "tool_call_id": call_id} for call_id in waiting[: len(contents)]]
     del waiting[: len(contents)]

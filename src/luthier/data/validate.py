@@ -113,10 +113,15 @@ def check_row(row: Mapping[str, Any], row_format: RowFormat, source: SourceLine,
         source: file and line, kept in the result.
         message_code: error code for faults inside a message: ``invalid_training_file`` or ``invalid_validation_file``.
     """
+    return first_error(row, row_format, source, message_code=message_code) or example_of(row, row_format, source)
+
+
+def first_error(row: Mapping[str, Any], row_format: RowFormat, source: SourceLine, *, message_code: str) -> LineError | None:
+    """The first fault of a parsed row of any format; None for a sound one. Warnings do not count."""
     for finding in findings_of(row, row_format):
         if RULES[finding.rule].severity is Severity.ERROR:
             return line_error(finding, source, message_code=message_code)
-    return example_of(row, row_format, source)
+    return None
 
 
 def _chat(row: Mapping[str, Any], found: list[Finding]) -> None:

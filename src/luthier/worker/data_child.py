@@ -7,24 +7,21 @@ handed over in one transaction was never there.
 
 import gc
 import os
-import resource
 import signal
 import sys
 import threading
 import traceback
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from luthier.core.dataset_tasks import DatasetKind
 from luthier.storage.database import Database
 from luthier.worker.dataset_work import perform
+from luthier.worker.memory_bound import IMPORT_MEMORY_BYTES, bound_memory
 from luthier.worker.orders import EXIT_CRASH, EXIT_LEASE_LOST, EXIT_OK, EXIT_ORPHAN, DatasetOrder
 
 LOG_FILE = "child.log"
 NICENESS = 5
 """Serving comes first."""
-IMPORT_MEMORY_BYTES = 3 << 30
-"""What an import may take beside what the process has at its start. A table of a few kilobytes can hold cells of gigabytes."""
 
 
 def run_data_child(order: DatasetOrder, alive: Connection) -> None:
@@ -53,18 +50,6 @@ def run_data_child(order: DatasetOrder, alive: Connection) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def bound_memory(more_bytes: int) -> None:
-    """Let this process's private memory grow by no more than this: what asks for more gets a ``MemoryError``. Linux only."""
-    try:
-        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
-    except OSError:
-        return
-    taken = int(fields[5]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = taken + more_bytes
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def _exit_with_worker(alive: Connection) -> None:

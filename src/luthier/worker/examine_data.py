@@ -7,6 +7,7 @@ at the end. What it does not: print for people, need a server, or load torch unl
 
 import argparse
 import gc
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -126,6 +127,8 @@ def main() -> None:
     parser.add_argument("--losses", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    # The command hears Ctrl-C and ends this process; it came blocked, which multiprocessing would undo.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A parsed row has no cycles and goes at once: looking for garbage among its dictionaries costs a quarter of the time.
     gc.set_threshold(100_000)
 

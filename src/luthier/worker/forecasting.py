@@ -43,10 +43,12 @@ def find_cures(start: Start, plan: Plan, training: Prepared, *, process_bytes: i
 
 def refusal(peak: Span, available_bytes: int, found: Sequence[Cure]) -> str:
     """Why the job does not start, and what would let it."""
-    fits = f"It would fit with {', or '.join(cure.sentence() for cure in found)}." if found else "No change of the job's own settings fits."
+    fits = "No change of the job's own settings fits. Free"
+    if found:
+        fits = f"It would fit with {', or '.join(cure.sentence() for cure in found)}. Or free"
     return (
         f"This job is forecast to need {peak.likely / 1e9:.1f} GB of memory; {available_bytes / 1e9:.1f} GB are available for training. "
-        f"{fits} Or free memory on the server, or raise LUTHIER_TRAIN_MEMORY_BYTES where that is the limit."
+        f"{fits} memory on the server, or raise LUTHIER_TRAIN_MEMORY_BYTES where that is the limit."
     )
 
 

@@ -21,6 +21,7 @@ from luthier.data.import_rows import BadRows, import_rows
 from luthier.data.redact import KINDS, CannotRedact, redact
 from luthier.data.repair import Lines, repair
 from luthier.data.split import split
+from luthier.worker.memory_bound import IMPORT_MEMORY_BYTES, bound_memory
 
 # Those of ``cli/exit_codes.py``, which stands a floor above.
 _EXIT_CODES: tuple[tuple[type[LuthierError], int], ...] = ((BadRows, 5), (CannotRedact, 5), (InvalidRequest, 2), (Unavailable, 6))
@@ -45,6 +46,7 @@ def _rows_made(done: int) -> None:
 
 
 def _import(arguments: argparse.Namespace, max_line_bytes: int) -> None:
+    bound_memory(IMPORT_MEMORY_BYTES)
     done = import_rows(
         arguments.source,
         arguments.output,
@@ -154,8 +156,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Command line: the command and its arguments; the longest line comes from the environment."""
-    # A reader that is gone: the end, without a word. Ctrl-C still unwinds, so that nothing half-written stays.
+    # A reader that is gone: the end, without a word. A command that is stopped unwinds, so that nothing half-written stays.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = _parser().parse_args()
     try:
         arguments.call(arguments, from_environment().max_line_bytes)

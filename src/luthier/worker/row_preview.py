@@ -5,15 +5,19 @@ not: find the base (``base_folder.py``), pack the file (``row_packing.py``), pri
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from luthier.chat.renderer import Renderer
+from luthier.core.conversation import Message, Role
 from luthier.core.data_report import finding_to_dict
 from luthier.core.errors import InvalidRequest
+from luthier.core.examples import Example, SftExample
 from luthier.core.specs import Decision
 from luthier.data.chosen_lines import CheckedLine, check_lines
 from luthier.data.validate import Method
@@ -87,13 +91,16 @@ def preview_lines(
 def _preview_of(line: CheckedLine, reader: Reader, file_id: str, places: Sequence[Place]) -> dict[str, Any]:
     assert line.row_format is not None
     max_length = int(reader.max_length.value)
+    example = line.example(file_id)
     try:
-        shown = preview(line.example(file_id), reader.renderer, row_format=line.row_format, max_length=max_length, places=places)
+        shown = preview(example, reader.renderer, row_format=line.row_format, max_length=max_length, places=places)
     except InvalidRequest as refusal:
         message = f"Example {line.number} cannot be written in the base model's chat format: {refusal.message}"
         problem = {"code": "template_refuses", "severity": "error", "message": message}
         return {**_unread(line, reader), "problems": [problem]}
     plain = shown.to_dict()
+    if (problem := _tools_not_written(example, reader, line)) is not None:
+        plain["problems"].append(problem)
     try:
         orjson.dumps(plain["reference"])
     except orjson.JSONEncodeError:
@@ -101,6 +108,20 @@ def _preview_of(line: CheckedLine, reader: Reader, file_id: str, places: Sequenc
         plain["reference"] = None
         plain["problems"].append({"code": "reference_not_shown", "severity": "warning", "message": message})
     return plain
+
+
+def _tools_not_written(example: Example, reader: Reader, line: CheckedLine) -> dict[str, str] | None:
+    """A warning where the row offers tools and the base's template says nothing of them: nothing in the tokens would."""
+    talk = example.conversation if isinstance(example, SftExample) else example.prompt
+    if not talk.tools:
+        return None
+    opening = tuple(takewhile(lambda message: message.role is not Role.ASSISTANT, talk.messages))
+    asked = replace(talk, messages=opening or (Message(role=Role.USER, content="a"),))
+    with_tools, without = (reader.renderer.prompt(one).ids_T for one in (asked, replace(asked, tools=())))
+    if not np.array_equal(with_tools, without):
+        return None
+    message = f"Example {line.number} offers tools, and the base model's chat template writes none: the model does not see them."
+    return {"code": "tools_not_written", "severity": "warning", "message": message}
 
 
 def _unread(line: CheckedLine, reader: Reader) -> dict[str, Any]:

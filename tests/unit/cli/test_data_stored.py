@@ -45,12 +45,18 @@ def test_a_check_ends_with_5_and_has_its_page_its_json_and_its_csv(server: ApiSe
     assert run("data", "check", stored(server, SOUND * 10), "-q").exit_code == 0
 
 
-def test_a_repair_and_a_split_store_files(server: ApiServer, run: Run) -> None:
+def test_a_repair_and_a_split_store_files(server: ApiServer, run: Run, tmp_path: Path) -> None:
     result = run("data", "fix", stored(server, SOUND.replace("}\n", ",}\n") * 3, purpose="user_data"))
     assert result.exit_code == 0, result.stderr
     assert "trailing comma" in result.stdout
     repaired = result.stdout.rsplit("\n", 2)[-2].split(":")[0]
     assert text_of(server, repaired) == SOUND * 3
+    diff = tmp_path / "a.diff"
+    asked = ("data", "fix", stored(server, SOUND + SOUND.replace("}\n", ",}\n"), purpose="user_data"), "--diff", str(diff))
+    assert run(*asked).exit_code == 0
+    assert diff.read_text(encoding="utf-8").splitlines()[2:] == ["@@ -2 +2 @@", "-" + SOUND[:-2] + ",}", "+" + SOUND.rstrip()]
+    result = run(*asked)
+    assert (result.exit_code, "exists already, and nothing is ever overwritten" in result.stderr) == (2, True)
     result = run("data", "fix", stored(server, SOUND + "{nope\n", purpose="user_data"))
     assert result.exit_code == 5
     copy = result.stdout.rsplit("\n", 2)[-2].split(":")[0]

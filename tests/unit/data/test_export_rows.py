@@ -47,12 +47,42 @@ def test_sharegpt(exports):
     assert [(turn["from"], turn["value"]) for turn in row["conversations"]] == [("human", "q"), ("gpt", "a")] * 2
 
 
+def test_sharegpt_holds_calls_their_answers_and_tools(exports):
+    tool = {"type": "function", "function": {"name": "f", "description": "é"}}
+    calls = [{**CALL, "id": "call_1", "function": {"name": "f", "arguments": '{"a":1}'}}, CALL]
+    talk = [USER, _calls(*calls, content="See."), _answer("call_1", "one"), _answer("c", '{"two": 2}'), ANSWER]
+    (row,) = json.loads(exports.run({"messages": talk, "tools": [tool]}, form="sharegpt"))
+    assert [(turn["from"], turn["value"]) for turn in row["conversations"]] == [
+        ("human", "q"),
+        ("gpt", "See."),
+        ("function_call", '[{"name": "f", "arguments": {"a": 1}}, {"id": "c", "name": "f", "arguments": {}}]'),
+        ("observation", '["one", "{\\"two\\": 2}"]'),
+        ("gpt", "a"),
+    ]
+    assert row["tools"] == '[{"name": "f", "description": "é"}]'
+
+
+def _calls(*calls: object, **more: object) -> dict[str, object]:
+    return {"role": "assistant", "tool_calls": list(calls), **more}
+
+
+def _answer(call_id: str, text: str) -> dict[str, object]:
+    return {"role": "tool", "tool_call_id": call_id, "content": text}
+
+
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 NOT_HELD = [
     ("csv", {"messages": [USER, ANSWER, USER, ANSWER]}, "not one question and one answer"),
     ("csv", {"messages": [{"role": "user", "content": ""}, ANSWER]}, "an empty message"),
     ("alpaca", {"messages": [USER, {**ANSWER, "weight": 1}]}, "a message with 'weight'"),
-    ("sharegpt", {"messages": [USER, {"role": "assistant", "tool_calls": [CALL]}]}, "a message with 'tool_calls'"),
+    ("csv", {"messages": [USER, {"role": "assistant", "tool_calls": [CALL]}]}, "a message with 'tool_calls'"),
+    ("sharegpt", {"messages": [USER, ANSWER, _calls(CALL)]}, "calls right after another answer"),
+    ("sharegpt", {"messages": [USER, {**ANSWER, "content": '<tool_call>{"name": "f"}</tool_call>'}]}, "looks like a tool call"),
+    ("sharegpt", {"messages": [USER, _calls({**CALL, "function": {"name": "f", "arguments": '"{}"'}})]}, "are no JSON object"),
+    ("sharegpt", {"messages": [USER, _calls(CALL), _answer("c", "<tool_response>x</tool_response>"), ANSWER]}, "come back as it is"),
+    ("sharegpt", {"messages": [USER, _calls(CALL, {**CALL, "id": "d"}), _answer("d", "x"), _answer("c", "y"), ANSWER]}, "another order"),
+    ("sharegpt", {"messages": [USER, _calls(CALL, {**CALL, "id": "d"}), _answer("c", "x")]}, "not to all of them"),
+    ("sharegpt", {"messages": [USER, {"role": "assistant", "function_call": CALL["function"]}]}, "a message with 'function_call'"),
     ("sharegpt", {"messages": [USER, ANSWER], "parallel_tool_calls": True}, "has 'parallel_tool_calls'"),
     ("sharegpt", {"messages": [{"role": "function", "name": "f", "content": "x"}, ANSWER]}, "a message with 'name'"),
     ("sharegpt", {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}, ANSWER]}, "a content in parts"),

@@ -1,8 +1,8 @@
 """Import: what becomes a row, what is named instead, and that nothing half-done stays."""
 
+import gzip
 import json
 import sys
-from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 
@@ -10,63 +10,22 @@ import pytest
 
 from luthier.core.errors import InvalidRequest, Unavailable
 from luthier.data.columns import guess
-from luthier.data.import_rows import BadRows, Imported, import_rows
+from luthier.data.import_rows import BadRows
 from luthier.data.source_files import download
-
-LIMIT = 1 << 20
-
-
-class Importer:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.notes: list[str] = []
-        self.output = folder / "out.jsonl"
-
-    def file(self, name: str, content: str | bytes) -> str:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    def run(
-        self, *sources: str, skip_bad: bool = False, limit: int = LIMIT, fetch=None, max_bytes: int | None = None, **said: str
-    ) -> Imported:
-        return import_rows(
-            list(sources),
-            self.output,
-            said=said,
-            skip_bad=skip_bad,
-            max_line_bytes=limit,
-            note=self.notes.append,
-            max_bytes=max_bytes,
-            fetch=fetch,
-        )
-
-    def talks(self) -> list[list[tuple[str, str]]]:
-        rows = [json.loads(line) for line in self.output.read_text(encoding="utf-8").split("\n")[:-1]]
-        return [[(m["role"], m["content"]) for m in row["messages"]] for row in rows]
-
-
-@pytest.fixture
-def imports(tmp_path: Path) -> Importer:
-    return Importer(tmp_path)
-
-
-def _pair(prompt: str, completion: str) -> list[tuple[str, str]]:
-    return [("user", prompt), ("assistant", completion)]
+from tests.support.importer import pair
 
 
 def test_a_table_with_quotes_line_ends_and_a_mark_before_it(imports):
     source = imports.file("a.csv", '\ufeffid,question,answer\r\n1,"a, ""b""","x\ny"\r\n\r\n2,\u2028c,é\r\n')
     assert imports.run(source).num_rows == 2
-    assert imports.talks() == [_pair('a, "b"', "x\ny"), _pair("\u2028c", "é")]
+    assert imports.talks() == [pair('a, "b"', "x\ny"), pair("\u2028c", "é")]
     assert imports.notes[0] == "columns: question -> prompt, answer -> completion; not used: id"
     assert "not used: id has a value in 2 rows" in imports.notes
 
 
 def test_a_table_with_semicolons_and_one_in_another_encoding(imports):
     imports.run(imports.file("a.csv", "text;label\na, b;1,5\n"))
-    assert imports.talks() == [_pair("a, b", "1,5")]
+    assert imports.talks() == [pair("a, b", "1,5")]
     imports.output.unlink()
     for content in ("text,label\na,b\n".encode("utf-16"), "frage,réponse\na,b\n".encode("latin-1")):
         with pytest.raises(InvalidRequest, match="is not UTF-8"):
@@ -82,14 +41,14 @@ def test_columns_are_those_of_the_first_row_that_has_some_however_late_it_comes(
     source = imports.file("a.jsonl", "{\n" * 120 + '{"question": "q", "answer": "a"}\n')
     done = imports.run(source, skip_bad=True)
     assert (done.num_rows, done.num_bad) == (1, 120)
-    assert imports.talks() == [_pair("q", "a")]
+    assert imports.talks() == [pair("q", "a")]
     assert imports.notes[0] == "columns: question -> prompt, answer -> completion"
 
 
 def test_the_users_mapping_wins_over_the_guess(imports):
     source = imports.file("a.tsv", "question\tanswer\tgold\nq\tbad\tgood\n")
     imports.run(source, completion="gold")
-    assert imports.talks() == [_pair("q", "good")]
+    assert imports.talks() == [pair("q", "good")]
     assert imports.notes[0] == "columns: question -> prompt, gold -> completion; not used: answer"
 
 
@@ -119,90 +78,7 @@ def test_alpaca_rows_with_and_without_input(imports):
         {"instruction": "x", "output": [1]},
     ]
     imports.run(imports.file("a.json", json.dumps(rows)))
-    assert imports.talks() == [_pair("Do\n\nthis", "done"), _pair("Go", "7"), _pair("x", "[1]")]
-
-
-def test_sharegpt_talks_and_tool_calls(imports):
-    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
-    rows = [
-        {"conversations": [{"from": "system", "value": "s"}, {"from": "Human", "value": "h"}, {"from": "gpt", "value": "g"}]},
-        {"conversations": [{"from": "human", "value": "h"}, {"role": "assistant", "content": None, "tool_calls": [call], "name": None}]},
-    ]
-    imports.run(imports.file("a.jsonl", "\n".join(map(json.dumps, rows))))
-    first, second = (json.loads(line) for line in imports.output.read_text().splitlines())
-    assert [m["role"] for m in first["messages"]] == ["system", "user", "assistant"]
-    assert second["messages"][1] == {
-        "role": "assistant",
-        "tool_calls": [{**call, "function": {"name": "f", "arguments": '{"a": 1}'}}],
-    }
-
-
-def _talk(*turns: tuple[str, object], **more: object) -> dict[str, object]:
-    return {"conversations": [{"from": role, "value": value} for role, value in turns], **more}
-
-
-def _call(call_id: str, name: str, arguments: str) -> dict[str, object]:
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-
-
-def test_sharegpt_calls_and_observations_become_tool_calls_and_tool_messages(imports):
-    bare = {"name": "f", "description": "d", "parameters": {"type": "object"}}
-    rows = [
-        _talk(
-            ("human", "h"),
-            ("function_call", '{"name": "f", "arguments": {"a": "é"}}'),
-            ("observation", "o"),
-            ("gpt", "Again."),
-            ("function_call", [{"name": "f", "arguments": '{"a": 1}'}, {"name": "g"}]),
-            ("observation", '[{"x": 1}, "two"]'),
-            ("gpt", "g"),
-            system="s",
-            tools=json.dumps([bare]),
-        ),
-        _talk(("human", "h"), ("gpt", "g"), tools="[]"),
-    ]
-    imports.run(imports.file("a.json", json.dumps(rows)))
-    first, second = (json.loads(line) for line in imports.output.read_text().splitlines())
-    assert first["messages"] == [
-        {"role": "system", "content": "s"},
-        {"role": "user", "content": "h"},
-        {"role": "assistant", "tool_calls": [_call("call_1", "f", '{"a": "é"}')]},
-        {"role": "tool", "tool_call_id": "call_1", "content": "o"},
-        {"role": "assistant", "content": "Again.", "tool_calls": [_call("call_2", "f", '{"a": 1}'), _call("call_3", "g", "{}")]},
-        {"role": "tool", "tool_call_id": "call_2", "content": '{"x": 1}'},
-        {"role": "tool", "tool_call_id": "call_3", "content": "two"},
-        {"role": "assistant", "content": "g"},
-    ]
-    assert first["tools"] == [{"type": "function", "function": bare}]
-    assert "tools" not in second
-    assert imports.notes == ["columns: conversations -> messages, system -> system, tools -> tools"]
-
-
-@pytest.mark.parametrize(
-    ("turns", "words"),
-    [
-        ([("function_call", "{nope")], "message 2, a function call, is not valid JSON: "),
-        ([("function_call", '{"arguments": {}}')], "message 2, a function call, is not an object with the function's name"),
-        ([("function_call", "[]")], "message 2, a function call, has no call in it."),
-        ([("function_call", '{"name": "f", "arguments": [1]}')], "message 2, a function call, has arguments that are not an object."),
-        ([("observation", "o")], "message 2, an observation, answers no call before it."),
-        ([("function_call", '[{"name": "f"}, {"name": "g"}]'), ("observation", "o"), ("gpt", "g")], "responding to each 'tool_call_id'"),
-    ],
-)
-def test_a_call_that_cannot_be_read_is_named_with_its_line(imports, turns, words):
-    rows = [_talk(("human", "h"), ("gpt", "g")), _talk(("human", "h"), *turns)]
-    with pytest.raises(BadRows):
-        imports.run(imports.file("a.jsonl", "\n".join(map(json.dumps, rows))))
-    assert imports.notes[1].startswith("line 2: ")
-    assert words in imports.notes[1]
-
-
-def test_a_system_column_beside_talks_that_may_have_their_own(imports):
-    own = [("system", "mine"), ("human", "h"), ("gpt", "g")]
-    rows = [_talk(*own[1:], system="s"), _talk(*own, system="s"), _talk(*own, system=""), _talk(*own, system="mine")]
-    imports.run(imports.file("a.json", json.dumps(rows)))
-    assert [talk[0] for talk in imports.talks()] == [("system", "s"), ("system", "mine"), ("system", "mine"), ("system", "mine")]
-    assert imports.notes[1:] == ["not used: system has a value in 1 row"]
+    assert imports.talks() == [pair("Do\n\nthis", "done"), pair("Go", "7"), pair("x", "[1]")]
 
 
 def test_bad_rows_are_named_with_their_line_and_nothing_is_written(imports):
@@ -241,6 +117,51 @@ def test_a_broken_array_is_named_at_its_line(imports, text, line):
     assert [note.partition(":")[0] for note in imports.notes[1:]] == [f"line {line}"]
 
 
+ROWS = '[{"prompt": "a", "completion": "b"},\n{"prompt": "c"}]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"data": {ROWS}}}',
+        f'{{"version": "1", "ids": [1, 2],\n"train": {ROWS}, "none": []}}',
+        f'\ufeff\n{{"meta": {{"rows": [{{}}]}}, "rows":{ROWS}\n}}\n',
+    ],
+)
+def test_an_array_inside_an_object_is_found_and_its_lines_are_the_files(imports, text):
+    done = imports.run(imports.file("a.json", text), skip_bad=True)
+    assert (done.num_rows, imports.talks()) == (1, [pair("a", "b")])
+    line = text.removeprefix("\ufeff").split('{"prompt": "c"')[0].count("\n") + 1
+    assert imports.notes[1] == f"line {line}: 'completion', the completion, is missing."
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f'{{"train": {ROWS}, "test": {ROWS}}}', r"several lists of rows: train, test. Take one out: jq -c '.train\[\]' a.json"),
+        ('{"a": 1,\n"b": [1], "c": {}}', "without a list of rows; its keys are: a, b, c."),
+        ('{\n"data": [{"prompt": "a"', "not valid JSON"),
+    ],
+)
+def test_an_object_that_does_not_say_where_its_rows_are(imports, text, words):
+    with pytest.raises(InvalidRequest, match=words):
+        imports.run(imports.file("a.json", text))
+
+
+def test_json_lines_in_a_json_file_stay_lines(imports):
+    row = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}'
+    for text in (row, f"{row}\n{row}\n"):
+        imports.run(imports.file("a.json", text))
+        assert set(map(tuple, imports.talks())) == {tuple(pair("q", "a"))}
+        imports.output.unlink()
+
+
+def test_a_row_that_would_be_too_long_a_line_is_named(imports):
+    with pytest.raises(BadRows):
+        imports.run(imports.file("a.json", json.dumps([{"prompt": "a" * 50, "completion": "b" * 50}])), limit=150)
+    assert imports.notes[1] == "line 1: it would be a line of 177 bytes; the maximum is 150."
+
+
 def test_a_row_that_no_job_takes_is_a_bad_row(imports):
     with pytest.raises(BadRows):
         imports.run(imports.file("a.jsonl", '{"messages": [{"role": "wizard", "content": "hm"}]}\n'))
@@ -255,7 +176,7 @@ def test_a_folder_of_texts(imports):
     imports.file("t/d.prompt.txt", "alone")
     imports.file("t/e.completion.txt", "alone")
     imports.run(str(imports.folder / "t"), skip_bad=True)
-    assert imports.talks() == [_pair("Question", "Answer"), [("system", "s"), ("user", "h\nmore: h"), ("assistant", "a")]]
+    assert imports.talks() == [pair("Question", "Answer"), [("system", "s"), ("user", "h\nmore: h"), ("assistant", "a")]]
     assert [note.partition(":")[0] for note in imports.notes[1:]] == ["c.txt", "d.prompt.txt", "e.completion.txt"]
 
 
@@ -263,7 +184,7 @@ def test_a_folder_of_data_files_goes_by_their_names(imports):
     imports.file("t/b.csv", "prompt,completion\n1,2\n,x\n")
     imports.file("t/a.jsonl", '{"prompt": "0", "completion": "1"}\n')
     imports.run(str(imports.folder / "t"), skip_bad=True)
-    assert imports.talks() == [_pair("0", "1"), _pair("1", "2")]
+    assert imports.talks() == [pair("0", "1"), pair("1", "2")]
     assert "b.csv, line 3: 'prompt', the prompt, is empty." in imports.notes
 
 
@@ -277,12 +198,12 @@ def test_a_hub_data_set_gives_its_training_files(imports):
         return imports.folder / "hub"
 
     imports.run("hf://some/set@v1", fetch=fetch)
-    assert imports.talks() == [_pair("a", "b")]
+    assert imports.talks() == [pair("a", "b")]
     assert asked == [("some/set", "v1")]
     assert "Left out: data/test-0.jsonl" in imports.notes[0]
     imports.output.unlink()
     imports.run("hf://datasets/some/set/data/test-0.jsonl", fetch=fetch)
-    assert imports.talks() == [_pair("c", "d")]
+    assert imports.talks() == [pair("c", "d")]
     for wrong in ("hf://set", "hf://some/set/../../x", "hf://some/set//etc/passwd", "hf://some/set/none.csv"):
         imports.output.unlink(missing_ok=True)
         with pytest.raises(InvalidRequest):
@@ -322,43 +243,6 @@ def test_without_a_library_a_clear_sentence(imports, monkeypatch):
         download("a/b", None)
 
 
-def test_parquet_with_labels_by_number(imports):
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    features = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["bad", "good"]}}}}
-    table = arrow.table({"text": ["a", "b"], "label": [1, 0]}).replace_schema_metadata({"huggingface": json.dumps(features)})
-    parquet.write_table(table, imports.folder / "a.parquet")
-    imports.run(str(imports.folder / "a.parquet"))
-    assert imports.talks() == [_pair("a", "good"), _pair("b", "bad")]
-    imports.output.unlink()
-    with pytest.raises(InvalidRequest, match="no Parquet file that can be read"):
-        imports.run(imports.file("b.parquet", b"PAR1 and not more"))
-
-
-def test_parquet_columns_that_json_has_no_form_for(imports):
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    columns = {"question": [b"caf\xc3\xa9", b"b"], "answer": [Decimal("1.50"), Decimal("2.00")], "picture": [b"\xff\xd8", b"\x89P"]}
-    parquet.write_table(arrow.table(columns), imports.folder / "a.parquet")
-    imports.run(str(imports.folder / "a.parquet"))
-    assert imports.talks() == [_pair("café", "1.50"), _pair("b", "2.00")]
-    imports.output.unlink()
-    with pytest.raises(BadRows):
-        imports.run(str(imports.folder / "a.parquet"), prompt="picture")
-    assert "row 1: 'picture', the prompt, is empty." in imports.notes
-
-
-def test_a_small_table_that_would_become_a_large_file_is_refused(imports):
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    cells = arrow.DictionaryArray.from_arrays(arrow.array([0] * 1000, arrow.int32()), arrow.array(["x" * 10_000]))
-    parquet.write_table(arrow.table({"question": cells, "answer": cells}), imports.folder / "a.parquet")
-    assert (imports.folder / "a.parquet").stat().st_size < 10_000
-    with pytest.raises(InvalidRequest, match="more than the maximum of 1,000,000 bytes; nothing was written"):
-        imports.run(str(imports.folder / "a.parquet"), max_bytes=1_000_000)
-    assert [path.name for path in imports.folder.iterdir()] == ["a.parquet"]
-
-
 def test_a_quote_that_is_not_closed_is_told(imports):
     with pytest.raises(BadRows):
         imports.run(imports.file("a.csv", 'question,answer\n"open,b\nc,d\ne,f\n'))
@@ -373,6 +257,13 @@ def test_a_source_that_is_not_there_or_not_known(imports, name):
         imports.run(str(imports.folder / name))
 
 
+@pytest.mark.parametrize(("name", "cure"), [("a.csv", "gunzip"), ("a.jsonl.gz", "gunzip"), ("b.jsonl", "luthier data import")])
+def test_a_compressed_source_is_told_so(imports, name, cure):
+    content = b"PAR1" + b"\x00" * 20 if name == "b.jsonl" else gzip.compress(b'{"prompt": "a", "completion": "b"}\n')
+    with pytest.raises(InvalidRequest, match=f"is compressed or packed .*nothing is unpacked here. Unpack it first .*{cure}"):
+        imports.run(imports.file(name, content))
+
+
 def test_nothing_is_ever_overwritten(imports):
     imports.file("out.jsonl", "mine")
     with pytest.raises(InvalidRequest, match="exists already"):
@@ -384,7 +275,7 @@ def test_two_sources_each_with_its_own_columns(imports):
     one = imports.file("a.csv", "q,a\n1,2\n".replace("q,a", "question,answer"))
     two = imports.file("b.csv", "text,label\n3,4\n")
     assert imports.run(one, two).num_rows == 2
-    assert imports.talks() == [_pair("1", "2"), _pair("3", "4")]
+    assert imports.talks() == [pair("1", "2"), pair("3", "4")]
     assert imports.notes == [
         f"{one}: columns: question -> prompt, answer -> completion",
         f"{two}: columns: text -> prompt, label -> completion",

@@ -33,6 +33,14 @@ def test_each_label_gets_its_share(tmp_path):
     assert done.labels == {"no": (20, 5), "yes": (60, 15)}
 
 
+def test_a_hundred_and_fifty_intents_are_labels(tmp_path):
+    rows = [_row(f"{first}{second} {i}", f"intent of a customer, number {i}") for i in range(150) for first in "abcde" for second in "xy"]
+    done, _, _ = _split(tmp_path, rows)
+    assert done.labels is not None
+    assert len(done.labels) == 150
+    assert set(done.labels.values()) == {(8, 2)}
+
+
 def test_long_answers_are_no_labels_and_the_seed_counts(tmp_path):
     rows = [_row(f"q{chr(97 + i)}", f"a long answer of its own, the one with the letter {chr(97 + i)}") for i in range(20)]
     done, _, valid = _split(tmp_path, rows, seed=1)

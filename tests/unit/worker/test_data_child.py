@@ -6,7 +6,7 @@ import sys
 import pytest
 
 _GREEDY = """
-from luthier.worker.data_child import bound_memory
+from luthier.worker.memory_bound import bound_memory
 bound_memory(64 << 20)
 small = bytearray(16 << 20)
 try:

@@ -26,7 +26,7 @@ def test_a_job_that_does_not_fit_is_refused_before_its_model_is_loaded(tmp_path:
     assert refused.value.param is None
     # The figure holds what this process takes already, and that differs.
     assert re.match(r"This job is forecast to need \d+\.\d GB of memory; ", refused.value.message)
-    assert "0.0 GB are available for training. No change of the job's own settings fits. Or free memory" in refused.value.message
+    assert "0.0 GB are available for training. No change of the job's own settings fits. Free memory" in refused.value.message
     assert not [e for e in seen if isinstance(e.payload, Forecasted | StepDone)]
 
 

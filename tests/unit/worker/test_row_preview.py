@@ -9,8 +9,10 @@ from rich.console import Console
 
 from luthier.cli.render.row_tokens import page
 from luthier.core.errors import InvalidRequest
+from luthier.core.specs import Decision
 from luthier.data.validate import Method
 from luthier.worker.row_preview import Reader, load_reader, preview_lines
+from tests.support.template_families import renderer_of
 from tests.support.tiny_models import mini_folder, tokenizer_folder
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "row_tokens"
@@ -100,6 +102,34 @@ def test_deep_tools_and_deep_reference_data_end_in_a_sentence(tmp_path: Path, re
     path.write_text(f'{{"messages": [{said}], "reference": {_nested(1000)}}}\n')
     (row,) = _rows(path, [1], reader, "reinforcement")
     assert (row["ok"], row["reference"], [p["code"] for p in row["problems"]]) == (True, None, ["reference_not_shown"])
+
+
+WITHOUT, WITH = ("gemma", "mistral", "llama-3", "phi-3", "phi-4-mini"), ("qwen-2.5", "mistral-nemo", "llama-3.1")
+# Phi 4 mini's writes them into a system message, and the rows have none.
+
+
+@pytest.mark.parametrize(("family", "writes"), [*((name, False) for name in WITHOUT), *((name, True) for name in WITH)])
+def test_tools_that_a_template_does_not_write_are_a_warning(tmp_path: Path, family: str, writes: bool) -> None:
+    renderer = renderer_of(family)
+    path, said = tmp_path / "tools.jsonl", {"role": "user", "content": "Weather?"}
+    answer = [{"role": "assistant", "content": "Sunny."}]
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}]
+    forms: dict[str, Any] = {
+        "supervised": {"messages": [said, *answer], "tools": tools},
+        "dpo": {
+            "input": {"messages": [said], "tools": tools},
+            "preferred_output": answer,
+            "non_preferred_output": [{**answer[0], "content": "No."}],
+        },
+        "reinforcement": {"messages": [said], "tools": tools},
+    }
+    methods: tuple[Method, ...] = ("supervised", "dpo", "reinforcement")
+    for method in methods:
+        form = forms[method]
+        path.write_text(json.dumps(form) + "\n")
+        length = Decision(name="max_length", value=4096, reason="asked for")
+        (row,) = _rows(path, [1], Reader(renderer=renderer, max_length=length), method)
+        assert (row["ok"], [p["code"] for p in row["problems"]]) == (True, [] if writes else ["tools_not_written"])
 
 
 def test_a_template_that_refuses_says_so_with_the_line(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ Id = Annotated[str, Field(min_length=1, max_length=128)]
 Filename = Annotated[str, Field(min_length=1, max_length=255)]
 Method = Literal["supervised", "dpo", "reinforcement"]
 Seed32 = Annotated[int, Field(ge=0, le=2**32 - 1)]
-FIELDS = ("messages", "prompt", "completion", "system", "input", "tools")
+FIELDS = ("messages", "prompt", "completion", "chosen", "rejected", "system", "input", "tools")
 """What a column can become."""
 
 

@@ -16,6 +16,7 @@ from luthier.cli.render.text import literal
 
 _SIDES = ("training", "validation")
 _MAX_LABEL = 60
+_SHOWN_LABELS = 50
 _FIRST_LINES = 10
 
 Result = Mapping[str, Any]
@@ -51,9 +52,11 @@ def split(result: Result, files: Mapping[str, str]) -> Iterator[RenderableType]:
         yield Text("The answers are no labels, so rows are taken as they come.")
         return
     labels = _table(Column("label", overflow="fold"), "training", "validation")
-    for label, counts in result["labels"].items():
+    for label, counts in list(result["labels"].items())[:_SHOWN_LABELS]:
         labels.add_row(literal(label, max_length=_MAX_LABEL), f"{counts['training']:,}", f"{counts['validation']:,}")
     yield labels
+    if (rest := len(result["labels"]) - _SHOWN_LABELS) > 0:
+        yield Text(f"... and {rest:,} more labels (all of them with --json)")
 
 
 def imported(result: Result, file: str) -> Iterator[RenderableType]:
