@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 
 from luthier.api.engine_client import EngineClient
 from luthier.api.rate_limits import BadKeys, RateLimits, Turn
+from luthier.api.sessions import SessionSigner, read_secret
 from luthier.api.webhooks.sender import WebhookSender
 from luthier.core.errors import InvalidRequest
 from luthier.core.keys import Caller
@@ -34,6 +35,7 @@ from luthier.storage.ownership import Owned
 from luthier.storage.parts import PartFiles
 from luthier.storage.permissions import PermissionStore
 from luthier.storage.responses import ResponseStore
+from luthier.storage.sessions import SessionStore
 from luthier.storage.stored_completions import StoredCompletionStore
 from luthier.storage.uploads import UploadStore
 from luthier.storage.webhooks import WebhookStore
@@ -65,6 +67,8 @@ class Services:
     webhook_sender: WebhookSender
     engine: EngineClient
     keys: KeyStore
+    sessions: SessionStore
+    signer: SessionSigner
     rates: RateLimits
     bad_keys: BadKeys
     api_key: str
@@ -115,6 +119,8 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         webhook_sender=WebhookSender(settings),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),
         keys=KeyStore(database),
+        sessions=SessionStore(database),
+        signer=SessionSigner(read_secret(settings.session_secret_file)),
         # Clocks that no one sets: a rate must not break when the machine's time is corrected.
         rates=RateLimits(settings.organization, time.monotonic),
         bad_keys=BadKeys(settings.bad_keys_per_minute, time.monotonic),
