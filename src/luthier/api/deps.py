@@ -28,6 +28,7 @@ from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database
 from luthier.storage.dataset_tasks import DatasetTaskStore
 from luthier.storage.files import FileStore
+from luthier.storage.job_overview import JobOverview
 from luthier.storage.jobs import JobStore
 from luthier.storage.keys import KeyStore
 from luthier.storage.models import ModelStore
@@ -53,6 +54,7 @@ class Services:
     uploads: UploadStore
     parts: PartFiles
     jobs: JobStore
+    overview: JobOverview
     queue: JobQueue
     control: JobControl
     models: ModelStore
@@ -105,6 +107,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         uploads=UploadStore(database),
         parts=PartFiles(settings.uploads_dir),
         jobs=JobStore(database),
+        overview=JobOverview(database),
         queue=JobQueue(database),
         control=JobControl(database),
         models=ModelStore(database),

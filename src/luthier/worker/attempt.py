@@ -18,9 +18,9 @@ from luthier.storage.database import Database
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
 from luthier.trace.events import RunFinished, RunStarted
+from luthier.trace.levels import LevelWriter
 from luthier.trace.reader import read_events
 from luthier.trace.tracer import Tracer
-from luthier.trace.levels import LevelWriter
 from luthier.trace.writer import TraceWriter
 from luthier.worker import pipelines
 from luthier.worker.context import RunContext

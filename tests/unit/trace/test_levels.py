@@ -29,7 +29,15 @@ def step_event(step: int, loss: float, total: int = 5000, **more: object) -> Tra
 
 def epoch_event(step: int, loss: float) -> TraceEvent:
     payload = EpochDone(
-        epoch=1, n_epochs=1, step=step, train_loss=1.0, train_accuracy=0.5, valid_loss=loss, valid_accuracy=0.75, seconds=1.0, sample_loss=None
+        epoch=1,
+        n_epochs=1,
+        step=step,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        valid_loss=loss,
+        valid_accuracy=0.75,
+        seconds=1.0,
+        sample_loss=None,
     )
     return TraceEvent(id=10_000 + step, run="ftjob-a", attempt=1, stage=Stage.TRAINING, time=1.0, payload=payload)
 

@@ -34,10 +34,10 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("changed", sa.Integer, nullable=False, server_default="0"))
     op.execute("UPDATE jobs SET changed = seq")
     for column, key in (("step", "step"), ("total_steps", "total_steps"), ("train_loss", "train_loss")):
-        op.execute(f"UPDATE jobs SET {column} = {_LAST.format(key=key)}")
+        op.execute(f"UPDATE jobs SET {column} = {_LAST.format(key=key)}")  # noqa: S608 - our own words
     held_out = "json_extract(data, '$.full_valid_loss')"
-    op.execute(f"UPDATE jobs SET valid_loss = (SELECT {held_out} {_HELD_OUT} ORDER BY sequence DESC LIMIT 1)")
-    op.execute(f"UPDATE jobs SET best_valid_loss = (SELECT min({held_out}) {_HELD_OUT})")
+    op.execute(f"UPDATE jobs SET valid_loss = (SELECT {held_out} {_HELD_OUT} ORDER BY sequence DESC LIMIT 1)")  # noqa: S608 - our own words
+    op.execute(f"UPDATE jobs SET best_valid_loss = (SELECT min({held_out}) {_HELD_OUT})")  # noqa: S608 - our own words
     op.create_index("ix_jobs_changed", "jobs", ["changed"])
     op.execute(f"CREATE TRIGGER jobs_created AFTER INSERT ON jobs {_MARK}")
     op.execute(f"CREATE TRIGGER jobs_changed AFTER UPDATE OF {_SEEN} ON jobs {_MARK}")
