@@ -77,7 +77,6 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "POST /v1/luthier/jobs/cancel": objects.ListOf[dashboard_objects.Cancelled],
     "GET /v1/luthier/jobs/{job_id}/view": dashboard_objects.JobView,
     "GET /v1/luthier/jobs/{job_id}/metrics": dashboard_objects.Metrics,
-    "GET /v1/luthier/stream": dashboard_objects.StreamEvent,
     "GET /v1/luthier/system": dashboard_objects.System,
     "GET /v1/luthier/models": objects.ListOf[dashboard_objects.ModelRow],
     "POST /v1/luthier/demo": objects.Job,
@@ -124,6 +123,7 @@ OTHER_ANSWERS: dict[str, Plain] = {
         "text/csv": {"schema": _TEXT},
         "application/jsonl": {"schema": _TEXT},
     },
+    "GET /v1/luthier/stream": {"text/event-stream": {"schema": _TEXT}},
     "GET /v1/luthier/openapi.json": {"application/json": {"schema": {"type": "object"}}},
 }
 """Successes that are no object of ours: media types."""

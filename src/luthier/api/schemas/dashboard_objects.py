@@ -142,13 +142,6 @@ class Metrics(Shape):
     series: Series
 
 
-class StreamEvent(Shape):
-    """What an event of the stream carries as its data: ``luthier.stream`` first, then ``luthier.job`` and trace events."""
-
-    object: Literal["luthier.stream"]
-    mark: int
-
-
 class Device(Shape):
     """A processor or a graphics card."""
 
