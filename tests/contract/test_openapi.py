@@ -14,7 +14,7 @@ from tests.contract.openapi.openai_document import FILE
 from tests.contract.test_door import all_requests
 from tests.support.api_server import ApiServer
 
-CALLS_WITHOUT_BODY = ("/cancel", "/pause", "/resume", "/rollback")
+CALLS_WITHOUT_BODY = ("/cancel", "/pause", "/resume", "/rollback", "/demo")
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ class ApiServer:
         app = self.app if self.recorder is None else self.recorder.wrap(self.app)
         config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
+        self.app.state.stopping = lambda: self._server.should_exit
         self._thread = threading.Thread(target=self._server.run, name="api", daemon=True)
         self._thread.start()
         deadline = time.monotonic() + 10

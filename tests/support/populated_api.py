@@ -59,6 +59,8 @@ class PopulatedServer(ApiServer):
     def __init__(self, folder: Path, **changes: Any) -> None:
         super().__init__(folder, prepare=lambda s: dataclasses.replace(s, webhook_sender=SilentSender(s.settings)), **changes)
         self.stock = Stock(self)
+        # A stream that never ends would be listened to until a client's patience does.
+        self.app.state.stopping = lambda: True
 
 
 class Stock:

@@ -34,6 +34,10 @@ _WORK: dict[str, str] = {
     "/v1/luthier/files": "api.luthier.files",
     "/v1/luthier/datasets": "api.luthier.datasets",
     "/v1/luthier/render": "api.luthier.render",
+    "/v1/luthier/stream": "api.luthier.jobs",
+    "/v1/luthier/models": "api.model",
+    "/v1/luthier/system": "api.luthier.system",
+    "/v1/luthier/demo": "api.luthier.jobs",
     "/v1/luthier/openapi.json": "api.luthier.openapi",
     "/v1/webhook_event_types": "api.webhooks",
 }

@@ -1,7 +1,7 @@
 """The application: a list of routers and handlers, and nothing else.
 
-What it does: puts every route but the two health checks behind a key, and the edge around all; sends webhooks and runs
-batches as long as it lives. What it does not: hold routes. Called by ``cli/serve.py`` and by tests.
+What it does: puts every route but the two health checks behind a key, the dashboard's pages beside them, and the edge around all;
+sends webhooks and runs batches as long as it lives. What it does not: hold routes. Called by ``cli/serve.py`` and by tests.
 """
 
 import asyncio
@@ -12,15 +12,18 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from luthier.api.auth import require_key
 from luthier.api.batches.runner import BatchRunner
+from luthier.api.dashboard import Dashboard
 from luthier.api.deps import Services
 from luthier.api.edge import Edge
 from luthier.api.errors import HANDLED, handle
+from luthier.api.pages import Pages
 from luthier.api.routes import (
     aliases,
     batches,
     chat,
     checkpoint_permissions,
     completions,
+    dashboard,
     datasets,
     files,
     fine_tuning,
@@ -31,6 +34,7 @@ from luthier.api.routes import (
     rescue,
     responses,
     stored_completions,
+    system,
     uploads,
     webhooks,
 )
@@ -41,8 +45,8 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """The only paths that need no key."""
 
 
-def create_app(settings: Settings, services: Services) -> FastAPI:
-    """The ASGI application over ``services``, whose database it closes at its end."""
+def create_app(settings: Settings, services: Services, *, pages: Pages | None = None) -> FastAPI:
+    """The ASGI application over ``services``, whose database it closes at its end; ``pages``: other files than the built ones."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -60,7 +64,8 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
     # No generated pages: they would be routes without a key. No redirects: they would repeat a body to another address.
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.state.services = services
-    app.add_middleware(Edge, settings=settings)
+    app.add_middleware(Dashboard, pages=Pages() if pages is None else pages)
+    app.add_middleware(Edge, settings=settings)  # the last one added is the outermost
     for error in HANDLED:
         app.add_exception_handler(error, handle)
     guarded = APIRouter(prefix="/v1", dependencies=[Depends(require_key)])
@@ -75,6 +80,8 @@ def create_app(settings: Settings, services: Services) -> FastAPI:
         completions,
         responses,
         luthier,
+        dashboard,
+        system,
         aliases,
         rescue,
         webhooks,

@@ -1,8 +1,8 @@
 """Who is asking: the bearer key of a request becomes a ``Caller`` with key, role, project and limits.
 
 What it does: the dependency that every ``/v1`` route carries (``app.py`` puts it on the one router that holds them all): finds the
-key by its hash, refuses wrong and revoked ones, checks the role and the account headers. What it does not: make or store keys
-(``routes/keys.py``, ``cli/data_dir.py``). Never reads the query string.
+key by its hash, or the dashboard's session by its cookie, refuses wrong and revoked ones, checks the role and the account headers. What
+it does not: make or store keys (``routes/keys.py``, ``cli/data_dir.py``), log in (``dashboard.py``). Never reads the query string.
 """
 
 import hmac
@@ -12,6 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from luthier.api.access import check_role
 from luthier.api.deps import Services, services_of
+from luthier.api.sessions import COOKIE, Session
 from luthier.core.errors import AuthenticationFailed
 from luthier.core.keys import DEFAULT_PROJECT, ApiKey, Caller, Limits, Role, first_key_id, key_sha256, masked
 from luthier.core.settings import Settings
@@ -84,6 +85,56 @@ async def identify(services: Services, key: str) -> Caller:
     return _caller_of(found, services.settings)
 
 
+async def logged_in(services: Services, cookie: str | None) -> tuple[Session, Caller]:
+    """The living session of a cookie, and whose it is.
+
+    Raises:
+        AuthenticationFailed: there is none, it has expired or was ended, or its key is no longer good: told alike.
+    """
+    session = services.signer.open(cookie or "", services.clock())
+    if session is not None and not await run_in_threadpool(services.sessions.is_ended, session.id):
+        if services.api_key and session.key_id == first_key_id(services.api_key):
+            return session, _first_caller(services)
+        key = await run_in_threadpool(services.keys.get, session.key_id)
+        if key is not None and key.revoked_at is None:
+            return session, _caller_of(key, services.settings)
+    raise AuthenticationFailed("You are not logged in, or your session is over. Log in with an API key.", code="session_ended")
+
+
+async def identify_request(request: Request) -> Caller:
+    """Whose request it is: the key in its header, else the session in its cookie.
+
+    Raises:
+        AuthenticationFailed: nobody's.
+        PermissionRefused: a session's, but not from its own page.
+        TooManyRequests: too many wrong keys came from there.
+    """
+    services = services_of(request)
+    authorization, cookie = request.headers.get("authorization"), request.cookies.get(COOKIE)
+    if authorization is None and cookie is not None:
+        session, caller = await logged_in(services, cookie)
+        services.signer.check_change(session, request.method, request.headers, request.url.scheme)
+        return caller
+    return await identify_from(request, bearer_key(authorization))
+
+
+async def identify_from(request: Request, key: str) -> Caller:
+    """Whose key it is; a wrong one counts against the address that it came from.
+
+    Raises:
+        AuthenticationFailed: nobody's.
+        TooManyRequests: too many wrong ones came from there.
+    """
+    services = services_of(request)
+    address = request.client.host if request.client is not None else ""
+    services.bad_keys.check(address)
+    try:
+        return await identify(services, key)
+    except AuthenticationFailed:
+        services.bad_keys.note(address, key_sha256(key))
+        raise
+
+
 def check_organization(value: str | None, settings: Settings) -> None:
     """An ``OpenAI-Organization`` header, where the operator wants it checked, names this server's organisation.
 
@@ -116,14 +167,7 @@ async def require_key(request: Request) -> None:
         request.state.caller = inner
         return
     services = services_of(request)
-    key = bearer_key(request.headers.get("authorization"))
-    address = request.client.host if request.client is not None else ""
-    services.bad_keys.check(address)
-    try:
-        caller = await identify(services, key)
-    except AuthenticationFailed:
-        services.bad_keys.note(address, key_sha256(key))
-        raise
+    caller = await identify_request(request)
     request.state.caller = caller
     check_organization(request.headers.get("openai-organization"), services.settings)
     await check_project(request.headers.get("openai-project"), caller, services)

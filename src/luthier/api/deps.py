@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 
 from luthier.api.engine_client import EngineClient
 from luthier.api.rate_limits import BadKeys, RateLimits, Turn
+from luthier.api.sessions import SessionSigner, read_secret
 from luthier.api.webhooks.sender import WebhookSender
 from luthier.core.errors import InvalidRequest
 from luthier.core.keys import Caller
@@ -27,6 +28,7 @@ from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database
 from luthier.storage.dataset_tasks import DatasetTaskStore
 from luthier.storage.files import FileStore
+from luthier.storage.job_overview import JobOverview
 from luthier.storage.jobs import JobStore
 from luthier.storage.keys import KeyStore
 from luthier.storage.models import ModelStore
@@ -34,6 +36,7 @@ from luthier.storage.ownership import Owned
 from luthier.storage.parts import PartFiles
 from luthier.storage.permissions import PermissionStore
 from luthier.storage.responses import ResponseStore
+from luthier.storage.sessions import SessionStore
 from luthier.storage.stored_completions import StoredCompletionStore
 from luthier.storage.uploads import UploadStore
 from luthier.storage.webhooks import WebhookStore
@@ -51,6 +54,7 @@ class Services:
     uploads: UploadStore
     parts: PartFiles
     jobs: JobStore
+    overview: JobOverview
     queue: JobQueue
     control: JobControl
     models: ModelStore
@@ -65,6 +69,8 @@ class Services:
     webhook_sender: WebhookSender
     engine: EngineClient
     keys: KeyStore
+    sessions: SessionStore
+    signer: SessionSigner
     rates: RateLimits
     bad_keys: BadKeys
     api_key: str
@@ -101,6 +107,7 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         uploads=UploadStore(database),
         parts=PartFiles(settings.uploads_dir),
         jobs=JobStore(database),
+        overview=JobOverview(database),
         queue=JobQueue(database),
         control=JobControl(database),
         models=ModelStore(database),
@@ -115,6 +122,8 @@ def build_services(settings: Settings, environ: Mapping[str, str] | None = None)
         webhook_sender=WebhookSender(settings),
         engine=EngineClient(environ.get("LUTHIER_ENGINE_SOCKET", ""), environ.get("LUTHIER_ENGINE_SECRET", "")),
         keys=KeyStore(database),
+        sessions=SessionStore(database),
+        signer=SessionSigner(read_secret(settings.session_secret_file)),
         # Clocks that no one sets: a rate must not break when the machine's time is corrected.
         rates=RateLimits(settings.organization, time.monotonic),
         bad_keys=BadKeys(settings.bad_keys_per_minute, time.monotonic),

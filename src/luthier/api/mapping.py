@@ -64,7 +64,7 @@ def _integrations(job: Job) -> list[dict[str, Any]] | None:
     return [{**item, "wandb": {**unset, **item["wandb"], "run_id": job.id}} for item in job.integrations]
 
 
-def _estimated_finish(job: Job, now: int) -> int | None:
+def estimated_finish(job: Job, now: int) -> int | None:
     """A time only while a trainer keeps it up to date, and never one that has passed: evaluation and deployment follow the last step."""
     if job.estimated_finish is None or job.status is not JobStatus.RUNNING or job.lease_owner is None:
         return None
@@ -118,7 +118,7 @@ def job_object(job: Job, *, organization: str, spec_strict: bool, now: int) -> d
         "error": job.error or (None if spec_strict else dict(_NO_ERROR)),
         "integrations": _integrations(job),
         "seed": job.seed,
-        "estimated_finish": _estimated_finish(job, now),
+        "estimated_finish": estimated_finish(job, now),
         "metadata": job.metadata,
         "user_provided_suffix": job.suffix,
         "usage_metrics": None,

@@ -19,7 +19,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from luthier import __version__
 from luthier.api.bodies import JsonBody
 from luthier.api.file_rules import PURPOSES
-from luthier.api.schemas import account_objects, answer_objects, batch_objects, dataset_objects, objects, webhook_objects
+from luthier.api.schemas import account_objects, answer_objects, batch_objects, dashboard_objects, dataset_objects, objects, webhook_objects
 
 Plain = dict[str, Any]
 
@@ -73,6 +73,13 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "GET /v1/luthier/jobs/{job_id}/trace": objects.ListOf[objects.TraceEvent],
     "GET /v1/luthier/jobs/{job_id}/row_losses": objects.RowLossList,
     "POST /v1/luthier/render": objects.Rendering,
+    "GET /v1/luthier/jobs": dashboard_objects.JobRowList,
+    "POST /v1/luthier/jobs/cancel": objects.ListOf[dashboard_objects.Cancelled],
+    "GET /v1/luthier/jobs/{job_id}/view": dashboard_objects.JobView,
+    "GET /v1/luthier/jobs/{job_id}/metrics": dashboard_objects.Metrics,
+    "GET /v1/luthier/system": dashboard_objects.System,
+    "GET /v1/luthier/models": objects.ListOf[dashboard_objects.ModelRow],
+    "POST /v1/luthier/demo": objects.Job,
     "POST /v1/luthier/files/from_completions": objects.FileFromCompletions,
     "GET /v1/luthier/aliases": objects.ListOf[objects.Alias],
     "POST /v1/luthier/aliases": objects.AliasWithHistory,
@@ -116,6 +123,7 @@ OTHER_ANSWERS: dict[str, Plain] = {
         "text/csv": {"schema": _TEXT},
         "application/jsonl": {"schema": _TEXT},
     },
+    "GET /v1/luthier/stream": {"text/event-stream": {"schema": _TEXT}},
     "GET /v1/luthier/openapi.json": {"application/json": {"schema": {"type": "object"}}},
 }
 """Successes that are no object of ours: media types."""

@@ -166,6 +166,8 @@ def _serve_api(settings: Settings, listener: socket.socket, url: str, fresh: boo
         server_header=False,
     )
     server = uvicorn.Server(config)
+    # Pages hold a connection open as long as they are looked at; they come back to the next server.
+    app.state.stopping = lambda: server.should_exit
 
     def greet() -> None:
         while not server.started:

@@ -99,6 +99,11 @@ def new_api_key_id() -> str:
     return "key_" + _random_base62(24)
 
 
+def new_session_id() -> str:
+    """``sess_`` and 32 base-62 characters (190 bits)."""
+    return "sess_" + _random_base62(32)
+
+
 def new_project_id() -> str:
     """``proj_`` and 24 base-62 characters."""
     return "proj_" + _random_base62(24)

@@ -106,6 +106,19 @@ class Job:
     """Last step whose resume state is on disk."""
     paused_from: JobStatus | None = None
     """What a paused job was before; None when it is not paused."""
+    started_at: int | None = None
+    """When its first trainer took it, Unix seconds."""
+    step: int | None = None
+    """The last one that was done, of ``total_steps``."""
+    total_steps: int | None = None
+    epoch: int | None = None
+    """The one that ``step`` belongs to, from 1."""
+    train_loss: float | None = None
+    """Of ``step``, nats."""
+    valid_loss: float | None = None
+    """The latest loss on all held-out examples, nats."""
+    best_valid_loss: float | None = None
+    """The lowest of them so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -165,6 +165,11 @@ class Settings:
         return self.data_dir / "api_key"
 
     @property
+    def session_secret_file(self) -> Path:
+        """File that holds the secret by which the dashboard's cookies are signed, mode 0600. Without it everybody logs in anew."""
+        return self.data_dir / "session_secret"
+
+    @property
     def blobs_dir(self) -> Path:
         """Uploaded and result files by SHA-256."""
         return self.data_dir / "blobs"

@@ -33,10 +33,10 @@ def _columns(table: Table, record: type) -> tuple[Column[Any], ...]:
     return tuple(table.c[f.name] for f in dataclasses.fields(record))
 
 
-_JOB = _columns(schema.jobs, Job)
+JOB_COLUMNS = _columns(schema.jobs, Job)
 _EVENT = _columns(schema.job_events, JobEvent)
 _CHECKPOINT = _columns(schema.checkpoints, CheckpointRecord)
-_JOB_FIELDS = frozenset(column.name for column in _JOB)
+_JOB_FIELDS = frozenset(column.name for column in JOB_COLUMNS)
 _LEASE_FIELDS = frozenset({"fence", "lease_owner", "lease_expires_at"})
 _FIXED_FIELDS = frozenset({"id", "created_at"})
 
@@ -107,7 +107,7 @@ class JobStore(Owned):
             NotFound: ``after`` is not a job.
         """
         table = schema.jobs
-        query = select(*_JOB).where(self._mine(table))
+        query = select(*JOB_COLUMNS).where(self._mine(table))
         for key, value in (metadata or {}).items():
             pairs = func.json_each(table.c.metadata).table_valued("key", "value")
             query = query.where(exists().where(pairs.c.key == key, pairs.c.value == value).correlate(table))
@@ -116,7 +116,7 @@ class JobStore(Owned):
         with self._database.read() as connection:
             if after is not None:
                 query = query.where(table.c.seq < _cursor(connection, table.c.seq, (table.c.id == after) & self._mine(table), after))
-            return cut(connection.execute(query.order_by(table.c.seq.desc()).limit(limit + 1)).all(), limit, _job)
+            return cut(connection.execute(query.order_by(table.c.seq.desc()).limit(limit + 1)).all(), limit, job_of_row)
 
     def events(self, job_id: str, *, limit: int = 20, after: str | None = None) -> Page[JobEvent]:
         """A job's events, newest first; ``after`` is the id of the last event of the page before.
@@ -225,8 +225,8 @@ class JobStore(Owned):
 
 def find_job(connection: Connection, job_id: str, project_id: str | None = None) -> Job | None:
     """The job, or None; with a project, only one of its own."""
-    row = connection.execute(select(*_JOB).where(schema.jobs.c.id == job_id, owned_by(schema.jobs, project_id))).one_or_none()
-    return None if row is None else _job(row)
+    row = connection.execute(select(*JOB_COLUMNS).where(schema.jobs.c.id == job_id, owned_by(schema.jobs, project_id))).one_or_none()
+    return None if row is None else job_of_row(row)
 
 
 def load_job(connection: Connection, job_id: str, project_id: str | None = None) -> Job:
@@ -327,8 +327,9 @@ def _plain(values: Mapping[str, object]) -> dict[str, object]:
     return {name: value.value if isinstance(value, JobStatus) else value for name, value in values.items()}
 
 
-def _job(row: Row[Any]) -> Job:
-    values = row._asdict()
+def job_of_row(row: Row[Any]) -> Job:
+    """The job of a row that has ``JOB_COLUMNS``; further ones are passed over."""
+    values = {name: value for name, value in row._asdict().items() if name in _JOB_FIELDS}
     paused_from = values["paused_from"]
     statuses = {"status": JobStatus(values["status"]), "paused_from": None if paused_from is None else JobStatus(paused_from)}
     return Job(**{**values, **statuses, "result_files": tuple(values["result_files"])})

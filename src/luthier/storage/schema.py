@@ -8,7 +8,7 @@ from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer,
 
 from luthier.core.keys import DEFAULT_PROJECT
 
-HEAD = "0012"
+HEAD = "0013"
 """Revision that this code works with: the newest migration."""
 
 metadata = MetaData()
@@ -96,7 +96,13 @@ jobs = Table(
     Column("attempts", Integer, nullable=False),
     Column("progress_step", Integer, nullable=False),
     Column("paused_from", Text),
+    # How far it is (0013); null: not told yet.
+    *(Column(name, Integer) for name in ("started_at", "step", "total_steps", "epoch")),
+    *(Column(name, Float) for name in ("train_loss", "valid_loss", "best_valid_loss")),
+    # Grows with every change that a reader sees, over all jobs; triggers of the database count it (0013).
+    Column("changed", Integer, nullable=False, server_default="0"),
     owner_column(),
+    Index("ix_jobs_changed", "changed"),
     Index("ix_jobs_status_seq", "status", "seq"),
     Index("ix_jobs_project_id_seq", "project_id", "seq"),
     sqlite_autoincrement=True,
@@ -330,10 +336,7 @@ api_keys = Table(
     Column("created_by", Text, nullable=False),
     Column("revoked_at", Integer),
     # A key's own limits; null: the server's setting.
-    Column("requests_per_minute", Integer),
-    Column("tokens_per_minute", Integer),
-    Column("concurrent_generations", Integer),
-    Column("jobs_per_day", Integer),
+    *(Column(name, Integer) for name in ("requests_per_minute", "tokens_per_minute", "concurrent_generations", "jobs_per_day")),
     sqlite_autoincrement=True,
 )
 
@@ -393,3 +396,5 @@ dataset_tasks = Table(
     Index("ix_dataset_tasks_status_seq", "status", "seq"),
     sqlite_autoincrement=True,
 )
+
+ended_sessions = Table("ended_sessions", metadata, Column("id", Text, primary_key=True), Column("expires_at", Integer, nullable=False))

@@ -18,6 +18,7 @@ from luthier.storage.database import Database
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
 from luthier.trace.events import RunFinished, RunStarted
+from luthier.trace.levels import LevelWriter
 from luthier.trace.reader import read_events
 from luthier.trace.tracer import Tracer
 from luthier.trace.writer import TraceWriter
@@ -64,7 +65,7 @@ class Attempt:
         order, job, heartbeat = self._order, self._order.job, self._heartbeat
         run_dir = order.settings.run_dir(job.id)
         run_dir.mkdir(parents=True, exist_ok=True)
-        writer = TraceWriter(run_dir / "trace.jsonl")
+        writer, levels = TraceWriter(run_dir / "trace.jsonl"), LevelWriter(run_dir)
         step, whole = last_announced(self._store, job)
         recorder = JobRecorder(
             self._store, job, announced_step=step, announced_whole=whole, lost=heartbeat.lost, stretch=self._floor.stretch
@@ -72,7 +73,7 @@ class Attempt:
         earlier, _ = read_events(run_dir / "trace.jsonl")
         recorder.refill(earlier)
         attempt = 1 + sum(isinstance(event.payload, RunStarted) for event in earlier)
-        tracer = Tracer(job.id, (writer, recorder), attempt=attempt, next_id=writer.next_id)
+        tracer = Tracer(job.id, (writer, levels, recorder), attempt=attempt, next_id=writer.next_id)
         context = RunContext(
             settings=order.settings,
             job=job,
@@ -101,6 +102,7 @@ class Attempt:
             if heartbeat.lost.is_set():
                 _say_cancelled(context, Tracer(job.id, (writer,), attempt=attempt, next_id=writer.next_id))
             writer.close()
+            levels.close()
         if not heartbeat.lost.is_set():
             self._queue.release(job.id, job.fence)
 

@@ -5,6 +5,7 @@ writes status changes at once, with everything buffered before them. What it doe
 (``jobs/lifecycle.py``, ``trace/projections.py``). Called by ``worker/child.py`` and ``worker/pipelines.py``.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from luthier.core.errors import StaleLease, Unavailable
 from luthier.core.jobs import CheckpointRecord, FileRecord, Job, JobEvent, ModelRecord, NewEvent
 from luthier.storage.jobs import JobStore
-from luthier.trace.events import EpochDone, Forecasted, StepDone, TraceEvent
+from luthier.trace.events import EpochDone, Forecasted, RunStarted, StepDone, TraceEvent
 from luthier.trace.projections import JobEventProjection
 from luthier.worker.pace import Pace
 
@@ -50,6 +51,7 @@ class JobRecorder:
         self._pending: list[NewEvent] = []
         self._changes: dict[str, object] = {}
         self._pace = Pace()
+        self._started_at, self._best = job.started_at, job.best_valid_loss
         self._lock = threading.Lock()
         self._write_lock = threading.RLock()
         self._failure: BaseException | None = None
@@ -70,12 +72,22 @@ class JobRecorder:
                 return
             self._pending.extend(events)
             if isinstance(payload, StepDone):
+                self._changes |= {"step": payload.step, "total_steps": payload.total_steps, "epoch": payload.epoch}
+                self._changes["train_loss"] = _finite(payload.loss)
                 self._changes["estimated_finish"] = int(self._clock() + self._pace.step_done(payload) * self._stretch()) + 1
             elif isinstance(payload, EpochDone):
+                self._held_out(_finite(payload.valid_loss))
                 self._pace.epoch_done(payload)
+            elif isinstance(payload, RunStarted) and self._started_at is None:
+                self._started_at = self._changes["started_at"] = int(event.time)
             elif isinstance(payload, Forecasted):
                 self._changes["estimated_finish"] = int(payload.finish_at) + 1
                 self._pace.forecasted(payload)
+
+    def _held_out(self, loss: float | None) -> None:
+        if loss is not None:
+            self._best = loss if self._best is None else min(self._best, loss)
+            self._changes |= {"valid_loss": loss, "best_valid_loss": self._best}
 
     def _is_announced(self, payload: StepDone | EpochDone) -> bool:
         """Public since an earlier attempt; an epoch's end is not while its validation is untold."""
@@ -177,6 +189,11 @@ class JobRecorder:
         """Stop the thread; what is still buffered is dropped (a final ``write`` has carried it)."""
         self._closed.set()
         self._thread.join(timeout=5.0)
+
+
+def _finite(value: float | None) -> float | None:
+    """A number that the database can hold."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def is_whole(event: NewEvent | JobEvent) -> bool:

@@ -39,7 +39,8 @@ def find_job(services: Services, job_id: str) -> Job:
     return job
 
 
-def _shown(services: Services, job: Job) -> dict[str, object]:
+def shown_job(services: Services, job: Job) -> dict[str, object]:
+    """The ``fine_tuning.job`` object as this server shows it."""
     settings = services.settings
     return job_object(job, organization=settings.organization, spec_strict=settings.spec_strict, now=int(services.clock()))
 
@@ -72,7 +73,7 @@ def create_job(
         validation=None if body.validation_file is None else _input_file(services, body.validation_file, "validation_file"),
     )
     job = services.queue.submit(new_job(body, parts), retry=mark, daily_limit=caller.limits.jobs_per_day)
-    return JsonReply(_shown(services, job))
+    return JsonReply(shown_job(services, job))
 
 
 def metadata_filter(request: Request) -> tuple[dict[str, str], bool]:
@@ -100,34 +101,34 @@ def list_jobs(request: Request, services: Injected, limit: Limit = 20, after: Af
     """A page of jobs, newest first."""
     metadata, is_null = metadata_filter(request)
     page = services.jobs.list(limit=limit, after=after, metadata=metadata or None, metadata_is_null=is_null)
-    return JsonReply(listing([_shown(services, job) for job in page.items], has_more=page.has_more))
+    return JsonReply(listing([shown_job(services, job) for job in page.items], has_more=page.has_more))
 
 
 @router.get("/{job_id}")
 def retrieve_job(job_id: str, services: Injected) -> Response:
     """One job."""
-    return JsonReply(_shown(services, find_job(services, job_id)))
+    return JsonReply(shown_job(services, find_job(services, job_id)))
 
 
 @router.post("/{job_id}/cancel")
 def cancel_job(job_id: str, services: Injected) -> Response:
     """Cancel a job at once; its runner notices at its next write."""
     find_job(services, job_id)
-    return JsonReply(_shown(services, services.control.cancel(job_id)))
+    return JsonReply(shown_job(services, services.control.cancel(job_id)))
 
 
 @router.post("/{job_id}/pause")
 def pause_job(job_id: str, services: Injected) -> Response:
     """Pause a job at once; its runner stops at its next step, saves a resume state, and makes what was learned a callable checkpoint."""
     find_job(services, job_id)
-    return JsonReply(_shown(services, services.control.pause(job_id)))
+    return JsonReply(shown_job(services, services.control.pause(job_id)))
 
 
 @router.post("/{job_id}/resume")
 def resume_job(job_id: str, services: Injected) -> Response:
     """Put a paused job back into the queue; it goes on from its newest resume state."""
     find_job(services, job_id)
-    return JsonReply(_shown(services, services.control.resume(job_id)))
+    return JsonReply(shown_job(services, services.control.resume(job_id)))
 
 
 @router.get("/{job_id}/events")

@@ -1,0 +1,141 @@
+"""Jobs as one looks over them: filtered, sorted, counted, and those that changed since somebody last looked.
+
+What it does: one query a page whatever the number of jobs; the place of those that wait; a mark that grows with every change (the
+database's own triggers count it). What it does not: change a job (``jobs.py``). Called by the API's job list and its stream.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, and_, func, or_, select
+
+from luthier.core.errors import NotFound
+from luthier.core.jobs import Job, JobStatus
+from luthier.storage import schema
+from luthier.storage.database import Database
+from luthier.storage.jobs import JOB_COLUMNS, job_of_row
+from luthier.storage.ownership import Owned
+from luthier.storage.pages import Page, cut
+
+_JOBS = schema.jobs
+_NUMBERS_LAST = 1e308
+SORTS: dict[str, Column[Any]] = {
+    "created_at": _JOBS.c.seq,
+    "status": _JOBS.c.status,
+    "model": _JOBS.c.model,
+    "best_valid_loss": _JOBS.c.best_valid_loss,
+    "finished_at": _JOBS.c.finished_at,
+}
+"""What a list can be sorted by; ``-`` before it turns the order round. Jobs without the value come last either way."""
+_WAITING = (JobStatus.VALIDATING_FILES, JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs; None: all."""
+
+    statuses: Sequence[str] | None = None
+    methods: Sequence[str] | None = None
+    model: str | None = None
+    """Of the name that was asked for, the open base, or the tuned model."""
+    search: str | None = None
+    """Part of an id, suffix, model's or base's name, whatever the case."""
+
+
+class JobOverview(Owned):
+    """The table of jobs, to look at."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(self, wanted: JobFilter, *, sort: str, limit: int, after: str | None) -> tuple[Page[Job], int]:
+        """A page, and how many jobs the filter lets through.
+
+        Args:
+            sort: a name of ``SORTS``, with ``-`` before it for the largest first.
+            after: id of the last job of the page before.
+
+        Raises:
+            NotFound: ``after`` is not a job.
+        """
+        value, descending = _order(sort)
+        query = select(*JOB_COLUMNS).where(self._mine(_JOBS), *_conditions(wanted))
+        count = select(func.count()).select_from(_JOBS).where(self._mine(_JOBS), *_conditions(wanted))
+        with self._database.read() as connection:
+            total = connection.execute(count).scalar_one()
+            if after is not None:
+                at = connection.execute(select(value, _JOBS.c.seq).where(_JOBS.c.id == after, self._mine(_JOBS))).one_or_none()
+                if at is None:
+                    raise NotFound(f"No such object: {after}", param="after")
+                query = query.where(_behind(value, at[0], at[1], descending))
+            newest = _JOBS.c.seq.desc() if descending else _JOBS.c.seq.asc()
+            rows = connection.execute(query.order_by(value.desc() if descending else value.asc(), newest).limit(limit + 1)).all()
+        return cut(rows, limit, job_of_row), total
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs there are in each status."""
+        query = select(_JOBS.c.status, func.count()).where(self._mine(_JOBS)).group_by(_JOBS.c.status)
+        with self._database.read() as connection:
+            found = {row[0]: row[1] for row in connection.execute(query)}
+        return {status.value: found.get(status.value, 0) for status in JobStatus}
+
+    def unfinished_of(self, model: str) -> list[str]:
+        """Ids of the jobs that go on from this model and are not finished, oldest first."""
+        final = [status.value for status in JobStatus if status.is_final]
+        query = select(_JOBS.c.id).where(_JOBS.c.parent_model == model, _JOBS.c.status.not_in(final), self._mine(_JOBS))
+        with self._database.read() as connection:
+            return list(connection.execute(query.order_by(_JOBS.c.seq)).scalars())
+
+    def mark(self) -> int:
+        """The latest change of all."""
+        with self._database.read() as connection:
+            return connection.execute(select(func.max(_JOBS.c.changed))).scalar_one() or 0
+
+    def changed_since(self, mark: int, limit: int) -> tuple[tuple[Job, int], ...]:
+        """Jobs that changed after a mark, each with its own one, in the order of their latest change."""
+        query = select(*JOB_COLUMNS, _JOBS.c.changed).where(_JOBS.c.changed > mark, self._mine(_JOBS))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(_JOBS.c.changed).limit(limit)).all()
+        return tuple((job_of_row(row), row.changed) for row in rows)
+
+    def places(self, now: float) -> dict[str, int]:
+        """The place of each job that waits for a trainer, from 1, over all projects: in the order in which they are leased when every
+        project has had as many; told only of jobs that are seen."""
+        free = _JOBS.c.lease_expires_at.is_(None) | (_JOBS.c.lease_expires_at <= now)
+        priority = func.coalesce(_JOBS.c.options["priority"].as_integer(), 0)
+        turn = func.row_number().over(partition_by=_JOBS.c.project_id, order_by=(priority.desc(), _JOBS.c.seq))
+        waiting = _JOBS.c.status.in_([status.value for status in _WAITING])
+        query = select(_JOBS.c.id, _JOBS.c.project_id).where(waiting, free).order_by(turn, _JOBS.c.seq)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        mine = self._project_id
+        return {row.id: place for place, row in enumerate(rows, start=1) if mine is None or row.project_id == mine}
+
+
+def _order(sort: str) -> tuple[ColumnElement[Any], bool]:
+    descending = sort.startswith("-")
+    column = SORTS[sort.removeprefix("-")]
+    if column is _JOBS.c.seq or column is _JOBS.c.status or column is _JOBS.c.model:
+        return column, descending
+    return func.coalesce(column, -_NUMBERS_LAST if descending else _NUMBERS_LAST), descending
+
+
+def _behind(value: ColumnElement[Any], at: Any, seq: int, descending: bool) -> ColumnElement[bool]:
+    if descending:
+        return or_(value < at, and_(value == at, _JOBS.c.seq < seq))
+    return or_(value > at, and_(value == at, _JOBS.c.seq > seq))
+
+
+def _conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.statuses is not None:
+        found.append(_JOBS.c.status.in_(list(wanted.statuses)))
+    if wanted.methods is not None:
+        found.append(_JOBS.c.method.in_(list(wanted.methods)))
+    if wanted.model is not None:
+        found.append(or_(_JOBS.c.model == wanted.model, _JOBS.c.base == wanted.model, _JOBS.c.fine_tuned_model == wanted.model))
+    if wanted.search is not None:
+        columns = (_JOBS.c.id, _JOBS.c.suffix, _JOBS.c.model, _JOBS.c.base, _JOBS.c.fine_tuned_model)
+        found.append(or_(*(column.icontains(wanted.search, autoescape=True) for column in columns)))
+    return found
