@@ -25,6 +25,11 @@ describe('runs on one axis', () => {
     expect(joined([flat]).lanes.map((lane) => lane.kind)).toEqual(['mean', 'part', 'full']);
   });
 
+  it('have no bands where there are many of them', () => {
+    expect(joined([two, one]).lanes.some((lane) => lane.kind === 'max')).toBe(true);
+    expect(joined([two, one, two]).lanes.some((lane) => lane.kind === 'max')).toBe(false);
+  });
+
   it('are a table with the same numbers', () => {
     const table = tableOf([one], (value) => value.toFixed(1));
     expect(table.columns.map((column) => column.label)).toEqual(['Step', 'a', 'a held-out, in part', 'a held-out']);

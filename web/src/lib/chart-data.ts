@@ -74,6 +74,9 @@ export interface Lane {
 /** undefined: this run has no point at that step; null: it has one that is no number, and the line breaks there. */
 export type Joined = { x: number[]; lanes: Lane[]; columns: (number | null | undefined)[][] };
 
+/** Bands over bands hide the lines. */
+const MOST_BANDS = 2;
+
 /** All runs on the union of their steps. */
 export function joined(runs: readonly Run[]): Joined {
   const x = [...new Set(runs.flatMap((run) => [...run.step, ...(run.held?.step ?? [])]))].sort((a, b) => a - b);
@@ -88,7 +91,7 @@ export function joined(runs: readonly Run[]): Joined {
   };
   runs.forEach((run, i) => {
     add({ run: i, kind: 'mean' }, run.step, run.mean);
-    if (run.min && run.max && banded(run)) {
+    if (runs.length <= MOST_BANDS && run.min && run.max && banded(run)) {
       add({ run: i, kind: 'min' }, run.step, run.min);
       add({ run: i, kind: 'max' }, run.step, run.max);
     }
