@@ -115,7 +115,8 @@ describe('the nearest point', () => {
     [0, 0],
     [1.4, 0],
     [4, 1],
-    [6, 2],
+    [6, 1],
+    [6.5, 2],
     [99, 3],
   ])('to %s', (value, index) => expect(nearest([1, 5, 7, 20], value)).toBe(index));
 });
