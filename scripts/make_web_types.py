@@ -77,7 +77,8 @@ def trace_types() -> str:
         "/** Name of an event's type -> its payload. */\nexport interface Payloads {\n" + "".join(f"  {n}: {n};\n" for n in names) + "}",
         "interface Envelope {\n  schema: number;\n  /** Grows by one within a run, across attempts. */\n  id: number;\n  run: string;\n"
         "  attempt: number;\n  /** Unix seconds. */\n  time: number;\n  stage: Stage;\n}",
-        "/** One line of the log. */\nexport type TraceEvent = { [K in keyof Payloads]: Envelope & { type: K; data: Payloads[K] } }[keyof Payloads];",
+        "/** One line of the log. */\nexport type TraceEvent = "
+        "{ [K in keyof Payloads]: Envelope & { type: K; data: Payloads[K] } }[keyof Payloads];",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -20,7 +20,7 @@ export default defineConfig(({ mode }) => {
       cssTarget: BROWSERS,
       assetsInlineLimit: twin ? Number.MAX_SAFE_INTEGER : 0,
       cssCodeSplit: !twin,
-      modulePreload: { polyfill: false },
+      modulePreload: twin ? false : { polyfill: false },
       reportCompressedSize: false,
       rollupOptions: {
         input: twin ? 'twin.html' : 'index.html',

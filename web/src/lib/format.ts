@@ -162,7 +162,7 @@ export function visible(token: string): string {
 
 function digits(value: number, significantDigits: number): string {
   const size = Math.abs(value);
-  const whole = size < 1 ? 1 : Math.floor(Math.log10(size) + 1e-9) + 1;
+  const whole = size === 0 ? 1 : Math.floor(Math.log10(size) + 1e-9) + 1;
   return minus(value.toFixed(Math.max(0, significantDigits - whole)));
 }
 
