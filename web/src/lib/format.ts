@@ -161,7 +161,8 @@ export function visible(token: string): string {
 }
 
 function digits(value: number, significantDigits: number): string {
-  const size = Math.abs(value);
+  // 999.6 is written 1000: how many digits stand before the point is asked of the rounded number.
+  const size = Number(Math.abs(value).toPrecision(significantDigits));
   const whole = size === 0 ? 1 : Math.floor(Math.log10(size) + 1e-9) + 1;
   return minus(value.toFixed(Math.max(0, significantDigits - whole)));
 }

@@ -146,7 +146,7 @@ export class LiveSource implements JobSource {
   #again(): void {
     // A failure here shows on the stream, which then asks again.
     this.#readView()
-      .then(() => this.#open && this.#readRest())
+      .then(() => (this.#open ? this.#readRest() : undefined))
       .catch(() => {});
   }
 }
