@@ -93,6 +93,9 @@ export interface PathStep {
   logprob?: number | null;
   rank?: number | null;
   entropy?: number | null;
+  /** What the base makes of the same token after the same words. */
+  base_probability?: number | null;
+  base_rank?: number | null;
   top: { id?: number | null; token: string; probability: number; logprob?: number | null }[];
   /** The model ended its answer here. */
   end?: boolean;
@@ -267,6 +270,13 @@ export interface PredictionSide {
   path: PathStep[];
 }
 
+/** The lens of one model: rows from the embedding to the last layer, each with the likeliest token at every traced position. */
+export interface PredictionLens {
+  lens: ({ id?: number | null; token: string; probability: number } | null)[][];
+  /** What attention and MLP add to the residual stream in each layer, as shares. */
+  residual: { layer: number; attention: number; mlp: number }[] | null;
+}
+
 /** `luthier.prediction_trace`. What could not be computed is null and stands in `missing`. */
 export interface PredictionTrace {
   object: 'luthier.prediction_trace';
@@ -276,12 +286,12 @@ export interface PredictionTrace {
   tuned: PredictionSide;
   base_side: PredictionSide | null;
   forced: { tokens: { id: number; text: string; tuned_logprob: number; base_logprob: number; change: number }[] } | null;
-  embedding: Record<string, unknown> | null;
-  layers: Record<string, unknown> | null;
+  embedding: { norms: number[]; neighbours: { id?: number | null; token: string; similarity: number }[][] | null } | null;
+  layers: { positions: string[]; rows: string[]; tuned: PredictionLens; base: PredictionLens | null } | null;
   adapter: { layer: number; module: string; relative_change: number }[];
-  attention: Record<string, unknown> | null;
-  nearest: Record<string, unknown>[] | null;
-  why: Record<string, unknown> | null;
+  attention: { layer: number; num_layers: number; num_heads: number; tokens: string[]; weights: number[][][] } | null;
+  nearest: { line: number; text: string; answer?: string; similarity: number }[] | null;
+  why: { tokens: { text: string; change: number }[]; tuned_layer: number | null; base_layer: number | null } | null;
   missing: { tier: string; reason: string }[];
   seconds: number;
 }

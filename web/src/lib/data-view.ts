@@ -85,3 +85,9 @@ export const WEIGHTS: Record<string, { tone: 'error' | 'warn' | 'waiting'; label
   worth_a_look: { tone: 'warn', label: 'Worth a look' },
   information: { tone: 'waiting', label: 'To know' },
 };
+
+/** How grave the weightiest finding is. */
+export function doctorTone(report: DoctorReport): 'error' | 'warn' | 'ok' {
+  if (report.num_serious) return 'error';
+  return report.findings.some((one) => one.weight === 'worth_a_look') ? 'warn' : 'ok';
+}

@@ -109,5 +109,5 @@ export function promptsFinding(stories: readonly PromptStory[]): string {
   const base = stories.filter((story) => story.answers[0]?.epoch === 0 && story.answers[0].right).length;
   const known = stories.some((story) => story.answers[0]?.epoch === 0);
   if (epoch === 0) return `The base answers ${right} of ${counted(stories.length, 'prompt')} exactly as expected.`;
-  return `${right} of ${counted(stories.length, 'prompt')} ${right === 1 ? 'is' : 'are'} answered exactly as expected after epoch ${epoch}${known ? `, ${base} by the base` : ''}.`;
+  return `${right} of ${counted(stories.length, 'prompt')} ${right === 1 || stories.length === 1 ? 'is' : 'are'} answered exactly as expected after epoch ${epoch}${known ? `, ${base} by the base` : ''}.`;
 }

@@ -1,0 +1,72 @@
+import { describe, expect, it } from 'vitest';
+import { adapterGrid, baseChances, branchIds, forcedFinding, lensFinding, missingReason, outputFinding, pathFinding, rankOf, recordedTrace, sameBefore, settlesAt, spreadOf } from '../src/lib/prediction';
+import { covered, drawn, entropyOf } from '../src/lib/sampling';
+import { predictionTrace } from './fixtures/prediction.mjs';
+import { savedJob } from './fixtures/saved.mjs';
+
+const plain = (text: string) => text.replaceAll('\u202f', ' ');
+const trace = predictionTrace();
+
+describe('drawing from the likeliest tokens', () => {
+  const choices = [0.5, 0.25, 0.125].map((probability, i) => ({ token: 'abc'[i]!, probability }));
+  it('leaves the model’s own probabilities alone at 1 and 1', () => {
+    expect(drawn(choices, 1, 1).map((one) => one.chance)).toEqual([0.5, 0.25, 0.125]);
+    expect(covered(choices)).toBe(0.875);
+  });
+  it('sums to one under any temperature, and sharpens as it falls', () => {
+    for (const temperature of [0.1, 0.5, 1.5, 2]) {
+      const chances = drawn(choices, temperature, 1).map((one) => one.chance);
+      expect(chances.reduce((sum, one) => sum + one, 0)).toBeCloseTo(1, 12);
+    }
+    expect(drawn(choices, 0.5, 1)[0]!.chance).toBeCloseTo(0.25 / (0.25 + 0.0625 + 0.015625), 12);
+    expect(entropyOf(drawn(choices, 0.2, 1).map((one) => one.chance))).toBeLessThan(entropyOf(drawn(choices, 2, 1).map((one) => one.chance)));
+  });
+  it('keeps the token that reaches top-p and cuts the rest off', () => {
+    const under = drawn(choices, 1, 0.6);
+    expect(under.map((one) => one.cut)).toEqual([false, false, true]);
+    expect(under[0]!.chance + under[1]!.chance).toBeCloseTo(1, 12);
+    expect(drawn(choices, 1, 0.05).map((one) => one.chance)).toEqual([1, 0, 0]);
+  });
+  it('does not lose tokens whose probability was rounded away', () => {
+    const tiny = [{ token: 'a', probability: 1, logprob: 0 }, { token: 'b', probability: 0, logprob: -200 }];
+    expect(drawn(tiny, 2, 1)[1]!.chance).toBeCloseTo(Math.exp(-100), 50);
+  });
+});
+
+describe('a prediction', () => {
+  it('puts the base’s chances beside only where both have written the same', () => {
+    expect(baseChances(trace, 0)).toEqual([0.125, 0.75, 0.03125]);
+    expect(baseChances(trace, 1)).toBeNull();
+    expect(sameBefore(trace.tuned.path, trace.base_side!.path, 1)).toBe(false);
+    expect(plain(outputFinding(trace, 0))).toBe('The tuned model gives “Salut” 87.5 %, the base 12.5 %.');
+    expect(plain(outputFinding(trace, 1))).toBe('The tuned model gives the end 93.8 %; the base has written something else by then.');
+  });
+  it('takes what the run recorded and says which tiers that lacks', () => {
+    const recorded = recordedTrace(savedJob().view.prediction, 'ft:x', 'mini')!;
+    expect(recorded.tuned.answer).toBe('Salut');
+    expect(recorded.layers).toBeNull();
+    expect(missingReason(recorded, 'B')).toContain('tokens and probabilities only');
+    expect(missingReason(trace, 'B')).toBeNull();
+    expect(rankOf(recorded.tuned.path[0]!)).toBe(1);
+    expect(recordedTrace(null, 'a', 'b')).toBeNull();
+  });
+  it('finds the layer from which the answer stays on top', () => {
+    const { lens } = trace.layers!.tuned;
+    expect(settlesAt(lens, 0)).toBe(2);
+    expect(lensFinding(lens, 0, (row) => `layer ${row}`)).toContain('“Salut” is on top from layer 2 on');
+    expect(settlesAt([], 0)).toBeNull();
+  });
+  it('says what the tuning changed, and where the model was least sure', () => {
+    expect(plain(forcedFinding(trace.forced!.tokens))).toBe('The tuning raised “Salut” most: from 12.5 % to 87.5 %. The whole answer changed by +1.95 nats.');
+    expect(plain(pathFinding(trace.tuned.path))).toBe('2 tokens; the model was least sure of “Salut”, with 87.5 %.');
+  });
+  it('lays the adapter’s changes out by layer and matrix, with holes where there is none', () => {
+    expect(adapterGrid(trace.adapter)).toEqual({ layers: [1, 2], modules: ['q_proj', 'v_proj'], values: [[0.0125, 0.03125], [0.021, null]] });
+    expect(spreadOf([2, null, 4]).shades).toEqual([0, null, 1]);
+    expect(spreadOf([2, 2]).shades).toEqual([0, 0]);
+  });
+  it('branches off only where the ids are known', () => {
+    expect(branchIds(trace.tuned.path, 1, { id: 53 })).toEqual([50, 53]);
+    expect(branchIds([{ token: 'a', probability: 1, top: [] }], 1, { id: 53 })).toBeNull();
+  });
+});
