@@ -1,5 +1,21 @@
 import { describe, expect, it } from 'vitest';
-import { adapterGrid, baseChances, branchIds, forcedFinding, lensFinding, missingReason, outputFinding, pathFinding, rankOf, recordedTrace, sameBefore, settlesAt, spreadOf } from '../src/lib/prediction';
+import {
+  adapterFinding,
+  adapterGrid,
+  answerColumn,
+  baseChance,
+  baseChances,
+  branchIds,
+  forcedFinding,
+  lensFinding,
+  missingReason,
+  outputFinding,
+  pathFinding,
+  rankOf,
+  recordedTrace,
+  sameBefore,
+  spreadOf,
+} from '../src/lib/prediction';
 import { covered, drawn, entropyOf } from '../src/lib/sampling';
 import { predictionTrace } from './fixtures/prediction.mjs';
 import { savedJob } from './fixtures/saved.mjs';
@@ -39,7 +55,10 @@ describe('a prediction', () => {
     expect(baseChances(trace, 1)).toBeNull();
     expect(sameBefore(trace.tuned.path, trace.base_side!.path, 1)).toBe(false);
     expect(plain(outputFinding(trace, 0))).toBe('The tuned model gives “Salut” 87.5 %, the base 12.5 %.');
-    expect(plain(outputFinding(trace, 1))).toBe('The tuned model gives the end 93.8 %; the base has written something else by then.');
+    expect(plain(outputFinding(trace, 1))).toBe('The tuned model gives the end 93.8 %, the base 93.8 %.');
+    expect(baseChance(trace, 1)).toBeCloseTo(0.9375, 12);
+    expect(baseChance({ ...trace, forced: null }, 1)).toBeNull();
+    expect(plain(outputFinding({ ...trace, forced: null }, 1))).toBe('The tuned model gives the end 93.8 %; the base has written something else by then.');
   });
   it('takes what the run recorded and says which tiers that lacks', () => {
     const recorded = recordedTrace(savedJob().view.prediction, 'ft:x', 'mini')!;
@@ -51,17 +70,21 @@ describe('a prediction', () => {
     expect(recordedTrace(null, 'a', 'b')).toBeNull();
   });
   it('finds the layer from which the answer stays on top', () => {
-    const { lens } = trace.layers!.tuned;
-    expect(settlesAt(lens, 0)).toBe(2);
-    expect(lensFinding(lens, 0, (row) => `layer ${row}`)).toContain('“Salut” is on top from layer 2 on');
-    expect(settlesAt([], 0)).toBeNull();
+    const layers = trace.layers!;
+    const column = answerColumn(layers, trace.prompt_tokens.length);
+    expect(column).toBe(1);
+    expect(lensFinding(layers, 'tuned', column)).toBe('Tuned: “Salut” stays on top from layer 1 of 0 to 2 on.');
+    expect(lensFinding(layers, 'tuned', 0)).toBe('Tuned: “<|assistant|>” comes on top only in the last layer, 2.');
+    expect(lensFinding({ ...layers, base: null }, 'base', 0)).toBe('Base: no layer was read.');
   });
   it('says what the tuning changed, and where the model was least sure', () => {
     expect(plain(forcedFinding(trace.forced!.tokens))).toBe('The tuning raised “Salut” most: from 12.5 % to 87.5 %. The whole answer changed by +1.95 nats.');
     expect(plain(pathFinding(trace.tuned.path))).toBe('2 tokens; the model was least sure of “Salut”, with 87.5 %.');
   });
   it('lays the adapter’s changes out by layer and matrix, with holes where there is none', () => {
-    expect(adapterGrid(trace.adapter)).toEqual({ layers: [1, 2], modules: ['q_proj', 'v_proj'], values: [[0.0125, 0.03125], [0.021, null]] });
+    expect(adapterGrid(trace.adapter!)).toEqual({ layers: [1, 2], modules: ['q_proj', 'v_proj'], values: [[0.0125, 0.03125], [0.021, null]] });
+    expect(plain(adapterFinding(trace.adapter!))).toContain('v_proj of layer 1: its weights moved by 3.1 %');
+    expect(adapterGrid([{ layer: null, module: 'head', relative_change: 0.5 }]).layers).toEqual([null]);
     expect(spreadOf([2, null, 4]).shades).toEqual([0, null, 1]);
     expect(spreadOf([2, 2]).shades).toEqual([0, 0]);
   });

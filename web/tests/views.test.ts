@@ -136,13 +136,16 @@ describe('prediction', () => {
     await settled();
     expect(predict.mock.calls[0]?.[0]).toMatchObject({ model: expect.stringContaining('ft:') as string, messages: [{ role: 'user', content: 'Translate to French: Good [bold]bye' }] });
     const layers = plain(page.querySelector('#layer-3')!);
-    expect(layers).toContain('“Salut” is on top from layer 2 on');
+    expect(layers).toContain('Tuned: “Salut” stays on top from layer 1 of 0 to 2 on.');
     expect(layers).toContain('v_proj of layer 1: its weights moved by 3.1 %');
     expect(plain(page.querySelector('#forced')!)).toContain('from 12.5 % to 87.5 %');
     expect(plain(page.querySelector('#why')!)).toContain('similar, not proof');
+    page.querySelectorAll<HTMLElement>('#layer-2 .token')[1]!.click();
+    await settled();
+    expect(predict.mock.calls[1]?.[0]).toMatchObject({ token: 1, tiers: ['B'] });
     button(page.querySelector('#layer-5')!, 'Hello').click();
     await settled();
-    expect(predict.mock.calls[1]?.[0]).toMatchObject({ path: [51] });
+    expect(predict.mock.calls[2]?.[0]).toMatchObject({ path: [51] });
   });
 });
 

@@ -1,6 +1,6 @@
 /** A prediction's trace as the view draws it: what the run recorded and what the server traced, in one form; findings in words. Pure. */
 
-import type { PathStep, PredictionSide, PredictionTrace, RecordedPrediction, TokenPart } from '../api/types';
+import type { ForcedToken, PathStep, PredictionLayers, PredictionSide, PredictionTrace, RecordedPrediction } from '../api/types';
 import { percent, probability, signed } from './format';
 
 /** What the run itself recorded of one unseen prompt, as a trace without layers. Null where it recorded no answer of the tuned model. */
@@ -18,7 +18,7 @@ export function recordedTrace(recorded: RecordedPrediction | null, model: string
     forced: null,
     embedding: null,
     layers: null,
-    adapter: [],
+    adapter: null,
     attention: null,
     nearest: null,
     why: null,
@@ -57,6 +57,17 @@ export function baseChances(trace: PredictionTrace, at: number): (number | null)
   return tuned.top.map((one) => step.top.find((other) => same(one, other))?.probability ?? null);
 }
 
+/** The base's probability of the very token the tuned model wrote there, after the same words; null where it was not measured. */
+export function baseChance(trace: PredictionTrace, at: number): number | null {
+  const step = trace.tuned.path[at];
+  if (!step) return null;
+  const read = trace.forced?.source === 'tuned' ? trace.forced.tokens[at] : undefined;
+  if (read && read.id === step.id && read.base_logprob !== null) return Math.exp(read.base_logprob);
+  const chances = baseChances(trace, at);
+  const place = step.top.findIndex((one) => same(one, step));
+  return (place < 0 ? null : chances?.[place]) ?? null;
+}
+
 function same(a: { id?: number | null; token: string }, b: { id?: number | null; token: string }): boolean {
   const known = typeof a.id === 'number' && typeof b.id === 'number';
   return known ? a.id === b.id : a.token === b.token;
@@ -67,12 +78,10 @@ export function outputFinding(trace: PredictionTrace, at: number): string {
   const step = trace.tuned.path[at];
   if (!step) return 'The tuned model wrote nothing.';
   const told = `The tuned model gives ${quoted(step)} ${probability(step.probability)}`;
-  const chances = baseChances(trace, at);
+  const chance = baseChance(trace, at);
+  if (chance !== null) return `${told}, the base ${probability(chance)}.`;
   const base = trace.base_side?.path[at];
-  if (!chances) return `${told}${trace.base_side ? '; the base has written something else by then' : ''}.`;
-  const place = step.top.findIndex((one) => same(one, step));
-  const chance = place < 0 ? null : chances[place];
-  if (typeof chance === 'number') return `${told}, the base ${probability(chance)}.`;
+  if (!baseChances(trace, at)) return `${told}${trace.base_side ? '; the base has written something else by then' : ''}.`;
   return `${told}; it is not among the ${base?.top.length ?? 0} that the base finds likeliest.`;
 }
 
@@ -84,68 +93,52 @@ export function pathFinding(path: readonly PathStep[]): string {
   return `${path.length} tokens; the model was least sure of ${quoted(least)}, with ${probability(least.probability)}.`;
 }
 
-export interface ForcedToken {
-  id?: number;
-  text: string;
-  tuned_logprob: number;
-  base_logprob: number;
-  change: number;
-}
-
-/** "The tuning made “Bon” most likelier: from 1 % to 96 %." */
+/** "The tuning raised “Bon” most: from 1 % to 96 %. The whole answer changed by +3.1 nats." */
 export function forcedFinding(tokens: readonly ForcedToken[]): string {
-  if (!tokens.length) return 'There is no answer to compare.';
-  const whole = tokens.reduce((sum, one) => sum + one.change, 0);
-  const most = tokens.reduce((best, one) => (Math.abs(one.change) > Math.abs(best.change) ? one : best));
+  const known = tokens.filter((one): one is ForcedToken & { change: number; tuned_logprob: number; base_logprob: number } => one.change !== null);
+  if (!known.length) return 'Only one model read the answer, so there is nothing to compare.';
+  const whole = known.reduce((sum, one) => sum + one.change, 0);
+  const most = known.reduce((best, one) => (Math.abs(one.change) > Math.abs(best.change) ? one : best));
   const moved = most.change >= 0 ? 'raised' : 'lowered';
   return (
-    `The tuning ${moved} “${most.text.trim() || most.text}” most: from ${probability(Math.exp(most.base_logprob))} to ` +
+    `The tuning ${moved} “${trimmed(most.text)}” most: from ${probability(Math.exp(most.base_logprob))} to ` +
     `${probability(Math.exp(most.tuned_logprob))}. The whole answer changed by ${signed(whole)} nats.`
   );
 }
 
-export interface LensCell {
-  id?: number | null;
-  token: string;
-  probability: number;
+/** The column that predicts the answer's first token; the last one where the answer's places were not traced. */
+export function answerColumn(layers: PredictionLayers, promptTokens: number): number {
+  const at = layers.positions.indexOf(promptTokens - 1);
+  return at < 0 ? layers.positions.length - 1 : at;
 }
 
-/** The first row from which on the last row's token stays on top, for one position; null where there are no rows. */
-export function settlesAt(grid: readonly (readonly (LensCell | null)[])[], position: number): number | null {
-  const final = grid.at(-1)?.[position];
-  if (!final) return null;
-  let first = grid.length - 1;
-  while (first > 0 && grid[first - 1]![position] && same(grid[first - 1]![position]!, final)) first -= 1;
-  return first;
+/** "“Bonjour” stays on top from layer 5 of 0 to 7 on." for one column of one model's lens. */
+export function lensFinding(layers: PredictionLayers, side: 'tuned' | 'base', column: number): string {
+  const lens = layers[side];
+  const name = side === 'tuned' ? 'Tuned' : 'Base';
+  const id = lens?.top.at(-1)?.[column];
+  const from = lens?.settled[column];
+  if (id === undefined || from === undefined) return `${name}: no layer was read.`;
+  const token = trimmed(layers.tokens[id] ?? String(id));
+  if (from === layers.count - 1) return `${name}: “${token}” comes on top only in the last layer, ${from}.`;
+  return `${name}: “${token}” stays on top from layer ${from} of 0 to ${layers.count - 1} on.`;
 }
 
-/** "“Bonjour” is on top from layer 5 of 8 on." of the first position; with the base's, where it is known. */
-export function lensFinding(grid: readonly (readonly (LensCell | null)[])[], position: number, name: (row: number) => string): string {
-  const at = settlesAt(grid, position);
-  const final = grid.at(-1)?.[position];
-  if (at === null || !final) return 'No layer was read.';
-  if (at === grid.length - 1) return `“${final.token.trim() || final.token}” comes on top only in the last layer.`;
-  return `“${final.token.trim() || final.token}” is on top from ${name(at)} on, of ${grid.length}.`;
-}
+type Change = NonNullable<PredictionTrace['adapter']>[number];
 
-export interface AdapterChange {
-  layer: number;
-  module: string;
-  relative_change: number;
-}
-
-/** Layers by modules: a grid of changes; null where a module has no adapter. */
-export function adapterGrid(changes: readonly AdapterChange[]): { layers: number[]; modules: string[]; values: (number | null)[][] } {
-  const layers = [...new Set(changes.map((one) => one.layer))].sort((a, b) => a - b);
+/** Layers by modules: a grid of changes; null where a module has no adapter. What belongs to no layer stands in a row of its own. */
+export function adapterGrid(changes: readonly Change[]): { layers: (number | null)[]; modules: string[]; values: (number | null)[][] } {
+  const layers = [...new Set(changes.map((one) => one.layer))].sort((a, b) => (a ?? Infinity) - (b ?? Infinity));
   const modules = [...new Set(changes.map((one) => one.module))];
   const found = new Map(changes.map((one) => [`${one.layer}\n${one.module}`, one.relative_change]));
   return { layers, modules, values: layers.map((layer) => modules.map((module) => found.get(`${layer}\n${module}`) ?? null)) };
 }
 
-/** "Tuning acts most on v_proj of layer 7: 3.1 % of the weight's length." */
-export function adapterFinding(changes: readonly AdapterChange[]): string {
-  const most = changes.reduce((best, one) => (one.relative_change > best.relative_change ? one : best));
-  return `Tuning acts most on ${most.module} of layer ${most.layer}: its weights moved by ${percent(most.relative_change, 1)} of their size.`;
+/** "Tuning acts most on v_proj of layer 7: its weights moved by 3.1 % of their size." */
+export function adapterFinding(changes: readonly Change[]): string {
+  const most = changes.reduce((best, one) => ((one.relative_change ?? -1) > (best.relative_change ?? -1) ? one : best));
+  const where = most.layer === null ? most.module : `${most.module} of layer ${most.layer}`;
+  return `Tuning acts most on ${where}: its weights moved by ${percent(most.relative_change, 1)} of their size.`;
 }
 
 /** Zero to one over what is there, so that small differences can be seen as shades. */
@@ -156,11 +149,6 @@ export function spreadOf(values: readonly (number | null)[]): { shades: (number 
   return { low, high, shades: values.map((value) => (value === null ? null : high > low ? (value - low) / (high - low) : 0)) };
 }
 
-/** The tokens of prompt and answer, as one strip. */
-export function wholeStrip(trace: PredictionTrace): TokenPart[] {
-  return [...trace.prompt_tokens, ...trace.tuned.path.map((step) => ({ text: step.token, kind: 'trained', role: 'assistant', id: step.id ?? null }))];
-}
-
 /** The ids of a side branch: what was chosen before step `at`, and another token there. Null where an id is not known. */
 export function branchIds(path: readonly PathStep[], at: number, other: { id?: number | null }): number[] | null {
   const ids = [...path.slice(0, at).map((step) => step.id), other.id];
@@ -168,6 +156,10 @@ export function branchIds(path: readonly PathStep[], at: number, other: { id?: n
 }
 
 function quoted(step: { token: string; end?: boolean }): string {
-  return step.end ? 'the end' : `“${step.token.trim() || step.token}”`;
+  return step.end ? 'the end' : `“${trimmed(step.token)}”`;
 }
 
+/** Without the space before a word; white space alone stays as it is. */
+function trimmed(token: string): string {
+  return token.trim() || token;
+}
