@@ -2,6 +2,7 @@
 
 import type { Metrics } from '../api/types';
 import type { Cell, Column, TableData } from './csv';
+import { loss, percent, significant } from './format';
 
 type Values = readonly (number | null)[];
 
@@ -25,11 +26,22 @@ export interface Mark {
 
 export const MEASURES = {
   loss: { label: 'Loss', unit: 'nats per token' },
-  accuracy: { label: 'Token accuracy', unit: 'share' },
+  accuracy: { label: 'Token accuracy', unit: '' },
   learning_rate: { label: 'Learning rate', unit: '' },
   grad_norm: { label: 'Gradient norm', unit: '' },
 } as const;
 export type Measure = keyof typeof MEASURES;
+
+/** How a measure's values are written. */
+export function writerOf(measure: Measure): (value: number) => string {
+  return measure === 'loss' ? loss : measure === 'accuracy' ? (value) => percent(value, 1) : (value) => significant(value);
+}
+
+/** What stands at the axis. */
+export function labelOf(measure: Measure): string {
+  const { label, unit } = MEASURES[measure];
+  return unit ? `${label}, ${unit}` : label;
+}
 
 /** A job's series of one measure. */
 export function runOf(id: string, label: string, metrics: Metrics, measure: Measure): Run {
@@ -62,6 +74,9 @@ export interface Lane {
 /** undefined: this run has no point at that step; null: it has one that is no number, and the line breaks there. */
 export type Joined = { x: number[]; lanes: Lane[]; columns: (number | null | undefined)[][] };
 
+/** Bands over bands hide the lines. */
+const MOST_BANDS = 2;
+
 /** All runs on the union of their steps. */
 export function joined(runs: readonly Run[]): Joined {
   const x = [...new Set(runs.flatMap((run) => [...run.step, ...(run.held?.step ?? [])]))].sort((a, b) => a - b);
@@ -76,7 +91,7 @@ export function joined(runs: readonly Run[]): Joined {
   };
   runs.forEach((run, i) => {
     add({ run: i, kind: 'mean' }, run.step, run.mean);
-    if (run.min && run.max && banded(run)) {
+    if (runs.length <= MOST_BANDS && run.min && run.max && banded(run)) {
       add({ run: i, kind: 'min' }, run.step, run.min);
       add({ run: i, kind: 'max' }, run.step, run.max);
     }
