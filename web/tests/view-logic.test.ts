@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
 import type { Evaluation, JobEvent, RowLosses } from '../src/api/types';
+import { lineOf, placeOf } from '../src/lib/anchor';
 import { answersOf, compareFinding, filtered, measures } from '../src/lib/compare';
 import { checkFinding, doctorTone, labelBalance, labelFinding, lengthFinding, rowFinding, statisticsOf } from '../src/lib/data-view';
 import { taskResult, type DatasetTask, type DoctorReport } from '../src/lib/dataset-tasks';
@@ -28,6 +29,7 @@ describe('places on the page', () => {
   it('are ours on a server and fragments in a saved page', () => {
     expect(pointTo({ row: job.row, connection: 'live' }, 'training', 'epoch-3')).toBe('/ui/jobs/ftjob-abc/training#epoch-3');
     expect(pointTo({ row: job.row, connection: 'static' }, 'training', 'epoch-3')).toBe('#/training/epoch-3');
+    expect(['#line-17', '#/data/line-17', '#sample-3', '#rows', '', '#/story'].map((hash) => lineOf(placeOf(hash)))).toEqual([17, 17, 3, null, null, null]);
     expect(pointTo({ row: job.row, connection: 'live' }, 'nonsense')).toBe('/ui/jobs/ftjob-abc');
   });
 });
