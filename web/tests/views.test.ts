@@ -186,13 +186,13 @@ describe('quiz', () => {
   it('leads from an answer to the place that shows it', () => {
     const page = draw(Quiz, { data: goldenJob({ quiz }) });
     expect(plain(page)).toContain('0 of 3 answered');
-    page.querySelectorAll('input')[0]!.click();
+    page.querySelectorAll<HTMLElement>('.answers button')[0]!.click();
     flushSync();
     expect(plain(page)).toContain('✕ not so');
     expect(plain(page)).toContain('It was 1.00 after epoch 2.');
     expect(page.querySelector('#question-1 a')?.getAttribute('href')).toBe('#/training/epoch-2');
-    page.querySelectorAll('input')[3]!.click();
-    page.querySelectorAll('input')[5]!.click();
+    page.querySelectorAll<HTMLElement>('.answers button')[3]!.click();
+    page.querySelectorAll<HTMLElement>('.answers button')[5]!.click();
     flushSync();
     expect(plain(page)).toContain('2 of 3 right.');
   });
