@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { PredictionTrace } from '../src/api/types';
 import {
   adapterFinding,
   adapterGrid,
@@ -18,6 +19,7 @@ import {
 } from '../src/lib/prediction';
 import { covered, drawn, entropyOf } from '../src/lib/sampling';
 import { predictionTrace } from './fixtures/prediction.mjs';
+import real from './fixtures/prediction.real.json';
 import { savedJob } from './fixtures/saved.mjs';
 
 const plain = (text: string) => text.replaceAll('\u202f', ' ');
@@ -91,5 +93,21 @@ describe('a prediction', () => {
   it('branches off only where the ids are known', () => {
     expect(branchIds(trace.tuned.path, 1, { id: 53 })).toEqual([50, 53]);
     expect(branchIds([{ token: 'a', probability: 1, top: [] }], 1, { id: 53 })).toBeNull();
+  });
+});
+
+describe('a reply of a real server', () => {
+  const reply = real as unknown as PredictionTrace;
+  it('agrees with itself: the lens ends in what was written, probabilities are of the whole, the base is read where it was measured', () => {
+    const layers = reply.layers!;
+    reply.tuned.path.forEach((step, i) => {
+      expect(covered(step.top)).toBeLessThanOrEqual(1);
+      expect(rankOf(step)).toBe(1);
+      const column = layers.positions.indexOf(reply.prompt_tokens.length - 1 + i);
+      if (column >= 0) expect(layers.tuned.top.at(-1)![column]).toBe(step.id);
+      expect(baseChance(reply, i)).toBeCloseTo(Math.exp(reply.forced!.tokens[i]!.base_logprob!), 9);
+    });
+    expect(lensFinding(layers, 'tuned', answerColumn(layers, reply.prompt_tokens.length))).toContain('Tuned: “');
+    expect(forcedFinding(reply.forced!.tokens)).toContain('The tuning ');
   });
 });
