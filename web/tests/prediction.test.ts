@@ -11,6 +11,7 @@ import {
   lensFinding,
   missingReason,
   outputFinding,
+  firstOwn,
   pathFinding,
   rankOf,
   recordedTrace,
@@ -92,6 +93,9 @@ describe('a prediction', () => {
   });
   it('branches off only where the ids are known', () => {
     expect(branchIds(trace.tuned.path, 1, { id: 53 })).toEqual([50, 53]);
+    const branched = trace.tuned.path.map((step, i) => ({ ...step, forced: i === 0 }));
+    expect(firstOwn(branched)).toBe(1);
+    expect(plain(pathFinding(branched))).toBe('2 tokens; the model was least sure of the end, with 93.8 %.');
     expect(branchIds([{ token: 'a', probability: 1, top: [] }], 1, { id: 53 })).toBeNull();
   });
 });

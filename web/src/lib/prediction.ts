@@ -88,7 +88,9 @@ export function outputFinding(trace: PredictionTrace, at: number): string {
 /** "7 tokens, each with at least 62 %; least sure was “Sa”." */
 export function pathFinding(path: readonly PathStep[]): string {
   if (!path.length) return 'Nothing was written.';
-  const least = path.reduce((low, step) => (step.probability < low.probability ? step : low));
+  const own = path.filter((step) => !step.forced);
+  if (!own.length) return `All ${path.length} tokens were chosen for the model.`;
+  const least = own.reduce((low, step) => (step.probability < low.probability ? step : low));
   if (path.length === 1) return `One token, ${quoted(least)}, with ${probability(least.probability)}.`;
   return `${path.length} tokens; the model was least sure of ${quoted(least)}, with ${probability(least.probability)}.`;
 }
@@ -147,6 +149,12 @@ export function spreadOf(values: readonly (number | null)[]): { shades: (number 
   const low = Math.min(...known);
   const high = Math.max(...known);
   return { low, high, shades: values.map((value) => (value === null ? null : high > low ? (value - low) / (high - low) : 0)) };
+}
+
+/** The step to look at first: the one after those that were chosen for the model. */
+export function firstOwn(path: readonly PathStep[]): number {
+  const at = path.findIndex((step) => !step.forced);
+  return at < 0 ? Math.max(0, path.length - 1) : at;
 }
 
 /** The ids of a side branch: what was chosen before step `at`, and another token there. Null where an id is not known. */
