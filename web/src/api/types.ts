@@ -93,6 +93,8 @@ export interface PathStep {
   logprob?: number | null;
   rank?: number | null;
   entropy?: number | null;
+  /** Chosen by the caller: a side branch. */
+  forced?: boolean;
   top: { id?: number | null; token: string; probability: number; logprob?: number | null }[];
   /** The model ended its answer here. */
   end?: boolean;
@@ -254,7 +256,10 @@ export interface PredictionRequest {
   prompt?: string;
   max_tokens?: number;
   tiers?: ('A' | 'B' | 'C')[];
+  /** Whose attention is told; the last one's without it. */
   layer?: number;
+  /** The place in the prompt whose neighbours in the vocabulary are wanted. */
+  token?: number;
   /** Token ids chosen so far: a side branch. */
   path?: number[];
   answer?: string | null;
@@ -267,7 +272,53 @@ export interface PredictionSide {
   path: PathStep[];
 }
 
-/** `luthier.prediction_trace`. What could not be computed is null and stands in `missing`. */
+/** Layer 3 of one model; matrices are layer by position, layers from 0, each "after block i". The logit lens is `top` and `probability`. */
+export interface LayerSide {
+  top: number[][];
+  probability: (number | null)[][];
+  /** First layer from which the final token stays on top, per position. */
+  settled: number[];
+  /** First layer at which the token that really follows is on top. */
+  appears: (number | null)[];
+  residual_norm: (number | null)[];
+  attention_norm: (number | null)[] | null;
+  mlp_norm: (number | null)[] | null;
+  /** attention_norm / (attention_norm + mlp_norm) */
+  attention_share: (number | null)[] | null;
+}
+
+/** Layer 3 of both models over the same tokens. Place p predicts token p + 1. */
+export interface PredictionLayers {
+  count: number;
+  positions: number[];
+  sequence: { id: number; token: string }[];
+  targets: (number | null)[];
+  tokens: Record<string, string>;
+  tuned: LayerSide;
+  base: LayerSide | null;
+}
+
+/** Attention of one layer of the tuned model; a row has a weight for each place up to and with its query. */
+export interface PredictionAttention {
+  layer: number;
+  heads: number;
+  keys: number;
+  queries: number[];
+  mean: number[][];
+  per_head_queries: number[];
+  per_head: number[][][];
+}
+
+export interface ForcedToken {
+  id: number;
+  text: string;
+  tuned_logprob: number | null;
+  base_logprob: number | null;
+  /** tuned - base, nats. */
+  change: number | null;
+}
+
+/** `luthier.prediction_trace`, as `core/prediction.py` has it. What was not measured is null and stands in `missing`. */
 export interface PredictionTrace {
   object: 'luthier.prediction_trace';
   model: string;
@@ -275,13 +326,16 @@ export interface PredictionTrace {
   prompt_tokens: TokenPart[];
   tuned: PredictionSide;
   base_side: PredictionSide | null;
-  forced: { tokens: { id: number; text: string; tuned_logprob: number; base_logprob: number; change: number }[] } | null;
-  embedding: Record<string, unknown> | null;
-  layers: Record<string, unknown> | null;
-  adapter: { layer: number; module: string; relative_change: number }[];
-  attention: Record<string, unknown> | null;
-  nearest: Record<string, unknown>[] | null;
-  why: Record<string, unknown> | null;
+  forced: { source: 'tuned' | 'answer'; tokens: ForcedToken[] } | null;
+  embedding: { norms: number[]; token: number | null; neighbours: { id: number; token: string; cosine: number }[] | null } | null;
+  layers: PredictionLayers | null;
+  adapter: { layer: number | null; module: string; relative_change: number | null }[] | null;
+  attention: PredictionAttention | null;
+  nearest: { line: number; similarity: number; shared: string[]; prompt: string; answer: string }[] | null;
+  why: {
+    most_shifted: (ForcedToken & { index: number })[];
+    first_layers: { index: number; id: number; text: string; tuned_layer: number | null; base_layer: number | null }[];
+  } | null;
   missing: { tier: string; reason: string }[];
   seconds: number;
 }

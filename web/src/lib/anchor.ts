@@ -21,3 +21,14 @@ function reach(id: string): boolean {
   place.dataset.led = '';
   return true;
 }
+
+/** The place that the address means now: behind "#" on a server, behind the view in a saved page. */
+export function placeOf(hash: string): string {
+  return decodeURIComponent(hash.replace(/^#/, '').split('/').at(-1) ?? '');
+}
+
+/** The line that a place names: 17 of "line-17". */
+export function lineOf(place: string): number | null {
+  const found = /^(?:line|sample)-(\d+)$/.exec(place);
+  return found ? Number(found[1]) : null;
+}

@@ -33,6 +33,7 @@ export const GLOSSARY = {
   'trained token': 'A token whose loss counts: those of the answer. The others are only read.',
   'teacher-forced': 'The model is given the right tokens so far and asked for the next one, whatever it would have said itself.',
   'validation file': 'A file of held-out examples that belongs to the job.',
+  truncated: 'Cut off at the end, because the row has more tokens than the model (or the job) takes.',
   vocabulary: 'All tokens that the model knows.',
 } as const satisfies Record<string, string>;
 

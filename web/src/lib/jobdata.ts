@@ -17,6 +17,7 @@ import type {
   RowOrder,
   TraceView,
 } from '../api/types';
+import type { DataReport, DoctorReport, RowPreview } from './dataset-tasks';
 
 /** live: events arrive; polling: asked for every few seconds; lost: nobody answers; static: a saved page. */
 export type Connection = 'live' | 'polling' | 'lost' | 'static';
@@ -49,6 +50,14 @@ export interface JobActions {
   jobs(query: { search?: string; after?: string; limit?: number }): Promise<List<JobRow>>;
   metricsOf(job: string, query?: { points?: number }): Promise<Metrics>;
   predict(request: PredictionRequest, signal?: AbortSignal): Promise<PredictionTrace>;
+  /** The events before that one, newest first. */
+  olderEvents(after: string): Promise<List<JobEvent>>;
+  /** A line of the training file, token by token, as this job reads it. */
+  preview(line: number): Promise<RowPreview>;
+  /** Every fault of one of the job's files. */
+  check(role: 'training' | 'validation'): Promise<DataReport>;
+  /** What the training file would teach that it should not. */
+  doctor(): Promise<DoctorReport>;
 }
 
 /** Where a JobData comes from. */

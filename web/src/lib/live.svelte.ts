@@ -3,6 +3,7 @@
 import type { TraceEvent } from '../api/trace';
 import type { Code, Insight, JobEvent, JobRow, JobView, List, Metrics, Quiz, RowLosses, TraceView } from '../api/types';
 import { api, ApiError } from './api';
+import { taskResult } from './dataset-tasks';
 import { hub } from './hub';
 import type { Connection, JobActions, JobData, JobSource } from './jobdata';
 import { live } from './live-state.svelte';
@@ -101,7 +102,7 @@ export class LiveSource implements JobSource {
     this.#recent = since;
     const fresh = { ...answer, view: apply(answer.view, since) };
     if (this.data) this.data.take(fresh);
-    else this.data = new LiveData(fresh, actionsOf(this.id));
+    else this.data = new LiveData(fresh, actionsOf(this.id, () => this.data!));
   }
 
   async #readRest(): Promise<void> {
@@ -162,7 +163,8 @@ async function optional<T>(answer: Promise<T>): Promise<T | null> {
   }
 }
 
-export function actionsOf(id: string): JobActions {
+/** `now`: the newest row and view of the job. */
+export function actionsOf(id: string, now: () => Pick<JobData, 'row' | 'view'>): JobActions {
   const job = encodeURIComponent(id);
   const ours = `/v1/luthier/jobs/${job}`;
   const move = async (what: string) => void (await api.post(`/v1/fine_tuning/jobs/${job}/${what}`));
@@ -175,5 +177,24 @@ export function actionsOf(id: string): JobActions {
     jobs: (query) => api.get('/v1/luthier/jobs', { query: { sort: '-created_at', ...query } }),
     metricsOf: (other, query = {}) => api.get(`/v1/luthier/jobs/${encodeURIComponent(other)}/metrics`, { query }),
     predict: (request, signal) => api.post('/v1/luthier/trace', request, signal ? { signal } : {}),
+    olderEvents: (after) => api.get(`/v1/fine_tuning/jobs/${job}/events`, { query: { after, limit: 100 } }),
+    preview: (line) => {
+      const { row, view } = now();
+      const longest = view.spec?.spec.max_length;
+      return taskResult(api, 'preview', {
+        file_id: row.training_file,
+        model: row.base,
+        line,
+        ...(typeof longest === 'number' ? { max_length: longest } : {}),
+      });
+    },
+    check: (role) => {
+      const { training_file, validation_file } = now().row;
+      return taskResult(api, 'check', { file_id: role === 'training' ? training_file : validation_file, role });
+    },
+    doctor: () => {
+      const { training_file, validation_file, base } = now().row;
+      return taskResult(api, 'doctor', { file_id: training_file, model: base, ...(validation_file ? { validation_file_id: validation_file } : {}) });
+    },
   };
 }
