@@ -10,7 +10,7 @@ PACK ?= $(if $(filter gpu,$(RECIPE)),--shards 16,)
 LENGTH ?= $(if $(filter gpu,$(RECIPE)),--seconds 420,)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test nightly fuzz test-loggers test-clients check conformance bench bench-training base-model clean venv venv-dev client-envs docs
+.PHONY: help demo serve test nightly fuzz test-loggers test-clients check conformance bench bench-training base-model web clean venv venv-dev client-envs docs
 OPENAI_CLIENTS := openai-1 openai-2 openai-node
 RUN := build/conformance
 
@@ -41,12 +41,13 @@ test-loggers: venv-dev ## run the tests of W&B, MLflow, TensorBoard and trackio 
 test-clients: venv-dev ## run W&B, DSPy, LiteLLM, instructor and LangChain against a real server; write docs/reference/clients.md
 	@$(BIN)/python -m scripts.run_client_examples $(ARGS)
 
-check: venv-dev  ## format, lint, types, import floors, architecture tests
+check: venv-dev  ## format, lint, types, import floors, architecture tests; the dashboard's source and its built pages, where npm is there
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports --no-cache --no-logo
 	@$(BIN)/python -m pytest tests/architecture
+	@$(BIN)/python -m scripts.check_web --check
 
 conformance: venv-dev client-envs ## run the contract tests and the older clients, write docs/reference/conformance.md from what they saw
 	@rm -rf $(RUN) && mkdir -p $(RUN)
@@ -75,8 +76,11 @@ base-model: venv-dev ## make the embedded base model anew: CORPUS=DIR TASKS=DIR 
 	@$(BIN)/python -m pretraining.card --run "$(WORK)/run.json" --results "$(WORK)/results.json" --corpus "$(CORPUS)" --out "$(WORK)/luthier-mini"
 	@echo "To ship it: copy $(WORK)/luthier-mini over src/luthier/models/builtin/luthier-mini, $(WORK)/run.json and $(WORK)/results.json over those in pretraining/; make test"
 
+web: venv-dev    ## build the dashboard from web/ into src/luthier/api/static (needs npm)
+	@$(BIN)/python -m scripts.check_web
+
 clean:           ## remove .venv, .client-envs, caches and build output (never the data directory)
-	@rm -rf .venv .client-envs build dist .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/luthier.egg-info
+	@rm -rf .venv .client-envs build dist web/node_modules web/dist .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/luthier.egg-info
 	@find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Helpers, not listed above: the environment, and the pages that are made from the code.
@@ -91,4 +95,5 @@ client-envs:
 
 docs: venv-dev
 	@$(BIN)/python scripts/make_docs.py
+	@$(BIN)/python -m scripts.make_web_types
 	@$(BIN)/python -m scripts.make_conformance

@@ -76,7 +76,7 @@ def test_the_maker_can_be_read_by_old_pythons() -> None:
 def test_make_without_a_target_lists_every_listed_target() -> None:
     shown = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     listed = ["help", "demo", "serve", "test", "nightly", "fuzz", "test-loggers", "test-clients"]
-    listed += ["check", "conformance", "bench", "bench-training", "base-model", "clean"]
+    listed += ["check", "conformance", "bench", "bench-training", "base-model", "web", "clean"]
     assert [line.split()[1] for line in shown.splitlines()[1:]] == listed
 
 

@@ -1,26 +1,38 @@
 """The view: a golden log gives a golden view, and later attempts win."""
 
 import json
-from pathlib import Path
+
+import pytest
 
 from luthier.core.stage import Stage
 from luthier.trace.events import RunStarted, StageStarted
+from luthier.trace.observations import PREFERENCE_RULES, RULES, rule_for
 from luthier.trace.reader import read_events
 from luthier.trace.view import TraceView, view_of
 from luthier.trace.writer import encode_event
+from tests.support.trace_goldens import GOLDEN, logs
 from tests.support.trace_logs import BASE, MODEL, epoch, events_of, step, whole_run
 
-GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "trace"
+
+@pytest.mark.parametrize("name", logs())
+def test_the_golden_log_is_what_the_writer_writes_today(name: str) -> None:
+    assert (GOLDEN / f"{name}.jsonl").read_bytes() == b"".join(encode_event(e) for e in logs()[name])
 
 
-def test_the_golden_log_is_what_the_writer_writes_today() -> None:
-    assert (GOLDEN / "whole_run.jsonl").read_bytes() == b"".join(encode_event(e) for e in whole_run())
-
-
-def test_the_golden_log_gives_the_golden_view() -> None:
-    events, _ = read_events(GOLDEN / "whole_run.jsonl")
+@pytest.mark.parametrize("name", logs())
+def test_the_golden_log_gives_the_golden_view(name: str) -> None:
+    events, _ = read_events(GOLDEN / f"{name}.jsonl")
     found = json.loads(json.dumps(view_of(events).to_dict()))
-    assert found == json.loads((GOLDEN / "whole_run.view.json").read_text(encoding="utf-8"))
+    assert found == json.loads((GOLDEN / f"{name}.view.json").read_text(encoding="utf-8"))
+
+
+def test_every_rule_speaks_in_a_golden_log() -> None:
+    spoken = set()
+    for name in logs():
+        view = view_of(read_events(GOLDEN / f"{name}.jsonl")[0])
+        rows, steps = view.ordered_epochs(), view.ordered_steps()
+        spoken |= {rule_for(rows[: i + 1], base=view.base, steps=steps)[0].name for i in range(len(rows))}
+    assert {rule.name for rule in (*RULES, *PREFERENCE_RULES)} <= spoken
 
 
 def test_the_later_attempt_wins_and_each_step_stands_once() -> None:

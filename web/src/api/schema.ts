@@ -1,0 +1,1370 @@
+// Made by scripts/make_web_types.py; make docs renews it.
+
+export interface Schemas {
+  "Alias": {
+    id: string;
+    object: "luthier.alias";
+    target: string;
+    default_target: string | null;
+    set_in: "database" | "settings";
+    created_at: number | null;
+    changed_at: number | null;
+    changed_by: string | null;
+  };
+  "AliasChange": {
+    object: "luthier.alias.change";
+    action: "created" | "moved" | "rolled_back" | "deleted";
+    from: string | null;
+    to: string | null;
+    changed_at: number;
+    changed_by: string;
+  };
+  "AliasCreateRequest": {
+    name: string;
+    target: string;
+  };
+  "AliasMoveRequest": {
+    target: string;
+  };
+  "AliasWithHistory": {
+    id: string;
+    object: "luthier.alias";
+    target: string;
+    default_target: string | null;
+    set_in: "database" | "settings";
+    created_at: number | null;
+    changed_at: number | null;
+    changed_by: string | null;
+    history: Schemas["AliasChange"][];
+  };
+  "Alive": {
+    status: "ok";
+  };
+  "AnswerMessage": {
+    role: "assistant";
+    content: string | null;
+    refusal: null;
+    annotations: unknown[];
+    tool_calls?: Schemas["AnsweredCall"][] | null;
+  };
+  "AnsweredCall": {
+    id: string;
+    type: "function";
+    function: Schemas["CalledFunction"];
+  };
+  "Batch": {
+    id: string;
+    object: "batch";
+    endpoint: string;
+    model?: string | null;
+    errors?: Schemas["BatchFaults"] | null;
+    input_file_id: string;
+    completion_window: "24h";
+    status: "validating" | "failed" | "in_progress" | "finalizing" | "completed" | "expired" | "cancelling" | "cancelled";
+    output_file_id?: string | null;
+    error_file_id?: string | null;
+    created_at: number;
+    in_progress_at?: number | null;
+    expires_at: number;
+    finalizing_at?: number | null;
+    completed_at?: number | null;
+    failed_at?: number | null;
+    expired_at?: number | null;
+    cancelling_at?: number | null;
+    cancelled_at?: number | null;
+    request_counts: Schemas["BatchCounts"];
+    usage: Schemas["BatchUsage"];
+    metadata: Record<string, string> | null;
+  };
+  "BatchCounts": {
+    total: number;
+    completed: number;
+    failed: number;
+  };
+  "BatchCreateRequest": {
+    input_file_id: string;
+    endpoint: "/v1/responses" | "/v1/chat/completions" | "/v1/completions";
+    completion_window: "24h";
+    metadata?: Record<string, string> | null;
+    output_expires_after?: Schemas["ExpiresAfter"] | null;
+  };
+  "BatchFault": {
+    code: string;
+    message: string;
+    param: string | null;
+    line: number | null;
+  };
+  "BatchFaults": {
+    object: "list";
+    data: Schemas["BatchFault"][];
+  };
+  "BatchUsage": {
+    input_tokens: number;
+    input_tokens_details: Schemas["luthier__api__schemas__batch_objects__CachedTokens"];
+    output_tokens: number;
+    output_tokens_details: Schemas["luthier__api__schemas__batch_objects__ReasoningTokens"];
+    total_tokens: number;
+  };
+  "CalledFunction": {
+    name: string;
+    arguments: string;
+  };
+  "ChatChoice": {
+    index: number;
+    message: Schemas["AnswerMessage"];
+    logprobs: Schemas["ChatLogprobs"] | null;
+    finish_reason: "stop" | "length" | "tool_calls";
+  };
+  "ChatCompletion": {
+    id: string;
+    object: "chat.completion";
+    created: number;
+    model: string;
+    service_tier: string;
+    system_fingerprint: string;
+    choices: Schemas["ChatChoice"][];
+    usage: Schemas["Usage"];
+    metadata?: Record<string, string> | null;
+  };
+  "ChatLogprobs": {
+    content: Schemas["ChatToken"][];
+    refusal: null;
+  };
+  "ChatMessage": {
+    role: "system" | "developer" | "user" | "assistant" | "tool" | "function";
+    content?: string | {
+      type: "text";
+      text: string;
+    }[] | null;
+    name?: string | null;
+    refusal?: string | null;
+    tool_calls?: Schemas["ToolCall"][] | null;
+    tool_call_id?: string | null;
+    function_call?: Schemas["FunctionCall"] | null;
+    audio?: Record<string, unknown> | null;
+  };
+  "ChatRequest": {
+    model: string;
+    messages: Schemas["ChatMessage"][];
+    temperature?: number | null;
+    top_p?: number | null;
+    n?: number | null;
+    max_tokens?: number | null;
+    max_completion_tokens?: number | null;
+    stop?: string | string[] | null;
+    seed?: number | null;
+    frequency_penalty?: number | null;
+    presence_penalty?: number | null;
+    logit_bias?: Record<string, number> | null;
+    logprobs?: boolean | null;
+    top_logprobs?: number | null;
+    stream?: boolean | null;
+    stream_options?: Schemas["StreamOptions"] | null;
+    response_format?: {
+      type: "text" | "json_object" | "json_schema";
+    } | null;
+    tools?: Schemas["Tool"][] | null;
+    tool_choice?: "none" | "auto" | "required" | {
+      type: "function";
+    } | {
+      type: "allowed_tools";
+      allowed_tools: {
+        mode: "auto" | "required";
+        tools: Record<string, unknown>[];
+      };
+    } | null;
+    functions?: Schemas["DeprecatedFunction"][] | null;
+    function_call?: "none" | "auto" | {
+      name: string;
+    } | null;
+    modalities?: string[] | null;
+    audio?: Record<string, unknown> | null;
+    web_search_options?: Record<string, unknown> | null;
+    moderation?: Record<string, unknown> | null;
+    parallel_tool_calls?: boolean | null;
+    store?: boolean | null;
+    metadata?: Record<string, string> | null;
+    user?: string | null;
+    safety_identifier?: string | null;
+    prompt_cache_key?: string | null;
+    prompt_cache_retention?: "in_memory" | "24h" | null;
+    prompt_cache_options?: Record<string, unknown> | null;
+    service_tier?: "auto" | "default" | "flex" | "scale" | "priority" | "fast" | null;
+    verbosity?: "low" | "medium" | "high" | null;
+    reasoning_effort?: "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max" | null;
+    prediction?: Record<string, unknown> | null;
+  };
+  "ChatToken": {
+    token: string;
+    logprob: number;
+    bytes: number[];
+    top_logprobs: Schemas["TopToken"][];
+  };
+  "CheckRequest": {
+    wait_seconds?: number;
+    file_id: string;
+    role?: "training" | "validation";
+    method?: "supervised" | "dpo" | "reinforcement" | null;
+  };
+  "Checkpoint": {
+    id: string;
+    object: "fine_tuning.job.checkpoint";
+    created_at: number;
+    fine_tuned_model_checkpoint: string;
+    fine_tuning_job_id: string;
+    step_number: number;
+    metrics: Record<string, number | null>;
+  };
+  "CompletionDetails": {
+    reasoning_tokens: number;
+    audio_tokens: number;
+    accepted_prediction_tokens: number;
+    rejected_prediction_tokens: number;
+  };
+  "CompletionFilterRequest": {
+    model?: string | null;
+    metadata?: Record<string, string> | null;
+    ids?: string[] | null;
+    after?: string | null;
+    limit?: number | null;
+  };
+  "CompletionRequest": {
+    model: string;
+    prompt?: string | string[] | number[] | number[][] | null;
+    max_tokens?: number | null;
+    temperature?: number | null;
+    top_p?: number | null;
+    n?: number | null;
+    best_of?: number | null;
+    stop?: string | string[] | null;
+    seed?: number | null;
+    echo?: boolean | null;
+    suffix?: string | null;
+    logprobs?: number | null;
+    frequency_penalty?: number | null;
+    presence_penalty?: number | null;
+    logit_bias?: Record<string, number> | null;
+    stream?: boolean | null;
+    stream_options?: Schemas["StreamOptions"] | null;
+    user?: string | null;
+  };
+  "DatasetTask": {
+    id: string;
+    object: "luthier.dataset_task";
+    kind: "check" | "doctor" | "fix" | "redact" | "split" | "import" | "export" | "preview" | "forecast";
+    status: "queued" | "running" | "completed" | "failed" | "cancelled";
+    created_at: number;
+    finished_at: number | null;
+    options: Record<string, unknown>;
+    progress: Schemas["TaskProgress"] | null;
+    num_findings: number;
+    result: Record<string, unknown> | null;
+    error: Schemas["TaskError"] | null;
+  };
+  "Deleted": {
+    id: string;
+    object: string;
+    deleted: true;
+  };
+  "DeprecatedFunction": {
+    name: string;
+    description?: string | null;
+    parameters?: Record<string, unknown> | null;
+  };
+  "DoctorRequest": {
+    wait_seconds?: number;
+    file_id: string;
+    validation_file_id?: string | null;
+    method?: "supervised" | "dpo" | "reinforcement" | null;
+    model?: string | null;
+    losses?: boolean;
+    seed?: number;
+  };
+  "Dpo": {
+    hyperparameters?: Schemas["DpoHyperparameters-Input"] | null;
+  };
+  "DpoHyperparameters-Input": {
+    n_epochs?: "auto" | number | null;
+    batch_size?: "auto" | number | null;
+    learning_rate_multiplier?: "auto" | number | null;
+    beta?: "auto" | number | null;
+  };
+  "DpoHyperparameters-Output": {
+    n_epochs: number | "auto";
+    batch_size: number | "auto";
+    learning_rate_multiplier: number | "auto";
+    beta: number | "auto";
+  };
+  "DpoMethod": {
+    hyperparameters: Schemas["DpoHyperparameters-Output"];
+  };
+  "EarlyStopping": {
+    patience?: number | null;
+    min_delta?: number | null;
+  };
+  "Endpoint": {
+    id: string;
+    object: "webhook_endpoint";
+    created_at: number;
+    updated_at: number;
+    name: string;
+    url: string;
+    event_types: string[];
+    signing_secret_hint: string;
+  };
+  "EndpointCreateRequest": {
+    name: string;
+    url: string;
+    event_types: ("fine_tuning.job.succeeded" | "fine_tuning.job.failed" | "fine_tuning.job.cancelled" | "batch.completed" | "batch.failed" | "batch.expired" | "batch.cancelled")[];
+  };
+  "EndpointTest": {
+    object: "webhook_endpoint.test";
+    webhook_endpoint_id: string;
+    event_type: string;
+    status_code: number;
+    success: true;
+  };
+  "EndpointTestRequest": {
+    event_type: "fine_tuning.job.succeeded" | "fine_tuning.job.failed" | "fine_tuning.job.cancelled" | "batch.completed" | "batch.failed" | "batch.expired" | "batch.cancelled";
+  };
+  "EndpointUpdateRequest": {
+    name?: string | null;
+    url?: string | null;
+    event_types?: ("fine_tuning.job.succeeded" | "fine_tuning.job.failed" | "fine_tuning.job.cancelled" | "batch.completed" | "batch.failed" | "batch.expired" | "batch.cancelled")[] | null;
+  };
+  "Error": {
+    message: string;
+    type: string;
+    param: string | null;
+    code: string | null;
+  };
+  "ErrorReply": {
+    error: Schemas["Error"];
+  };
+  "Event": {
+    object: "fine_tuning.job.event";
+    id: string;
+    created_at: number;
+    level: "info" | "warn" | "error";
+    message: string;
+    type: "message" | "metrics";
+    data: Record<string, unknown>;
+  };
+  "EventTypeList": {
+    object: "list";
+    data: string[];
+  };
+  "ExpiresAfter": {
+    anchor: "created_at";
+    seconds: number;
+  };
+  "ExportRequest": {
+    wait_seconds?: number;
+    file_id: string;
+    format: "csv" | "alpaca" | "sharegpt";
+    skip_bad?: boolean;
+    filename?: string | null;
+  };
+  "FailureReason": {
+    code: string;
+    message: string;
+  };
+  "File": {
+    id: string;
+    object: "file";
+    bytes: number;
+    created_at: number;
+    expires_at: number | null;
+    filename: string;
+    purpose: string;
+    status: "uploaded" | "processed" | "error";
+    status_details: string | null;
+  };
+  "FileFromCompletions": {
+    id: string;
+    object: "file";
+    bytes: number;
+    created_at: number;
+    expires_at: number | null;
+    filename: string;
+    purpose: string;
+    status: "uploaded" | "processed" | "error";
+    status_details: string | null;
+    luthier: Schemas["RescuedRows"];
+  };
+  "FindingList": {
+    object: "list";
+    data: Record<string, unknown>[];
+    has_more: false;
+  };
+  "FixRequest": {
+    wait_seconds?: number;
+    file_id: string;
+    to_chat?: boolean;
+    diff?: boolean;
+    filename?: string | null;
+  };
+  "ForecastRequest": {
+    wait_seconds?: number;
+    training_file: string;
+    validation_file?: string | null;
+    model: string;
+    method?: Schemas["Method"] | null;
+    hyperparameters?: Schemas["Hyperparameters"] | null;
+    luthier?: Schemas["LuthierOptions"] | null;
+    seed?: number;
+    dry_run?: boolean;
+  };
+  "FromCompletionsRequest": {
+    metadata?: Record<string, string> | null;
+    model?: string | null;
+    after?: string | null;
+    limit?: number | null;
+    filename?: string | null;
+  };
+  "FunctionCall": {
+    name: string;
+    arguments: string;
+  };
+  "FunctionDefinition": {
+    name: string;
+    description?: string | null;
+    parameters?: Record<string, unknown> | null;
+    strict?: boolean | null;
+  };
+  "GraderMessage": {
+    role: "user" | "assistant" | "system" | "developer";
+    content: string | Record<string, unknown> | (string | Record<string, unknown>)[];
+    type?: "message" | null;
+  };
+  "GraderSampling": {
+    seed?: number | null;
+    top_p?: number | null;
+    temperature?: number | null;
+    max_completions_tokens?: number | null;
+    reasoning_effort?: "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max" | null;
+  };
+  "Hyperparameters": {
+    n_epochs?: "auto" | number | null;
+    batch_size?: "auto" | number | null;
+    learning_rate_multiplier?: "auto" | number | null;
+  };
+  "ImportRequest": {
+    wait_seconds?: number;
+    file_id?: string | null;
+    stored_completions?: Schemas["CompletionFilterRequest"] | null;
+    source?: string | null;
+    map?: Record<string, string> | null;
+    skip_bad?: boolean;
+    filename?: string | null;
+  };
+  "Incomplete": {
+    reason: "max_output_tokens";
+  };
+  "InputTokens": {
+    object: "response.input_tokens";
+    input_tokens: number;
+  };
+  "InputTokensRequest": {
+    model: string;
+    input?: string | ({
+      type: "message";
+      role: "user" | "assistant" | "system" | "developer";
+      content: string;
+    } | {
+      type: "message";
+      role: "user" | "system" | "developer";
+      content: {
+        type: "input_text";
+        text: string;
+      }[];
+    } | {
+      type: "message";
+      role: "assistant";
+      content: {
+        type: "output_text";
+        text: string;
+      }[];
+    } | {
+      type: "function_call";
+      call_id: string;
+      name: string;
+      arguments: string;
+    } | {
+      type: "function_call_output";
+      call_id: string;
+      output: string;
+    } | {
+      type: "item_reference";
+      id: string;
+    })[] | null;
+    instructions?: string | null;
+    previous_response_id?: string | null;
+    tools?: Schemas["ResponseTool"][] | null;
+    tool_choice?: "none" | "auto" | "required" | {
+      type: "function";
+    } | {
+      type: "allowed_tools";
+      mode: "auto" | "required";
+      tools: Record<string, unknown>[];
+    } | null;
+    text?: Schemas["TextConfig"] | null;
+    conversation?: unknown;
+    truncation?: "auto" | "disabled" | null;
+    parallel_tool_calls?: boolean | null;
+    reasoning?: Schemas["Reasoning"] | null;
+    personality?: string | null;
+  };
+  "Integration": {
+    type: "wandb";
+    wandb: Schemas["Wandb"];
+  };
+  "Job": {
+    id: string;
+    object: "fine_tuning.job";
+    created_at: number;
+    finished_at: number | null;
+    model: string;
+    fine_tuned_model: string | null;
+    organization_id: string;
+    status: "validating_files" | "queued" | "running" | "paused" | "succeeded" | "failed" | "cancelled";
+    hyperparameters: Schemas["JobHyperparameters"];
+    method: Schemas["JobMethod"] | Schemas["JobDpoMethod"];
+    training_file: string;
+    validation_file: string | null;
+    result_files: string[];
+    trained_tokens: number | null;
+    error: Schemas["JobError"] | null;
+    integrations: Schemas["JobIntegration"][] | null;
+    seed: number;
+    estimated_finish: number | null;
+    metadata: Record<string, string> | null;
+    user_provided_suffix: string | null;
+    usage_metrics: null;
+    shared_with_openai: boolean;
+    eval_id: null;
+    luthier: Record<string, unknown>;
+  };
+  "JobCreateRequest": {
+    model: string;
+    training_file: string;
+    validation_file?: string | null;
+    suffix?: string | null;
+    seed?: number | null;
+    method?: Schemas["Method"] | null;
+    hyperparameters?: Schemas["Hyperparameters"] | null;
+    integrations?: Schemas["Integration"][] | null;
+    metadata?: Record<string, string> | null;
+    luthier?: Schemas["LuthierOptions"] | null;
+  };
+  "JobDpoMethod": {
+    type: "dpo";
+    dpo: Schemas["DpoMethod"];
+  };
+  "JobError": {
+    code: string | null;
+    message: string | null;
+    param: string | null;
+  };
+  "JobHyperparameters": {
+    n_epochs: number | "auto";
+    batch_size: number | "auto";
+    learning_rate_multiplier: number | "auto";
+  };
+  "JobIntegration": {
+    type: "wandb";
+    wandb: Schemas["JobWandb"];
+  };
+  "JobMethod": {
+    type: "supervised";
+    supervised: Schemas["SupervisedMethod"];
+  };
+  "JobWandb": {
+    project: string;
+    name: string | null;
+    entity: string | null;
+    tags: string[];
+    run_id: string;
+  };
+  "JsonSchema": {
+    name: string;
+    description?: string | null;
+    strict?: boolean | null;
+    schema: Record<string, unknown>;
+  };
+  "Key": {
+    id: string;
+    object: "luthier.api_key";
+    name: string;
+    role: "read-only" | "member" | "admin";
+    project_id: string;
+    redacted_value: string;
+    created_at: number | null;
+    created_by: string | null;
+    revoked_at: number | null;
+    limits: Schemas["KeyLimits-Output"];
+  };
+  "KeyCreateRequest": {
+    name: string;
+    role?: "admin" | "member" | "read-only";
+    project_id?: string;
+    limits?: Schemas["KeyLimits-Input"];
+  };
+  "KeyLimits-Input": {
+    requests_per_minute?: number | null;
+    tokens_per_minute?: number | null;
+    concurrent_generations?: number | null;
+    jobs_per_day?: number | null;
+  };
+  "KeyLimits-Output": {
+    requests_per_minute: number | null;
+    tokens_per_minute: number | null;
+    concurrent_generations: number | null;
+    jobs_per_day: number | null;
+  };
+  "KeyUpdateRequest": {
+    name?: string | null;
+    limits?: Schemas["KeyLimits-Input"];
+  };
+  "LabelModel": {
+    pass_threshold?: number | null;
+    name: string;
+    type: "label_model";
+    model: string;
+    input: Schemas["GraderMessage"][];
+    labels: string[];
+    passing_labels: string[];
+  };
+  "ListOf_Alias_": {
+    object: "list";
+    data: Schemas["Alias"][];
+    has_more: boolean;
+  };
+  "ListOf_Event_": {
+    object: "list";
+    data: Schemas["Event"][];
+    has_more: boolean;
+  };
+  "ListOf_Job_": {
+    object: "list";
+    data: Schemas["Job"][];
+    has_more: boolean;
+  };
+  "ListOf_Key_": {
+    object: "list";
+    data: Schemas["Key"][];
+    has_more: boolean;
+  };
+  "ListOf_Project_": {
+    object: "list";
+    data: Schemas["Project"][];
+    has_more: boolean;
+  };
+  "ListOf_TraceEvent_": {
+    object: "list";
+    data: Schemas["TraceEvent"][];
+    has_more: boolean;
+  };
+  "LuthierOptions": {
+    adapter?: "lora" | "rslora" | "full" | null;
+    rank?: number | null;
+    alpha?: number | null;
+    targets?: string | string[] | null;
+    max_length?: number | null;
+    skip_untrained?: boolean | null;
+    schedule?: "linear" | "cosine" | "constant" | null;
+    warmup_steps?: number | null;
+    warmup_ratio?: number | null;
+    min_rate_ratio?: number | null;
+    optimizer?: "adamw" | "sgd" | "lion" | "adafactor" | null;
+    weight_decay?: number | null;
+    beta1?: number | null;
+    beta2?: number | null;
+    max_grad_norm?: number | null;
+    early_stopping?: boolean | Schemas["EarlyStopping"] | null;
+    keep?: "last" | "best" | null;
+    max_skipped_steps?: number | null;
+    on_loss_spike?: "tell" | "halve" | null;
+    priority?: number | null;
+  };
+  "Method": {
+    type: "supervised" | "dpo" | "reinforcement";
+    supervised?: Schemas["Supervised"] | null;
+    dpo?: Schemas["Dpo"] | null;
+    reinforcement?: Schemas["Reinforcement"] | null;
+  };
+  "Model": {
+    id: string;
+    object: "model";
+    created: number;
+    owned_by: string;
+    shutdown_date: string | null;
+    luthier: Schemas["OpenBase"];
+  };
+  "ModelList": {
+    object: "list";
+    data: Schemas["Model"][];
+  };
+  "Multi": {
+    pass_threshold?: number | null;
+    name: string;
+    type: "multi";
+    graders: Schemas["StringCheck"] | Schemas["TextSimilarity"] | Schemas["ScoreModel"] | Schemas["Python"] | Schemas["LabelModel"] | (Schemas["StringCheck"] | Schemas["TextSimilarity"] | Schemas["ScoreModel"] | Schemas["Python"] | Schemas["LabelModel"])[] | Record<string, Schemas["StringCheck"] | Schemas["TextSimilarity"] | Schemas["ScoreModel"] | Schemas["Python"] | Schemas["LabelModel"]>;
+    calculate_output: string;
+  };
+  "NewEndpoint": {
+    id: string;
+    object: "webhook_endpoint";
+    created_at: number;
+    updated_at: number;
+    name: string;
+    url: string;
+    event_types: string[];
+    signing_secret_hint: string;
+    signing_secret: string;
+  };
+  "NewKey": {
+    id: string;
+    object: "luthier.api_key";
+    name: string;
+    role: "read-only" | "member" | "admin";
+    project_id: string;
+    redacted_value: string;
+    created_at: number | null;
+    created_by: string | null;
+    revoked_at: number | null;
+    limits: Schemas["KeyLimits-Output"];
+    value: string;
+  };
+  "NotReady": {
+    status: "not_ready";
+    reasons: Record<string, string>;
+  };
+  "OpenBase": {
+    kind: "base" | "adapter" | "full" | "alias";
+    base: string;
+    base_revision: string | null;
+    licence: string | null;
+    alias_of: string | null;
+    job_id?: string | null;
+    step?: number | null;
+    source?: string | null;
+    size_bytes?: number | null;
+    runs_on?: "fast" | "generic" | null;
+  };
+  "OutputMessage": {
+    id: string;
+    type: "message";
+    status: "in_progress" | "completed" | "incomplete";
+    content: Schemas["OutputText"][];
+    role: "assistant";
+  };
+  "OutputText": {
+    type: "output_text";
+    annotations: unknown[];
+    logprobs: Schemas["ChatToken"][];
+    text: string;
+  };
+  "PageOf_Batch_": {
+    object: "list";
+    data: Schemas["Batch"][];
+    has_more: boolean;
+    first_id: string | null;
+    last_id: string | null;
+  };
+  "PageOf_Checkpoint_": {
+    object: "list";
+    data: Schemas["Checkpoint"][];
+    has_more: boolean;
+    first_id: string | null;
+    last_id: string | null;
+  };
+  "PageOf_DatasetTask_": {
+    object: "list";
+    data: Schemas["DatasetTask"][];
+    has_more: boolean;
+    first_id: string | null;
+    last_id: string | null;
+  };
+  "PageOf_Endpoint_": {
+    object: "list";
+    data: Schemas["Endpoint"][];
+    has_more: boolean;
+    first_id: string | null;
+    last_id: string | null;
+  };
+  "PageOf_File_": {
+    object: "list";
+    data: Schemas["File"][];
+    has_more: boolean;
+    first_id: string | null;
+    last_id: string | null;
+  };
+  "PageOf_Permission_": {
+    object: "list";
+    data: Schemas["Permission"][];
+    has_more: boolean;
+    first_id: string | null;
+    last_id: string | null;
+  };
+  "PageOf_ResponseItem_": {
+    object: "list";
+    data: Schemas["ResponseItem"][];
+    has_more: boolean;
+    first_id: string | null;
+    last_id: string | null;
+  };
+  "PageOf_StoredChatCompletion_": {
+    object: "list";
+    data: Schemas["StoredChatCompletion"][];
+    has_more: boolean;
+    first_id: string | null;
+    last_id: string | null;
+  };
+  "PageOf_StoredMessage_": {
+    object: "list";
+    data: Schemas["StoredMessage"][];
+    has_more: boolean;
+    first_id: string | null;
+    last_id: string | null;
+  };
+  "Permission": {
+    id: string;
+    object: "checkpoint.permission";
+    created_at: number;
+    project_id: string;
+  };
+  "PermissionCreateRequest": {
+    project_ids: string[];
+  };
+  "PlainFormat": {
+    type: "text";
+  };
+  "PreviewRequest": {
+    wait_seconds?: number;
+    file_id: string;
+    model?: string | null;
+    line?: number;
+    method?: "supervised" | "dpo" | "reinforcement" | null;
+    max_length?: number | null;
+    packing?: boolean;
+  };
+  "Project": {
+    id: string;
+    object: "luthier.project";
+    name: string;
+    created_at: number;
+  };
+  "ProjectCreateRequest": {
+    name: string;
+  };
+  "PromptDetails": {
+    cached_tokens: number;
+    audio_tokens: number;
+  };
+  "Python": {
+    pass_threshold?: number | null;
+    type: "python";
+    name?: string | null;
+    source: string;
+    image_tag?: string | null;
+  };
+  "Ready": {
+    status: "ready";
+  };
+  "Reasoning": {
+    effort?: "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max" | null;
+    summary?: "auto" | "concise" | "detailed" | null;
+  };
+  "RedactRequest": {
+    wait_seconds?: number;
+    file_id: string;
+    kinds?: ("secrets" | "emails" | "phones" | "cards" | "ibans" | "ips" | "ids")[] | null;
+    filename?: string | null;
+  };
+  "Reinforcement": {
+    grader: Schemas["StringCheck"] | Schemas["TextSimilarity"] | Schemas["ScoreModel"] | Schemas["Python"] | Schemas["Multi"];
+    hyperparameters?: Schemas["ReinforcementHyperparameters"] | null;
+    response_format?: Schemas["ResponseFormat"] | null;
+  };
+  "ReinforcementHyperparameters": {
+    n_epochs?: "auto" | number | null;
+    batch_size?: "auto" | number | null;
+    learning_rate_multiplier?: "auto" | number | null;
+    reasoning_effort?: "default" | "low" | "medium" | "high" | null;
+    compute_multiplier?: "auto" | number | null;
+    eval_interval?: "auto" | number | null;
+    eval_samples?: "auto" | number | null;
+  };
+  "RenderRequest": {
+    model: string;
+    messages: Schemas["ChatMessage"][];
+    add_generation_prompt?: boolean;
+  };
+  "RenderedToken": {
+    id: number;
+    text: string;
+    bytes: number[];
+    kind: "trained" | "context" | "special";
+    role: string | null;
+    message: number | null;
+  };
+  "Rendering": {
+    object: "luthier.rendering";
+    model: string;
+    tokens: Schemas["RenderedToken"][];
+  };
+  "RescuedRows": {
+    rows: number;
+    left_out: number;
+  };
+  "ResponseFormat": {
+    type: "json_schema";
+    json_schema: Schemas["JsonSchema"];
+  };
+  "ResponseItem": {
+    id: string;
+    type: "message" | "function_call" | "function_call_output";
+    status: "in_progress" | "completed" | "incomplete";
+    role?: "user" | "assistant" | "system" | "developer" | null;
+    content?: Record<string, unknown>[] | null;
+    call_id?: string | null;
+    name?: string | null;
+    arguments?: string | null;
+    output?: string | Record<string, unknown>[] | null;
+  };
+  "ResponseObject": {
+    id: string;
+    object: "response";
+    created_at: number;
+    status: "completed" | "incomplete" | "in_progress" | "failed";
+    background: false;
+    completed_at: number | null;
+    error: Schemas["FailureReason"] | null;
+    incomplete_details: Schemas["Incomplete"] | null;
+    instructions: string | null;
+    max_output_tokens: number | null;
+    max_tool_calls: number | null;
+    model: string;
+    output: Schemas["OutputMessage"][];
+    parallel_tool_calls: boolean;
+    previous_response_id: string | null;
+    prompt_cache_key: string | null;
+    prompt_cache_retention: "in_memory" | "24h" | null;
+    reasoning: Schemas["ShownReasoning"];
+    safety_identifier: string | null;
+    service_tier: string;
+    store: boolean;
+    temperature: number;
+    text: Schemas["ShownText"];
+    tool_choice: string;
+    tools: Schemas["ShownTool"][];
+    top_logprobs: number;
+    top_p: number;
+    truncation: "auto" | "disabled";
+    usage: Schemas["ResponseUsage"] | null;
+    user: string | null;
+    metadata: Record<string, string>;
+  };
+  "ResponseRequest": {
+    model: string;
+    input?: string | ({
+      type: "message";
+      role: "user" | "assistant" | "system" | "developer";
+      content: string;
+    } | {
+      type: "message";
+      role: "user" | "system" | "developer";
+      content: {
+        type: "input_text";
+        text: string;
+      }[];
+    } | {
+      type: "message";
+      role: "assistant";
+      content: {
+        type: "output_text";
+        text: string;
+      }[];
+    } | {
+      type: "function_call";
+      call_id: string;
+      name: string;
+      arguments: string;
+    } | {
+      type: "function_call_output";
+      call_id: string;
+      output: string;
+    } | {
+      type: "item_reference";
+      id: string;
+    })[] | null;
+    instructions?: string | null;
+    previous_response_id?: string | null;
+    max_output_tokens?: number | null;
+    temperature?: number | null;
+    top_p?: number | null;
+    top_logprobs?: number | null;
+    include?: ("message.output_text.logprobs" | "reasoning.encrypted_content" | "file_search_call.results" | "web_search_call.results" | "web_search_call.action.sources" | "message.input_image.image_url" | "computer_call_output.output.image_url" | "code_interpreter_call.outputs")[] | null;
+    text?: Schemas["TextConfig"] | null;
+    tools?: Schemas["ResponseTool"][] | null;
+    tool_choice?: "none" | "auto" | "required" | {
+      type: "function";
+    } | {
+      type: "allowed_tools";
+      mode: "auto" | "required";
+      tools: Record<string, unknown>[];
+    } | null;
+    truncation?: "auto" | "disabled" | null;
+    store?: boolean | null;
+    metadata?: Record<string, string> | null;
+    stream?: boolean | null;
+    stream_options?: Schemas["ResponseStreamOptions"] | null;
+    background?: boolean | null;
+    conversation?: unknown;
+    prompt?: Record<string, unknown> | null;
+    context_management?: Record<string, unknown>[] | null;
+    moderation?: Record<string, unknown> | null;
+    parallel_tool_calls?: boolean | null;
+    max_tool_calls?: number | null;
+    reasoning?: Schemas["Reasoning"] | null;
+    user?: string | null;
+    safety_identifier?: string | null;
+    prompt_cache_key?: string | null;
+    prompt_cache_retention?: "in_memory" | "24h" | null;
+    prompt_cache_options?: Record<string, unknown> | null;
+    service_tier?: string | null;
+    access_programs?: Record<string, unknown> | null;
+    background_options?: Record<string, unknown> | null;
+    image?: Record<string, unknown> | null;
+  };
+  "ResponseStreamOptions": {
+    include_obfuscation?: boolean | null;
+  };
+  "ResponseTool": {
+    type: string;
+    name?: string | null;
+    description?: string | null;
+    parameters?: Record<string, unknown> | null;
+    strict?: boolean | null;
+  };
+  "ResponseUsage": {
+    input_tokens: number;
+    input_tokens_details: Schemas["luthier__api__schemas__answer_objects__CachedTokens"];
+    output_tokens: number;
+    output_tokens_details: Schemas["luthier__api__schemas__answer_objects__ReasoningTokens"];
+    total_tokens: number;
+  };
+  "RowLoss": {
+    object: "luthier.row_loss";
+    line: number;
+    tokens: number;
+    loss: number | null;
+    first_loss: number | null;
+  };
+  "RowLossList": {
+    object: "list";
+    data: Schemas["RowLoss"][];
+    has_more: boolean;
+    epoch: number | null;
+    epochs: number[];
+  };
+  "ScoreModel": {
+    pass_threshold?: number | null;
+    name: string;
+    type: "score_model";
+    model: string;
+    input: Schemas["GraderMessage"][];
+    range?: number[] | null;
+    sampling_params?: Schemas["GraderSampling"] | null;
+  };
+  "SecretRotationRequest": {
+    keep_old_secret_active_for_24_hours?: boolean | null;
+  };
+  "ShownReasoning": {
+    effort: string | null;
+    summary: string | null;
+  };
+  "ShownText": {
+    format: Schemas["PlainFormat"];
+    verbosity: "low" | "medium" | "high";
+  };
+  "ShownTool": {
+    type: "function";
+    name: string;
+    description: string | null;
+    parameters: Record<string, unknown> | null;
+    strict: boolean;
+  };
+  "SplitRequest": {
+    wait_seconds?: number;
+    file_id?: string | null;
+    stored_completions?: Schemas["CompletionFilterRequest"] | null;
+    valid?: number;
+    seed?: number;
+    group_by?: string[] | null;
+  };
+  "StoredChatCompletion": {
+    id: string;
+    object: "chat.completion";
+    created: number;
+    model: string;
+    service_tier: string;
+    system_fingerprint: string;
+    choices: Schemas["ChatChoice"][];
+    usage: Schemas["Usage"];
+    metadata?: Record<string, string> | null;
+    request_id: string;
+    temperature: number;
+    top_p: number;
+    presence_penalty: number;
+    frequency_penalty: number;
+    seed: number | null;
+    input_user: string | null;
+    tools: Record<string, unknown>[] | null;
+    tool_choice: unknown;
+    response_format: Record<string, unknown> | null;
+  };
+  "StoredCompletionUpdate": {
+    metadata: Record<string, string> | null;
+  };
+  "StoredMessage": {
+    id: string;
+    role: string;
+    content: string | null;
+    content_parts: Record<string, unknown>[] | null;
+    refusal: string | null;
+    name?: string | null;
+    tool_calls?: Schemas["AnsweredCall"][] | null;
+    tool_call_id?: string | null;
+    function_call?: Schemas["CalledFunction"] | null;
+  };
+  "StreamOptions": {
+    include_usage?: boolean | null;
+    include_obfuscation?: boolean | null;
+  };
+  "StringCheck": {
+    pass_threshold?: number | null;
+    name: string;
+    type: "string_check";
+    input: string;
+    reference: string;
+    operation: "eq" | "ne" | "like" | "ilike";
+  };
+  "Supervised": {
+    hyperparameters?: Schemas["Hyperparameters"] | null;
+  };
+  "SupervisedMethod": {
+    hyperparameters: Schemas["JobHyperparameters"];
+  };
+  "TaskError": {
+    code: string;
+    message: string;
+    param: string | null;
+  };
+  "TaskProgress": {
+    done: number;
+    total: number | null;
+    unit: string;
+  };
+  "TextChoice": {
+    text: string;
+    index: number;
+    logprobs: Schemas["TextLogprobs"] | null;
+    finish_reason: "stop" | "length";
+  };
+  "TextCompletion": {
+    id: string;
+    object: "text_completion";
+    created: number;
+    model: string;
+    system_fingerprint: string;
+    choices: Schemas["TextChoice"][];
+    usage: Schemas["Usage"];
+  };
+  "TextConfig": {
+    format?: Schemas["TextFormat"] | null;
+    verbosity?: "low" | "medium" | "high" | null;
+  };
+  "TextFormat": {
+    type: "text" | "json_object" | "json_schema";
+  };
+  "TextLogprobs": {
+    tokens: string[];
+    token_logprobs: (number | null)[];
+    top_logprobs: (Record<string, number> | null)[];
+    text_offset: number[];
+  };
+  "TextSimilarity": {
+    pass_threshold?: number | null;
+    name: string;
+    type: "text_similarity";
+    input: string;
+    reference: string;
+    evaluation_metric: "fuzzy_match" | "bleu" | "gleu" | "meteor" | "rouge_1" | "rouge_2" | "rouge_3" | "rouge_4" | "rouge_5" | "rouge_l";
+  };
+  "Tool": {
+    type: "function";
+    function: Schemas["FunctionDefinition"];
+  };
+  "ToolCall": {
+    id: string;
+    type?: "function";
+    function: Schemas["FunctionCall"];
+  };
+  "TopToken": {
+    token: string;
+    logprob: number;
+    bytes: number[];
+  };
+  "TraceEvent": {
+    schema: number;
+    id: number;
+    run: string;
+    attempt: number;
+    time: number;
+    stage: string;
+    type: string;
+    data: Record<string, unknown>;
+  };
+  "Upload": {
+    id: string;
+    object: "upload";
+    bytes: number;
+    created_at: number;
+    expires_at: number;
+    filename: string;
+    purpose: string;
+    status: "pending" | "completed" | "cancelled" | "expired";
+    file: Schemas["File"] | null;
+  };
+  "UploadCompleteRequest": {
+    part_ids: string[];
+    md5?: string | null;
+  };
+  "UploadCreateRequest": {
+    filename: string;
+    purpose: "assistants" | "batch" | "fine-tune" | "vision";
+    bytes: number;
+    mime_type: string;
+    expires_after?: Schemas["ExpiresAfter"] | null;
+  };
+  "UploadPart": {
+    id: string;
+    object: "upload.part";
+    created_at: number;
+    upload_id: string;
+  };
+  "Usage": {
+    prompt_tokens: number;
+    completion_tokens: number;
+    total_tokens: number;
+    prompt_tokens_details: Schemas["PromptDetails"];
+    completion_tokens_details: Schemas["CompletionDetails"];
+  };
+  "Wandb": {
+    project: string;
+    name?: string | null;
+    entity?: string | null;
+    tags?: string[] | null;
+  };
+  "luthier__api__schemas__answer_objects__CachedTokens": {
+    cached_tokens: number;
+    cache_write_tokens: number;
+  };
+  "luthier__api__schemas__answer_objects__ReasoningTokens": {
+    reasoning_tokens: number;
+  };
+  "luthier__api__schemas__batch_objects__CachedTokens": {
+    cached_tokens: number;
+  };
+  "luthier__api__schemas__batch_objects__ReasoningTokens": {
+    reasoning_tokens: number;
+  };
+}
+
+/** Route -> its JSON body and its JSON answer. */
+export interface Routes {
+  "POST /v1/files": { body: undefined; answer: Schemas["File"] };
+  "GET /v1/files": { body: undefined; answer: Schemas["PageOf_File_"] };
+  "GET /v1/files/{file_id}": { body: undefined; answer: Schemas["File"] };
+  "DELETE /v1/files/{file_id}": { body: undefined; answer: Schemas["Deleted"] };
+  "GET /v1/files/{file_id}/content": { body: undefined; answer: unknown };
+  "POST /v1/uploads": { body: Schemas["UploadCreateRequest"]; answer: Schemas["Upload"] };
+  "POST /v1/uploads/{upload_id}/parts": { body: undefined; answer: Schemas["UploadPart"] };
+  "POST /v1/uploads/{upload_id}/complete": { body: Schemas["UploadCompleteRequest"]; answer: Schemas["Upload"] };
+  "POST /v1/uploads/{upload_id}/cancel": { body: undefined; answer: Schemas["Upload"] };
+  "POST /v1/fine_tuning/jobs": { body: Schemas["JobCreateRequest"]; answer: Schemas["Job"] };
+  "GET /v1/fine_tuning/jobs": { body: undefined; answer: Schemas["ListOf_Job_"] };
+  "GET /v1/fine_tuning/jobs/{job_id}": { body: undefined; answer: Schemas["Job"] };
+  "POST /v1/fine_tuning/jobs/{job_id}/cancel": { body: undefined; answer: Schemas["Job"] };
+  "POST /v1/fine_tuning/jobs/{job_id}/pause": { body: undefined; answer: Schemas["Job"] };
+  "POST /v1/fine_tuning/jobs/{job_id}/resume": { body: undefined; answer: Schemas["Job"] };
+  "GET /v1/fine_tuning/jobs/{job_id}/events": { body: undefined; answer: Schemas["ListOf_Event_"] };
+  "GET /v1/fine_tuning/jobs/{job_id}/checkpoints": { body: undefined; answer: Schemas["PageOf_Checkpoint_"] };
+  "POST /v1/fine_tuning/checkpoints/{name}/permissions": { body: Schemas["PermissionCreateRequest"]; answer: Schemas["PageOf_Permission_"] };
+  "GET /v1/fine_tuning/checkpoints/{name}/permissions": { body: undefined; answer: Schemas["PageOf_Permission_"] };
+  "DELETE /v1/fine_tuning/checkpoints/{name}/permissions/{permission_id}": { body: undefined; answer: Schemas["Deleted"] };
+  "GET /v1/models": { body: undefined; answer: Schemas["ModelList"] };
+  "GET /v1/models/{name}": { body: undefined; answer: Schemas["Model"] };
+  "DELETE /v1/models/{name}": { body: undefined; answer: Schemas["Deleted"] };
+  "POST /v1/chat/completions": { body: Schemas["ChatRequest"]; answer: Schemas["ChatCompletion"] };
+  "GET /v1/chat/completions": { body: undefined; answer: Schemas["PageOf_StoredChatCompletion_"] };
+  "GET /v1/chat/completions/{completion_id}": { body: undefined; answer: Schemas["StoredChatCompletion"] };
+  "POST /v1/chat/completions/{completion_id}": { body: Schemas["StoredCompletionUpdate"]; answer: Schemas["StoredChatCompletion"] };
+  "DELETE /v1/chat/completions/{completion_id}": { body: undefined; answer: Schemas["Deleted"] };
+  "GET /v1/chat/completions/{completion_id}/messages": { body: undefined; answer: Schemas["PageOf_StoredMessage_"] };
+  "POST /v1/completions": { body: Schemas["CompletionRequest"]; answer: Schemas["TextCompletion"] };
+  "POST /v1/responses": { body: Schemas["ResponseRequest"]; answer: Schemas["ResponseObject"] };
+  "POST /v1/responses/input_tokens": { body: Schemas["InputTokensRequest"]; answer: Schemas["InputTokens"] };
+  "GET /v1/responses/{response_id}": { body: undefined; answer: Schemas["ResponseObject"] };
+  "DELETE /v1/responses/{response_id}": { body: undefined; answer: Schemas["Deleted"] };
+  "POST /v1/responses/{response_id}/cancel": { body: undefined; answer: unknown };
+  "GET /v1/responses/{response_id}/input_items": { body: undefined; answer: Schemas["PageOf_ResponseItem_"] };
+  "GET /v1/luthier/jobs/{job_id}/trace": { body: undefined; answer: Schemas["ListOf_TraceEvent_"] };
+  "GET /v1/luthier/jobs/{job_id}/row_losses": { body: undefined; answer: Schemas["RowLossList"] };
+  "POST /v1/luthier/render": { body: Schemas["RenderRequest"]; answer: Schemas["Rendering"] };
+  "GET /v1/luthier/openapi.json": { body: undefined; answer: Record<string, unknown> };
+  "GET /v1/luthier/aliases": { body: undefined; answer: Schemas["ListOf_Alias_"] };
+  "POST /v1/luthier/aliases": { body: Schemas["AliasCreateRequest"]; answer: Schemas["AliasWithHistory"] };
+  "POST /v1/luthier/aliases/{name}/rollback": { body: undefined; answer: Schemas["AliasWithHistory"] };
+  "POST /v1/luthier/aliases/{name}": { body: Schemas["AliasMoveRequest"]; answer: Schemas["AliasWithHistory"] };
+  "GET /v1/luthier/aliases/{name}": { body: undefined; answer: Schemas["AliasWithHistory"] };
+  "DELETE /v1/luthier/aliases/{name}": { body: undefined; answer: Schemas["Deleted"] };
+  "POST /v1/luthier/files/from_completions": { body: Schemas["FromCompletionsRequest"]; answer: Schemas["FileFromCompletions"] };
+  "GET /v1/webhook_event_types": { body: undefined; answer: Schemas["EventTypeList"] };
+  "POST /v1/webhook_endpoints": { body: Schemas["EndpointCreateRequest"]; answer: Schemas["NewEndpoint"] };
+  "GET /v1/webhook_endpoints": { body: undefined; answer: Schemas["PageOf_Endpoint_"] };
+  "GET /v1/webhook_endpoints/{webhook_endpoint_id}": { body: undefined; answer: Schemas["Endpoint"] };
+  "POST /v1/webhook_endpoints/{webhook_endpoint_id}": { body: Schemas["EndpointUpdateRequest"]; answer: Schemas["Endpoint"] };
+  "DELETE /v1/webhook_endpoints/{webhook_endpoint_id}": { body: undefined; answer: Schemas["Deleted"] };
+  "POST /v1/webhook_endpoints/{webhook_endpoint_id}/rotate_secret": { body: Schemas["SecretRotationRequest"]; answer: Schemas["NewEndpoint"] };
+  "POST /v1/webhook_endpoints/{webhook_endpoint_id}/test": { body: Schemas["EndpointTestRequest"]; answer: Schemas["EndpointTest"] };
+  "POST /v1/luthier/keys": { body: Schemas["KeyCreateRequest"]; answer: Schemas["NewKey"] };
+  "GET /v1/luthier/keys": { body: undefined; answer: Schemas["ListOf_Key_"] };
+  "GET /v1/luthier/keys/{key_id}": { body: undefined; answer: Schemas["Key"] };
+  "POST /v1/luthier/keys/{key_id}": { body: Schemas["KeyUpdateRequest"]; answer: Schemas["Key"] };
+  "DELETE /v1/luthier/keys/{key_id}": { body: undefined; answer: Schemas["Deleted"] };
+  "GET /v1/luthier/projects": { body: undefined; answer: Schemas["ListOf_Project_"] };
+  "POST /v1/luthier/projects": { body: Schemas["ProjectCreateRequest"]; answer: Schemas["Project"] };
+  "GET /v1/luthier/projects/{project_id}": { body: undefined; answer: Schemas["Project"] };
+  "POST /v1/batches": { body: Schemas["BatchCreateRequest"]; answer: Schemas["Batch"] };
+  "GET /v1/batches": { body: undefined; answer: Schemas["PageOf_Batch_"] };
+  "GET /v1/batches/{batch_id}": { body: undefined; answer: Schemas["Batch"] };
+  "POST /v1/batches/{batch_id}/cancel": { body: undefined; answer: Schemas["Batch"] };
+  "POST /v1/luthier/datasets/check": { body: Schemas["CheckRequest"]; answer: Schemas["DatasetTask"] };
+  "POST /v1/luthier/datasets/doctor": { body: Schemas["DoctorRequest"]; answer: Schemas["DatasetTask"] };
+  "POST /v1/luthier/datasets/fix": { body: Schemas["FixRequest"]; answer: Schemas["DatasetTask"] };
+  "POST /v1/luthier/datasets/redact": { body: Schemas["RedactRequest"]; answer: Schemas["DatasetTask"] };
+  "POST /v1/luthier/datasets/split": { body: Schemas["SplitRequest"]; answer: Schemas["DatasetTask"] };
+  "POST /v1/luthier/datasets/import": { body: Schemas["ImportRequest"]; answer: Schemas["DatasetTask"] };
+  "POST /v1/luthier/datasets/export": { body: Schemas["ExportRequest"]; answer: Schemas["DatasetTask"] };
+  "POST /v1/luthier/datasets/preview": { body: Schemas["PreviewRequest"]; answer: Schemas["DatasetTask"] };
+  "POST /v1/luthier/datasets/forecast": { body: Schemas["ForecastRequest"]; answer: Schemas["DatasetTask"] };
+  "GET /v1/luthier/datasets/tasks": { body: undefined; answer: Schemas["PageOf_DatasetTask_"] };
+  "GET /v1/luthier/datasets/tasks/{task_id}": { body: undefined; answer: Schemas["DatasetTask"] };
+  "POST /v1/luthier/datasets/tasks/{task_id}/cancel": { body: undefined; answer: Schemas["DatasetTask"] };
+  "GET /v1/luthier/datasets/tasks/{task_id}/findings": { body: undefined; answer: Schemas["FindingList"] };
+  "GET /healthz": { body: undefined; answer: Schemas["Alive"] };
+  "GET /readyz": { body: undefined; answer: Schemas["Ready"] };
+}

@@ -1,0 +1,287 @@
+/** The forms of what the dashboard reads, beside those made from the code (`trace.ts`, `schema.ts`). */
+
+import type {
+  BaseMeasured,
+  CheckpointSaved,
+  EpochDone,
+  ForecastChecked,
+  ModelPublished,
+  Notice,
+  PromptsAnswered,
+  ReferenceScored,
+  ResumeSaved,
+  RunFinished,
+  RunStarted,
+  SpecResolved,
+  Stage,
+  StageFinished,
+  StepDone,
+} from './trace';
+
+export type JobStatus = 'validating_files' | 'queued' | 'running' | 'paused' | 'succeeded' | 'failed' | 'cancelled';
+export const FINAL: readonly JobStatus[] = ['succeeded', 'failed', 'cancelled'];
+
+/** OpenAI's error inside a job or an answer. */
+export interface ErrorBody {
+  code: string | null;
+  message: string;
+  param?: string | null;
+  type?: string;
+}
+
+/** `luthier.job`: one line of the list of jobs. What is not known is null. */
+export interface JobRow {
+  object: 'luthier.job';
+  id: string;
+  status: JobStatus;
+  created_at: number;
+  started_at: number | null;
+  finished_at: number | null;
+  model: string;
+  base: string;
+  method: string;
+  adapter: string | null;
+  suffix: string | null;
+  fine_tuned_model: string | null;
+  metadata: Record<string, string> | null;
+  training_file: string;
+  validation_file: string | null;
+  step: number | null;
+  total_steps: number | null;
+  epoch: number | null;
+  total_epochs: number | null;
+  train_loss: number | null;
+  valid_loss: number | null;
+  best_valid_loss: number | null;
+  eta_seconds: number | null;
+  queue_place: number | null;
+  error: ErrorBody | null;
+}
+
+export interface List<T> {
+  object: 'list';
+  data: T[];
+  has_more: boolean;
+  total?: number;
+  first_id?: string | null;
+  last_id?: string | null;
+}
+
+/** `luthier.session`. */
+export interface Session {
+  object: 'luthier.session';
+  csrf: string;
+  role: string;
+  project_id: string | null;
+  expires_at: number;
+}
+
+/** A token as a stage's sample and a prediction show it. */
+export interface TokenPart {
+  text: string;
+  kind: 'trained' | 'context' | 'special' | (string & {});
+  role?: string | null;
+  id?: number | null;
+  bytes?: number[] | null;
+}
+
+/** One step of a generated answer. */
+export interface PathStep {
+  id?: number | null;
+  token: string;
+  probability: number;
+  logprob?: number | null;
+  rank?: number | null;
+  entropy?: number | null;
+  top: { id?: number | null; token: string; probability: number; logprob?: number | null }[];
+  /** The model ended its answer here. */
+  end?: boolean;
+}
+
+/** What a run itself recorded of one unseen prompt (`PredictionTraced`). */
+export interface RecordedPrediction {
+  prompt: string;
+  held_out: boolean;
+  prompt_tokens: TokenPart[];
+  base: { answer: string; path: PathStep[] } | null;
+  tuned: { answer: string; path: PathStep[] } | null;
+}
+
+/** Base beside tuned on the held-out rows (`Evaluated`). */
+export interface Evaluation {
+  n: number;
+  base: { loss: number; accuracy: number; exact_match: number } | null;
+  tuned: { loss: number; accuracy: number; exact_match: number } | null;
+  better: number;
+  worse: number;
+  same: number;
+  samples: { prompt: string; expected: string; base: string; tuned: string; [other: string]: unknown }[];
+  preference?: Record<string, unknown> | null;
+}
+
+export interface FixedAnswer {
+  line: number;
+  prompt: string;
+  expected: string;
+  answer: string;
+}
+
+export interface Decision {
+  name: string;
+  value: unknown;
+  reason: string;
+}
+
+export interface StageState {
+  stage: Stage;
+  status: 'waiting' | 'running' | 'done';
+  shape_in: string | null;
+  report: StageFinished | null;
+}
+
+export type EpochRow = EpochDone & { observation: string };
+
+/** `TraceView.to_dict()`; from the view endpoint `steps` is empty and `metrics` has the series. */
+export interface TraceView {
+  run: string | null;
+  last_id: number;
+  started: RunStarted | null;
+  resumed_from: number[];
+  stages: StageState[];
+  spec: (Omit<SpecResolved, 'decisions'> & { decisions: Decision[] }) | null;
+  base: BaseMeasured | null;
+  reference: ReferenceScored | null;
+  first_step_at: number | null;
+  steps: StepDone[];
+  epochs: EpochRow[];
+  answers: (Omit<PromptsAnswered, 'answers'> & { answers: FixedAnswer[] })[];
+  checkpoints: CheckpointSaved[];
+  resume: ResumeSaved | null;
+  evaluation: Evaluation | null;
+  prediction: RecordedPrediction | null;
+  published: ModelPublished | null;
+  forecast: Record<string, unknown> | null;
+  forecast_checked: ForecastChecked | null;
+  notices: Notice[];
+  finished: RunFinished | null;
+}
+
+/** `luthier.metrics`: the steps in at most so many buckets. A series has one value a bucket. */
+export interface Metrics {
+  object: 'luthier.metrics';
+  /** Steps known. */
+  steps: number;
+  /** Steps to a bucket. */
+  bucket: number;
+  series: {
+    step: number[];
+    train_loss_min: (number | null)[];
+    train_loss_mean: (number | null)[];
+    train_loss_max: (number | null)[];
+    accuracy_mean: (number | null)[];
+    learning_rate: (number | null)[];
+    grad_norm_mean: (number | null)[];
+    valid: { step: number[]; loss: (number | null)[]; accuracy: (number | null)[]; full: boolean[] };
+  };
+}
+
+export interface RowLoss {
+  line: number;
+  tokens: number;
+  loss: number | null;
+  first_loss?: number | null;
+  [other: string]: unknown;
+}
+
+export interface RowLosses extends List<RowLoss> {
+  epoch: number | null;
+  epochs: number[];
+}
+export type RowOrder = 'line' | 'loss' | 'fall';
+
+export interface Quiz {
+  questions: {
+    id: string;
+    question: string;
+    answers: { text: string; correct: boolean }[];
+    explanation: string;
+    view: string;
+    anchor: string;
+  }[];
+}
+
+export interface Insight {
+  text: string;
+  rule: string;
+  view: string;
+  anchor: string;
+}
+
+/** The calls that reproduce this job. */
+export interface Code {
+  python: string;
+  curl: string;
+  cli: string;
+}
+
+/** `luthier.job_view`. */
+export interface JobView {
+  object: 'luthier.job_view';
+  job: JobRow;
+  view: TraceView;
+  step_count: number;
+  quiz: Quiz | null;
+  insight: Insight | null;
+  code: Code | null;
+  openai_cost: Record<string, unknown> | null;
+}
+
+export interface JobEvent {
+  id: string;
+  object: string;
+  created_at: number;
+  level: string;
+  message: string;
+  type?: string;
+  data?: unknown;
+}
+
+/** Request of the prediction trace, `POST /v1/luthier/trace`. */
+export interface PredictionRequest {
+  model: string;
+  base?: string | null;
+  messages?: { role: string; content: string }[];
+  prompt?: string;
+  max_tokens?: number;
+  tiers?: ('A' | 'B' | 'C')[];
+  layer?: number;
+  /** Token ids chosen so far: a side branch. */
+  path?: number[];
+  answer?: string | null;
+  nearest?: boolean;
+}
+
+export interface PredictionSide {
+  answer: string;
+  finish_reason: string | null;
+  path: PathStep[];
+}
+
+/** `luthier.prediction_trace`. What could not be computed is null and stands in `missing`. */
+export interface PredictionTrace {
+  object: 'luthier.prediction_trace';
+  model: string;
+  base: string | null;
+  prompt_tokens: TokenPart[];
+  tuned: PredictionSide;
+  base_side: PredictionSide | null;
+  forced: { tokens: { id: number; text: string; tuned_logprob: number; base_logprob: number; change: number }[] } | null;
+  embedding: Record<string, unknown> | null;
+  layers: Record<string, unknown> | null;
+  adapter: { layer: number; module: string; relative_change: number }[];
+  attention: Record<string, unknown> | null;
+  nearest: Record<string, unknown>[] | null;
+  why: Record<string, unknown> | null;
+  missing: { tier: string; reason: string }[];
+  seconds: number;
+}

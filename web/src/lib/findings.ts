@@ -1,0 +1,46 @@
+/** What a chart shows, as a sentence with its numbers. Pure. */
+
+import type { Metrics, TraceView } from '../api/types';
+import { loss, percent, significant } from './format';
+import type { Measure } from './chart-data';
+
+/** The caption of a job's own curve. */
+export function curveFinding(view: TraceView, metrics: Metrics | null, measure: Measure): string {
+  const { epochs, base } = view;
+  const first = epochs[0];
+  const last = epochs.at(-1);
+  if (!first || !last) return withoutEpochs(metrics, measure);
+  if (measure === 'loss') {
+    const train = first === last ? `Train loss was ${loss(first.train_loss)} in the first epoch` : moved('Train loss', first.train_loss, last.train_loss, loss);
+    const best = epochs.filter((row) => row.valid_loss !== null).toSorted((a, b) => a.valid_loss! - b.valid_loss!)[0];
+    if (!best) return `${train}; there is no held-out data.`;
+    const before = base?.held_out ? `, ${loss(base.loss)} before training` : '';
+    return `${train}; held-out loss is lowest after epoch ${best.epoch}: ${loss(best.valid_loss)}${before}.`;
+  }
+  if (measure === 'accuracy') {
+    const write = (value: number) => percent(value);
+    const train = first === last ? `Token accuracy was ${write(first.train_accuracy)} in the first epoch` : moved('Token accuracy', first.train_accuracy, last.train_accuracy, write);
+    return last.valid_accuracy === null ? `${train}; there is no held-out data.` : `${train}; on held-out rows it is ${write(last.valid_accuracy)} now.`;
+  }
+  return withoutEpochs(metrics, measure);
+}
+
+function withoutEpochs(metrics: Metrics | null, measure: Measure): string {
+  const values = (metrics && { loss: metrics.series.train_loss_mean, accuracy: metrics.series.accuracy_mean, learning_rate: metrics.series.learning_rate, grad_norm: metrics.series.grad_norm_mean }[measure])?.filter(
+    (value) => value !== null,
+  );
+  if (!values?.length) return 'No step is done yet.';
+  const [first, last] = [values[0]!, values.at(-1)!];
+  if (measure === 'loss') return `${moved('Train loss', first, last, loss)} so far, step by step; no epoch is over yet.`;
+  if (measure === 'accuracy') return `${moved('Token accuracy', first, last, (v) => percent(v))} so far, step by step; no epoch is over yet.`;
+  const most = values.reduce((a, b) => Math.max(a, b));
+  return measure === 'learning_rate'
+    ? `The learning rate is ${significant(last)} now; its highest was ${significant(most)}.`
+    : `The gradient norm, before clipping, is ${significant(last)} now; its highest was ${significant(most)}.`;
+}
+
+function moved(name: string, from: number, to: number, write: (value: number) => string): string {
+  const [then, now] = [write(from), write(to)];
+  if (then === now) return `${name} stays at ${now}`;
+  return `${name} ${to < from ? 'fell' : 'rose'} from ${then} to ${now}`;
+}
