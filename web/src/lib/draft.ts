@@ -99,8 +99,7 @@ export function requestOf(draft: Draft): Record<string, Json> {
 
 /** The same for the forecast, which knows neither suffix nor metadata. */
 export function forecastOf(draft: Draft): Record<string, Json> {
-  const { suffix: _, ...request } = requestOf(draft);
-  return request;
+  return requestOf({ ...draft, suffix: '' });
 }
 
 /** What stands in the way, by field; the server says the rest. */
