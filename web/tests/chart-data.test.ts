@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { joined, laneName, runOf, tableOf, zoomed, type Run } from '../src/lib/chart-data';
+import { folded, joined, laneName, nearest, runOf, tableOf, zoomed, type Run } from '../src/lib/chart-data';
 import { curveFinding } from '../src/lib/findings';
 import { extended, noMetrics } from '../src/lib/metrics';
 import type { StepDone } from '../src/api/trace';
@@ -23,6 +23,11 @@ describe('runs on one axis', () => {
   it('have no band where every point is one step', () => {
     const flat: Run = { ...one, min: one.mean, max: one.mean };
     expect(joined([flat]).lanes.map((lane) => lane.kind)).toEqual(['mean', 'part', 'full']);
+  });
+
+  it('have no bands where there are many of them', () => {
+    expect(joined([two, one]).lanes.some((lane) => lane.kind === 'max')).toBe(true);
+    expect(joined([two, one, two]).lanes.some((lane) => lane.kind === 'max')).toBe(false);
   });
 
   it('are a table with the same numbers', () => {
@@ -51,6 +56,32 @@ describe('runs on one axis', () => {
   });
 });
 
+describe('a long run', () => {
+  const steps = Array.from({ length: 10 }, (_, i) => i + 1);
+  const long: Run = { id: 'l', label: 'l', step: steps, mean: [1, 2, 3, 4, null, 6, null, null, 9, 10] };
+
+  it('is drawn as means with their lowest and highest', () => {
+    const short = folded(long, 5, null);
+    expect(short.step).toEqual([1, 3, 5, 7, 9]);
+    expect(short.mean).toEqual([1.5, 3.5, 6, null, 9.5]);
+    expect(short.min).toEqual([1, 3, 6, null, 9]);
+    expect(short.max).toEqual([2, 4, 6, null, 10]);
+    expect(short.bucket).toBe(2);
+    expect(folded({ ...long, bucket: 50 }, 5, null).bucket).toBe(100);
+  });
+
+  it('keeps the true lowest and highest of points that stand for several steps already', () => {
+    const banded: Run = { ...long, min: steps.map((s) => s - 0.5), max: steps.map((s) => s + 0.5) };
+    expect(folded(banded, 5, null).min![0]).toBe(0.5);
+    expect(folded(banded, 5, null).max![0]).toBe(2.5);
+  });
+
+  it('shows each step when it is looked at closely, and as it is when it is short', () => {
+    expect(folded(long, 5, [2, 6])).toBe(long);
+    expect(folded(long, 10, null)).toBe(long);
+  });
+});
+
 describe('zoom by key', () => {
   it('goes in, out and along, never outside', () => {
     const whole: [number, number] = [0, 100];
@@ -72,9 +103,20 @@ describe('what a curve says', () => {
   });
   it('before an epoch is over, and before there is anything', () => {
     const young = { ...view, epochs: [] };
-    expect(curveFinding(young, metrics, 'loss')).toBe('Train loss fell from 3.00 to 1.00 so far, step by step; no epoch is over yet.');
+    expect(curveFinding(young, metrics, 'loss')).toBe('Train loss fell from 2.50 to 1.25 so far (means of the first and the last 2 steps); no epoch is over yet.');
     expect(curveFinding(young, null, 'loss')).toBe('No step is done yet.');
     const still = extended(noMetrics(), [{ step: 1, loss: 1, valid_loss: null } as StepDone]);
-    expect(curveFinding(young, still, 'loss')).toBe('Train loss stays at 1.00 so far, step by step; no epoch is over yet.');
+    expect(curveFinding(young, still, 'loss')).toBe('Train loss stays at 1.00 so far; no epoch is over yet.');
   });
+});
+
+describe('the nearest point', () => {
+  it.each([
+    [0, 0],
+    [1.4, 0],
+    [4, 1],
+    [6, 1],
+    [6.5, 2],
+    [99, 3],
+  ])('to %s', (value, index) => expect(nearest([1, 5, 7, 20], value)).toBe(index));
 });

@@ -93,7 +93,7 @@ describe('New job', () => {
     const root = draw(NewJob, {});
     await settled(root, 'no fault');
     button(root, 'Start the job').click();
-    await settled(root, "Invalid 'suffix'. (req_1)");
+    await settled(root, "Invalid 'suffix'.(req_1)");
   });
 
   it('keeps the draft in the address as it is typed', async () => {

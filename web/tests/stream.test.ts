@@ -65,6 +65,7 @@ beforeEach(() => {
 describe('the stream', () => {
   it('is live once the server said hello, not before', () => {
     stream.start();
+    expect(last().url).toBe('/v1/luthier/stream');
     expect(said).toEqual([]);
     last().send('hello', {});
     expect(said).toEqual(['live']);

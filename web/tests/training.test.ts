@@ -11,6 +11,7 @@ vi.mock('uplot', () => ({
   default: class {
     static rangeNum = () => [0, 1];
     setData() {}
+    redraw() {}
     setSize() {}
     setScale() {}
     destroy() {}

@@ -12,6 +12,8 @@ export interface Run {
   label: string;
   step: readonly number[];
   mean: Values;
+  /** Steps behind each point; 1 where it is not given. */
+  bucket?: number;
   /** The lowest and the highest of the steps behind each point, where a point stands for several. */
   min?: Values;
   max?: Values;
@@ -46,7 +48,7 @@ export function labelOf(measure: Measure): string {
 /** A job's series of one measure. */
 export function runOf(id: string, label: string, metrics: Metrics, measure: Measure): Run {
   const { series } = metrics;
-  const base = { id, label, step: series.step };
+  const base = { id, label, step: series.step, bucket: metrics.bucket };
   switch (measure) {
     case 'loss':
       return {
@@ -65,6 +67,30 @@ export function runOf(id: string, label: string, metrics: Metrics, measure: Meas
   }
 }
 
+/**
+ * The run with at most about `most` points inside the range (the whole where it is null): neighbours are taken together, their mean as
+ * the line, their lowest and highest as the band. Single steps of small batches scatter so much that a line through all of them shows nothing.
+ */
+export function folded(run: Run, most: number, range: readonly [number, number] | null): Run {
+  const inside = range === null ? run.step.length : run.step.filter((step) => step >= range[0] && step <= range[1]).length;
+  const size = Math.ceil(inside / most);
+  if (size <= 1) return run;
+  const starts = Array.from({ length: Math.ceil(run.step.length / size) }, (_, i) => i * size);
+  const groups = (values: Values, of: (known: number[]) => number) =>
+    starts.map((start) => {
+      const known = values.slice(start, start + size).filter((value) => value !== null);
+      return known.length ? of(known) : null;
+    });
+  return {
+    ...run,
+    bucket: size * (run.bucket ?? 1),
+    step: starts.map((start) => run.step[Math.min(run.step.length - 1, start + ((size - 1) >> 1))]!),
+    mean: groups(run.mean, (known) => known.reduce((sum, value) => sum + value, 0) / known.length),
+    min: groups(run.min ?? run.mean, (known) => Math.min(...known)),
+    max: groups(run.max ?? run.mean, (known) => Math.max(...known)),
+  };
+}
+
 /** A column of the joined data: what it is and whose. */
 export interface Lane {
   run: number;
@@ -73,6 +99,9 @@ export interface Lane {
 
 /** undefined: this run has no point at that step; null: it has one that is no number, and the line breaks there. */
 export type Joined = { x: number[]; lanes: Lane[]; columns: (number | null | undefined)[][] };
+
+/** Bands over bands hide the lines. */
+const MOST_BANDS = 2;
 
 /** All runs on the union of their steps. */
 export function joined(runs: readonly Run[]): Joined {
@@ -88,7 +117,7 @@ export function joined(runs: readonly Run[]): Joined {
   };
   runs.forEach((run, i) => {
     add({ run: i, kind: 'mean' }, run.step, run.mean);
-    if (run.min && run.max && banded(run)) {
+    if (runs.length <= MOST_BANDS && run.min && run.max && banded(run)) {
       add({ run: i, kind: 'min' }, run.step, run.min);
       add({ run: i, kind: 'max' }, run.step, run.max);
     }
@@ -137,4 +166,15 @@ export function zoomed(range: readonly [number, number], whole: readonly [number
   const next = Math.min(most, key === '+' ? Math.max(width / 1.6, Math.min(most, 4)) : width * 1.6);
   const start = Math.min(Math.max((from + to) / 2 - next / 2, whole[0]), whole[1] - next);
   return [start, start + next];
+}
+
+/** The index of the value nearest to this one, in sorted values that are not empty. */
+export function nearest(sorted: readonly number[], value: number): number {
+  let [low, high] = [0, sorted.length - 1];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle]! < value) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 && value - sorted[low - 1]! <= sorted[low]! - value ? low - 1 : low;
 }

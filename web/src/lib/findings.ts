@@ -4,6 +4,8 @@ import type { Metrics, TraceView } from '../api/types';
 import { loss, percent, significant } from './format';
 import type { Measure } from './chart-data';
 
+const FEW = 20;
+
 /** The caption of a job's own curve. */
 export function curveFinding(view: TraceView, metrics: Metrics | null, measure: Measure): string {
   const { epochs, base } = view;
@@ -30,13 +32,18 @@ function withoutEpochs(metrics: Metrics | null, measure: Measure): string {
     (value) => value !== null,
   );
   if (!values?.length) return 'No step is done yet.';
-  const [first, last] = [values[0]!, values.at(-1)!];
-  if (measure === 'loss') return `${moved('Train loss', first, last, loss)} so far, step by step; no epoch is over yet.`;
-  if (measure === 'accuracy') return `${moved('Token accuracy', first, last, (v) => percent(v))} so far, step by step; no epoch is over yet.`;
+  // Single steps scatter: what is compared are means of as many at both ends.
+  const few = Math.max(1, Math.min(FEW, Math.floor(values.length / 2)));
+  const mean = (some: readonly number[]) => some.reduce((sum, value) => sum + value, 0) / some.length;
+  const [first, last] = [mean(values.slice(0, few)), mean(values.slice(-few))];
+  const ends = few * metrics!.bucket > 1 ? ` (means of the first and the last ${few * metrics!.bucket} steps)` : '';
+  if (measure === 'loss') return `${moved('Train loss', first, last, loss)} so far${ends}; no epoch is over yet.`;
+  if (measure === 'accuracy') return `${moved('Token accuracy', first, last, (v) => percent(v))} so far${ends}; no epoch is over yet.`;
+  const now = values.at(-1)!;
   const most = values.reduce((a, b) => Math.max(a, b));
   return measure === 'learning_rate'
-    ? `The learning rate is ${significant(last)} now; its highest was ${significant(most)}.`
-    : `The gradient norm, before clipping, is ${significant(last)} now; its highest was ${significant(most)}.`;
+    ? `The learning rate is ${significant(now)} now; its highest was ${significant(most)}.`
+    : `The gradient norm, before clipping, is ${significant(now)} now; its highest was ${significant(most)}.`;
 }
 
 function moved(name: string, from: number, to: number, write: (value: number) => string): string {

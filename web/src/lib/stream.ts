@@ -93,7 +93,7 @@ export class Stream {
     if (this.#job) query.set('job', this.#job);
     if (this.#job) query.set('after', String(this.#after));
     if (this.#jobsMark !== null) query.set('last_event_id', `${this.#jobsMark}-${this.#after}`);
-    return `/v1/luthier/stream?${query}`;
+    return `/v1/luthier/stream${query.size ? `?${query}` : ''}`;
   }
 
   #open(): void {
