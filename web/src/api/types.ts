@@ -339,3 +339,41 @@ export interface PredictionTrace {
   missing: { tier: string; reason: string }[];
   seconds: number;
 }
+
+/** `luthier.model`: a served model with what hangs on it. */
+export interface ModelRow {
+  object: 'luthier.model';
+  id: string;
+  kind: 'base' | 'adapter' | 'full' | (string & {});
+  base: string;
+  created_at: number;
+  owned_by: string;
+  job_id: string | null;
+  step: number | null;
+  bytes: number | null;
+  licence: string | null;
+  runs_on: string | null;
+  source: string | null;
+  aliases: string[];
+  /** Names of the checkpoints of the same job, of a finished job's model. */
+  checkpoints: string[];
+  deletable: boolean;
+  /** What a deletion would touch; the jobs are unfinished ones that go on from this model. */
+  dependents: { aliases: string[]; jobs: string[] };
+}
+
+/** `luthier.system`; what the server cannot read is null. */
+export interface SystemState {
+  object: 'luthier.system';
+  devices: { kind: 'cpu' | 'gpu'; name: string; cores: number | null; memory_total: number | null; memory_free: number | null }[];
+  memory: { total: number | null; available: number | null; api_bytes: number | null; engine_bytes: number | null };
+  disk: { total: number; free: number; watched_seconds: number; bytes_per_day: number | null; seconds_to_full: number | null };
+  queue: { jobs: Record<string, number>; waiting: number };
+  workers: { role: string; seconds_since_beat: number | null; alive: boolean }[];
+  engine: { loaded: string[]; active: number; threads: number; uptime_seconds: number } | null;
+  keys: number;
+  webhooks: number;
+  versions: Record<string, string>;
+  /** Of the server, where it says so. */
+  uptime_seconds?: number | null;
+}
