@@ -109,6 +109,14 @@ export interface Schemas {
     name: string;
     arguments: string;
   };
+  "CancelJobsRequest": {
+    ids: string[];
+  };
+  "Cancelled": {
+    id: string;
+    status: string | null;
+    error: Record<string, unknown> | null;
+  };
   "ChatChoice": {
     index: number;
     message: Schemas["AnswerMessage"];
@@ -215,6 +223,11 @@ export interface Schemas {
     step_number: number;
     metrics: Record<string, number | null>;
   };
+  "Code": {
+    python: string;
+    curl: string;
+    cli: string;
+  };
   "CompletionDetails": {
     reasoning_tokens: number;
     audio_tokens: number;
@@ -266,10 +279,28 @@ export interface Schemas {
     object: string;
     deleted: true;
   };
+  "Dependents": {
+    aliases: string[];
+    jobs: string[];
+  };
   "DeprecatedFunction": {
     name: string;
     description?: string | null;
     parameters?: Record<string, unknown> | null;
+  };
+  "Device": {
+    kind: "cpu" | "gpu";
+    name: string;
+    cores: number | null;
+    memory_total: number | null;
+    memory_free: number | null;
+  };
+  "Disk": {
+    total: number;
+    free: number;
+    watched_seconds: number;
+    bytes_per_day: number | null;
+    seconds_to_full: number | null;
   };
   "DoctorRequest": {
     wait_seconds?: number;
@@ -331,6 +362,12 @@ export interface Schemas {
     name?: string | null;
     url?: string | null;
     event_types?: ("fine_tuning.job.succeeded" | "fine_tuning.job.failed" | "fine_tuning.job.cancelled" | "batch.completed" | "batch.failed" | "batch.expired" | "batch.cancelled")[] | null;
+  };
+  "EngineState": {
+    loaded: string[];
+    active: number;
+    threads: number;
+    uptime_seconds: number;
   };
   "Error": {
     message: string;
@@ -515,6 +552,12 @@ export interface Schemas {
     reasoning?: Schemas["Reasoning"] | null;
     personality?: string | null;
   };
+  "Insight": {
+    text: string;
+    rule: string;
+    view: string;
+    anchor: string;
+  };
   "Integration": {
     type: "wandb";
     wandb: Schemas["Wandb"];
@@ -579,6 +622,49 @@ export interface Schemas {
     type: "supervised";
     supervised: Schemas["SupervisedMethod"];
   };
+  "JobRow": {
+    object: "luthier.job";
+    id: string;
+    status: string;
+    created_at: number;
+    started_at: number | null;
+    finished_at: number | null;
+    model: string;
+    base: string;
+    method: string;
+    adapter: string;
+    suffix: string | null;
+    fine_tuned_model: string | null;
+    metadata: Record<string, string> | null;
+    training_file: string;
+    validation_file: string | null;
+    step: number | null;
+    total_steps: number | null;
+    epoch: number | null;
+    total_epochs: number | null;
+    train_loss: number | null;
+    valid_loss: number | null;
+    best_valid_loss: number | null;
+    eta_seconds: number | null;
+    queue_place: number | null;
+    error: Record<string, unknown> | null;
+  };
+  "JobRowList": {
+    object: "list";
+    data: Schemas["JobRow"][];
+    has_more: boolean;
+    total: number;
+  };
+  "JobView": {
+    object: "luthier.job_view";
+    job: Schemas["JobRow"];
+    view: Record<string, unknown>;
+    step_count: number;
+    quiz: Schemas["Quiz"] | null;
+    insight: Schemas["Insight"] | null;
+    code: Schemas["Code"];
+    openai_cost: Record<string, unknown> | null;
+  };
   "JobWandb": {
     project: string;
     name: string | null;
@@ -640,6 +726,11 @@ export interface Schemas {
     data: Schemas["Alias"][];
     has_more: boolean;
   };
+  "ListOf_Cancelled_": {
+    object: "list";
+    data: Schemas["Cancelled"][];
+    has_more: boolean;
+  };
   "ListOf_Event_": {
     object: "list";
     data: Schemas["Event"][];
@@ -653,6 +744,11 @@ export interface Schemas {
   "ListOf_Key_": {
     object: "list";
     data: Schemas["Key"][];
+    has_more: boolean;
+  };
+  "ListOf_ModelRow_": {
+    object: "list";
+    data: Schemas["ModelRow"][];
     has_more: boolean;
   };
   "ListOf_Project_": {
@@ -687,11 +783,23 @@ export interface Schemas {
     on_loss_spike?: "tell" | "halve" | null;
     priority?: number | null;
   };
+  "Memory": {
+    total: number | null;
+    available: number | null;
+    api_bytes: number | null;
+    engine_bytes: number | null;
+  };
   "Method": {
     type: "supervised" | "dpo" | "reinforcement";
     supervised?: Schemas["Supervised"] | null;
     dpo?: Schemas["Dpo"] | null;
     reinforcement?: Schemas["Reinforcement"] | null;
+  };
+  "Metrics": {
+    object: "luthier.metrics";
+    steps: number;
+    bucket: number;
+    series: Schemas["Series"];
   };
   "Model": {
     id: string;
@@ -704,6 +812,24 @@ export interface Schemas {
   "ModelList": {
     object: "list";
     data: Schemas["Model"][];
+  };
+  "ModelRow": {
+    object: "luthier.model";
+    id: string;
+    kind: string;
+    base: string;
+    created_at: number;
+    owned_by: string;
+    job_id: string | null;
+    step: number | null;
+    bytes: number | null;
+    licence: string | null;
+    runs_on: string | null;
+    source: string | null;
+    aliases: string[];
+    checkpoints: string[];
+    deletable: boolean;
+    dependents: Schemas["Dependents"];
   };
   "Multi": {
     pass_threshold?: number | null;
@@ -868,6 +994,26 @@ export interface Schemas {
     name?: string | null;
     source: string;
     image_tag?: string | null;
+  };
+  "Queue": {
+    jobs: Record<string, number>;
+    waiting: number;
+  };
+  "Quiz": {
+    questions: Schemas["QuizQuestion"][];
+    note: string | null;
+  };
+  "QuizAnswer": {
+    text: string;
+    correct: boolean;
+  };
+  "QuizQuestion": {
+    id: string;
+    question: string;
+    answers: Schemas["QuizAnswer"][];
+    explanation: string;
+    view: string;
+    anchor: string;
   };
   "Ready": {
     status: "ready";
@@ -1081,6 +1227,17 @@ export interface Schemas {
   "SecretRotationRequest": {
     keep_old_secret_active_for_24_hours?: boolean | null;
   };
+  "Series": {
+    step: number[];
+    train_loss_min: (number | null)[];
+    train_loss_mean: (number | null)[];
+    train_loss_max: (number | null)[];
+    accuracy_mean: (number | null)[];
+    learning_rate: (number | null)[];
+    grad_norm_mean: (number | null)[];
+    tokens_per_second: (number | null)[];
+    valid: Schemas["ValidPoints"];
+  };
   "ShownReasoning": {
     effort: string | null;
     summary: string | null;
@@ -1156,6 +1313,18 @@ export interface Schemas {
   };
   "SupervisedMethod": {
     hyperparameters: Schemas["JobHyperparameters"];
+  };
+  "System": {
+    object: "luthier.system";
+    devices: Schemas["Device"][];
+    memory: Schemas["Memory"];
+    disk: Schemas["Disk"];
+    queue: Schemas["Queue"];
+    workers: Schemas["Worker"][];
+    engine: Schemas["EngineState"] | null;
+    keys: number;
+    webhooks: number;
+    versions: Record<string, string>;
   };
   "TaskError": {
     code: string;
@@ -1262,11 +1431,22 @@ export interface Schemas {
     prompt_tokens_details: Schemas["PromptDetails"];
     completion_tokens_details: Schemas["CompletionDetails"];
   };
+  "ValidPoints": {
+    step: number[];
+    loss: (number | null)[];
+    accuracy: (number | null)[];
+    full: boolean[];
+  };
   "Wandb": {
     project: string;
     name?: string | null;
     entity?: string | null;
     tags?: string[] | null;
+  };
+  "Worker": {
+    role: string;
+    seconds_since_beat: number | null;
+    alive: boolean;
   };
   "luthier__api__schemas__answer_objects__CachedTokens": {
     cached_tokens: number;
@@ -1325,6 +1505,14 @@ export interface Routes {
   "GET /v1/luthier/jobs/{job_id}/row_losses": { body: undefined; answer: Schemas["RowLossList"] };
   "POST /v1/luthier/render": { body: Schemas["RenderRequest"]; answer: Schemas["Rendering"] };
   "GET /v1/luthier/openapi.json": { body: undefined; answer: Record<string, unknown> };
+  "GET /v1/luthier/jobs": { body: undefined; answer: Schemas["JobRowList"] };
+  "POST /v1/luthier/jobs/cancel": { body: Schemas["CancelJobsRequest"]; answer: Schemas["ListOf_Cancelled_"] };
+  "GET /v1/luthier/jobs/{job_id}/view": { body: undefined; answer: Schemas["JobView"] };
+  "GET /v1/luthier/jobs/{job_id}/metrics": { body: undefined; answer: Schemas["Metrics"] };
+  "GET /v1/luthier/stream": { body: undefined; answer: unknown };
+  "GET /v1/luthier/system": { body: undefined; answer: Schemas["System"] };
+  "GET /v1/luthier/models": { body: undefined; answer: Schemas["ListOf_ModelRow_"] };
+  "POST /v1/luthier/demo": { body: undefined; answer: Schemas["Job"] };
   "GET /v1/luthier/aliases": { body: undefined; answer: Schemas["ListOf_Alias_"] };
   "POST /v1/luthier/aliases": { body: Schemas["AliasCreateRequest"]; answer: Schemas["AliasWithHistory"] };
   "POST /v1/luthier/aliases/{name}/rollback": { body: undefined; answer: Schemas["AliasWithHistory"] };
