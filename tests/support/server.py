@@ -32,9 +32,9 @@ class ServerProcess:
         self._environ = environ
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self) -> "ServerProcess":
-        """Start, and wait until ``/readyz`` answers 200."""
-        command = [sys.executable, "-m", "luthier.cli.main", "serve", "--port", "0", "--data-dir", str(self.data_dir)]
+    def start(self, *, port: str = "0") -> "ServerProcess":
+        """Start, and wait until ``/readyz`` answers 200; ``port`` 0 is any free one."""
+        command = [sys.executable, "-m", "luthier.cli.main", "serve", "--port", port, "--data-dir", str(self.data_dir)]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

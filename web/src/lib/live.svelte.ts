@@ -107,13 +107,15 @@ export class LiveSource implements JobSource {
   async #readRest(): Promise<void> {
     const data = this.data!;
     const events = api.get<List<JobEvent>>(`/v1/fine_tuning/jobs/${encodeURIComponent(this.id)}/events`, { query: { limit: 100 } });
-    const rows = optional(data.actions.rowLosses({ order: 'loss', limit: 100 }));
-    const metrics = optional(data.actions.metrics({}));
-    // Each is shown as soon as it is there.
-    data.metrics = await metrics;
-    this.#tail = 0;
-    data.rowLosses = await rows;
-    data.events = (await events).data.toReversed();
+    // Each is shown as soon as it is there; together, so that no failure of one goes unheard while another is awaited.
+    await Promise.all([
+      optional(data.actions.metrics({})).then((metrics) => {
+        data.metrics = metrics;
+        this.#tail = 0;
+      }),
+      optional(data.actions.rowLosses({ order: 'loss', limit: 100 })).then((rows) => (data.rowLosses = rows)),
+      events.then((found) => (data.events = found.data.toReversed())),
+    ]);
   }
 
   #heard(event: TraceEvent): void {
