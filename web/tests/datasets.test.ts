@@ -90,7 +90,7 @@ describe('what is known of files', () => {
 
   it('marks tokens that are cut off', () => {
     const tokens = preview('Bonjour').sequences[0]!.tokens.map((token, i) => ({ ...token, lost: i ? 'max_length' : null }));
-    expect(stripOf(tokens).map((token) => token.kind)).toEqual(['special', 'cut off']);
+    expect(stripOf(tokens).map((token) => token.kind)).toEqual(['special', 'lost']);
     expect(findingsPath('a/b', 'csv')).toBe('/v1/luthier/datasets/tasks/a%2Fb/findings?format=csv');
   });
 });

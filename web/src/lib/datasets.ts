@@ -220,7 +220,7 @@ export async function readFiles(api: Pick<Api, 'get'>): Promise<StoredFile[]> {
 
 /** Tokens of a preview as the strip shows them; what is cut off is said. */
 export function stripOf(tokens: readonly PreviewToken[]): TokenPart[] {
-  return tokens.map(({ id, text, bytes, kind, lost, role }) => ({ id, text, bytes, kind: lost ? 'cut off' : kind, role: role || null }));
+  return tokens.map(({ id, text, bytes, kind, lost, role }) => ({ id, text, bytes, kind: lost ? 'lost' : kind, role: role || null }));
 }
 
 /** Rows of the files that were checked lately, by file. */

@@ -37,7 +37,7 @@ export function touched(row: ModelRow): { blocked: string[]; told: string[] } {
     blocked: aliases.map((alias) => `The alias ${alias} stands for it: move or delete the alias first.`),
     told: [
       ...jobs.map((job) => `The job ${job} is not over and goes on from it.`),
-      ...(row.checkpoints.length ? [`Its ${row.checkpoints.length} checkpoints stay; each is deleted by itself.`] : []),
+      ...(row.checkpoints.length ? [row.checkpoints.length === 1 ? 'Its checkpoint stays; it is deleted by itself.' : `Its ${row.checkpoints.length} checkpoints stay; each is deleted by itself.`] : []),
     ],
   };
 }
