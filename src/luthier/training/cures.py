@@ -11,7 +11,7 @@ from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.facts import ModelFacts
 from luthier.training.forecast import LOADED_CODE, fixed_bytes
 from luthier.training.resolve import DEFAULT_RANK
-from luthier.training.sft import micro_batches
+from luthier.training.sft import ACTIVATION_BYTES, Room, micro_batches
 from luthier.training.tokens import TokenSource
 from luthier.training.work import ModelShape, activation_bytes, micro_of
 
@@ -56,7 +56,7 @@ def cures(
         factor: by which the arithmetic is multiplied before it is compared, as in the refusal.
     """
     asked = _Setting(full=spec.method is TuningMethod.FULL, rank=spec.lora_rank, batch_size=spec.batch_size, max_length=spec.max_length)
-    search = _Search(train, facts, shape, process_bytes, available_bytes, factor, spec.keep is Keep.BEST)
+    search = _Search(train, facts, shape, process_bytes, available_bytes, factor, spec)
     tries = [("lora", replace(asked, full=False, rank=DEFAULT_RANK))] if asked.full else _ranks(asked)
     found: list[Cure] = []
     for way in (search.shorter(asked), search.fewer_rows(asked), *(search.check(setting) for _, setting in tries)):
@@ -98,13 +98,13 @@ class _Search:
     """Peaks of other ways to run the job."""
 
     def __init__(
-        self, train: TokenSource, facts: ModelFacts, shape: ModelShape, process: int, available: int, factor: float, keeps_best: bool
+        self, train: TokenSource, facts: ModelFacts, shape: ModelShape, process: int, available: int, factor: float, spec: TrainingSpec
     ) -> None:
         self._examples = sorted(train.examples, key=lambda example: -example.num_tokens)
         self._each = train.rows_per_example
         self._facts, self._shape = facts, shape
         self._process, self._available, self._factor = process, available, factor
-        self._keeps_best = keeps_best
+        self._keeps_best, self._packing = spec.keep is Keep.BEST, spec.packing
 
     def check(self, setting: _Setting) -> tuple[_Setting, int] | None:
         """The setting with its peak, when it fits."""
@@ -138,12 +138,15 @@ class _Search:
         rows = [_cut(example, setting.max_length) for example in self._examples[: max(64, setting.batch_size * self._each)]]
         rows = [row for row in rows if row.rendered.num_trained]
         largest = 0
+        # In their order instead of best fit: as full, or nearly.
+        room = Room(ACTIVATION_BYTES, padded=False, most_logits=None) if self._packing else None
         # With pairs the two longest rows stand for the longest pair: never too little.
         size = setting.batch_size * self._each
         for at in range(0, len(rows), size):
             chosen = range(at, min(len(rows), at + size))
-            for group in micro_batches(list(chosen), rows, self._facts, rows_per_example=self._each):
-                largest = max(largest, activation_bytes(micro_of(group, rows), c, rank=rank, packed=not setting.full))
+            for group in micro_batches(list(chosen), rows, self._facts, room, rows_per_example=self._each):
+                micro = micro_of(group, rows, end_to_end=self._packing)
+                largest = max(largest, activation_bytes(micro, c, rank=rank, packed=not setting.full))
         return self._process + LOADED_CODE + fixed_bytes(c, trainable=trainable, full=setting.full, keeps_best=self._keeps_best) + largest
 
 

@@ -12,6 +12,7 @@ from luthier.core.tokens import TokenizedExample
 from luthier.models.decoder import LONG_ROW
 from luthier.models.decoder_config import parse
 from luthier.models.facts import ModelFacts
+from luthier.models.linear_cross_entropy import CHUNK_NUMBERS
 from luthier.models.matrix import MAX_COPIED
 
 _FLOAT = 4
@@ -83,29 +84,38 @@ def shape_of(config: dict[str, Any], facts: ModelFacts) -> ModelShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Micro:
-    """One forward's rows, side by side."""
+    """One forward's rows."""
 
     rows: int
     longest: int
-    """Tokens of the longest row: all are padded to it."""
+    """Tokens of the longest row: side by side all are padded to it."""
     trained: int
     """Positions whose logits are computed."""
+    lengths: tuple[int, ...] = ()
+    """Tokens of each row where rows lie end to end; empty where they are padded."""
 
     @property
     def padded(self) -> int:
-        """Tokens with padding."""
-        return self.rows * self.longest
+        """Tokens with padding, where there is any."""
+        return sum(self.lengths) or self.rows * self.longest
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of tokens that attention looks at, masked ones included."""
+        return sum(length * length for length in self.lengths) or self.padded * self.longest
 
 
-def micro_of(group: Sequence[int], examples: Sequence[TokenizedExample]) -> Micro:
-    """The shape of some examples in one forward."""
+def micro_of(group: Sequence[int], examples: Sequence[TokenizedExample], *, end_to_end: bool = False) -> Micro:
+    """The shape of some examples in one forward, side by side or end to end."""
     chosen = [examples[index] for index in group]
-    return Micro(rows=len(chosen), longest=max(e.num_tokens for e in chosen), trained=sum(e.rendered.num_trained for e in chosen))
+    lengths = tuple(e.num_tokens for e in chosen)
+    trained = sum(e.rendered.num_trained for e in chosen)
+    return Micro(rows=len(chosen), longest=max(lengths), trained=trained, lengths=lengths if end_to_end else ())
 
 
 def forward_work(micro: Micro, shape: ModelShape) -> float:
     """Floating-point operations of one forward."""
-    attention = 4.0 * micro.padded * micro.longest * shape.q_size * shape.num_layers
+    attention = 4.0 * micro.pairs * shape.q_size * shape.num_layers
     return 2.0 * micro.padded * shape.layer_matrices + attention + 2.0 * micro.trained * shape.head_matrix
 
 
@@ -148,10 +158,11 @@ def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool
     """
     c, tokens = shape, micro.padded
     per_token = 6 * c.hidden_size + 3 * c.q_size + 2 * c.kv_size + 3 * c.mlp_size + 7 * rank
-    long = micro.longest > LONG_ROW or not c.fast
+    long = micro.longest > LONG_ROW or not c.fast or bool(micro.lengths)
     if long:  # ordinary operators: autograd keeps what the hand-written gradient computes again
         per_token += 2 * c.hidden_size + 2 * (c.q_size + c.kv_size) + c.mlp_size + 5 * rank
-    scores = micro.rows * c.num_heads * micro.longest**2 if micro.longest <= LONG_ROW or not c.fast else 0
+    # Rows end to end go through torch's own attention, which keeps no matrix of scores.
+    scores = micro.rows * c.num_heads * micro.longest**2 if (micro.longest <= LONG_ROW and not micro.lengths) or not c.fast else 0
     kept = c.num_layers * (tokens * per_token + scores)
     space = tokens * (4 * c.hidden_size + 4 * c.mlp_size + 3 * c.q_size) + 3 * scores
     return (kept + space + (3 + _head_space(shape, packed)) * _logits(micro, shape)) * _FLOAT
@@ -166,7 +177,8 @@ def forward_bytes(micro: Micro, shape: ModelShape, *, packed: bool) -> int:
 
 
 def _logits(micro: Micro, shape: ModelShape) -> int:
-    return micro.trained * shape.vocab_size
+    logits = micro.trained * shape.vocab_size
+    return min(logits, max(CHUNK_NUMBERS, shape.vocab_size)) if micro.lengths else logits
 
 
 def _head_space(shape: ModelShape, packed: bool) -> int:
@@ -183,6 +195,7 @@ KERNEL_BYTES = 450_000
 
 def kernel_count(steps: Sequence[Micro], forwards: Sequence[Micro]) -> int:
     """Routines that oneDNN makes, one for each matrix, direction and number of rows: a block has four matrices, the head is one."""
+    steps = [m for m in steps if not m.lengths]  # rows end to end do not go through the library's own layouts
     learned, read = {m.padded for m in steps}, {m.padded for m in (*steps, *forwards)}
     learned_heads, read_heads = {m.trained for m in steps}, {m.trained for m in (*steps, *forwards)}
     return min(_CACHED_KERNELS, _MATRICES * (len(learned) + len(read)) + len(learned_heads) + len(read_heads))
