@@ -12,14 +12,18 @@ from luthier.core.examples import SourceLine
 from luthier.core.row_losses import read_epoch
 from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
+from luthier.models.facts import read_config
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared
 from luthier.training import packing
+from luthier.training.dry_run import dry_run
 from luthier.training.loop import ADAPTER_NAME, Trainer, attach
 from luthier.training.objective import Totals
 from luthier.training.packing import laid_out, step_forwards
+from luthier.training.plan import plan_run
 from luthier.training.sft import Room, SupervisedObjective, micro_batches
+from luthier.training.work import shape_of
 from tests.support.tiny_models import build
 from tests.support.trainable_model import Recorder, spec_for
 
@@ -146,3 +150,27 @@ def test_without_packing_forwards_are_cut_as_before(folder):
     room = Room(activation_bytes=90 * facts.num_layers * facts.hidden_size * 160)
     spec = spec_for(source)
     assert step_forwards(spec, range(18), source, facts, room) == micro_batches(range(18), source.examples, facts, room)
+
+
+def test_the_forecasts_trial_packs_as_the_run_will(tmp_path):
+    torch.set_num_threads(1)
+    source, model = rows(), load_model(build("llama", tmp_path / "llama"))
+    spec = replace(spec_for(source, batch_size=6, epochs=1), packing=True)
+    plan = plan_run(spec, source, None, model.facts, shape_of(read_config(model.folder), model.facts))
+    assert [len(step.micros) for step in plan.steps] == [1, 1, 1]
+    read: list[bool] = []
+    whole = model.losses_at
+
+    def watched(*arguments):
+        if torch.is_grad_enabled():
+            read.append(model.flat)
+        return whole(*arguments)
+
+    model.losses_at = watched  # type: ignore[method-assign]
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    measured = dry_run(model, plan, source, None, folder, seconds=0.5)
+    assert measured.steps
+    assert read
+    assert all(read)
+    assert not model.flat
