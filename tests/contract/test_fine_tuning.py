@@ -213,6 +213,7 @@ def test_a_file_with_another_purpose_is_invalid(server: ApiServer, rows: bytes) 
         ({"luthier": {"early_stopping": "yes"}}, "invalid_type", "luthier.early_stopping"),
         ({"luthier": {"max_skipped_steps": -1}}, "integer_below_min_value", "luthier.max_skipped_steps"),
         ({"luthier": {"on_loss_spike": "stop"}}, "invalid_value", "luthier.on_loss_spike"),
+        ({"luthier": {"packing": "always"}}, "invalid_value", "luthier.packing"),
         ({"luthier": {"max_grad_norm": 0}}, "decimal_below_min_value", "luthier.max_grad_norm"),
         ({"luthier": {"targets": ["q_proj", "a/b"]}}, "invalid_value", "luthier.targets[1]"),
         ({"training_file": None}, "invalid_type", "training_file"),

@@ -118,6 +118,8 @@ class LuthierOptions:
     max_skipped_steps: int | None = None
     on_loss_spike: str = "tell"
     """``tell``, or ``halve``: the learning rate."""
+    packing: str = "auto"
+    """``on``: a step's rows lie end to end in the fewest forwards; ``off``: side by side; ``auto``: by the device."""
     priority: int = 0
     """Beside the project's other jobs; of the queue and the turns, not of training."""
 
@@ -205,6 +207,8 @@ class TrainingSpec:
     """Steps in a row whose loss or gradient is no finite number that are left out; one more ends the run."""
     halve_on_spike: bool = False
     """A loss far above the usual halves the learning rate of what follows."""
+    packing: bool = False
+    """A step's rows lie end to end in packed sequences, one forward each; no row sees another."""
 
     def identity(self) -> str:
         """SHA-256 over all fields; a field that has its default is left out, so that a new one does not cut older runs off."""

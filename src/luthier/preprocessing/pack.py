@@ -2,7 +2,8 @@
 
 What it does: best-fit decreasing over token counts, as Ding et al. 2024 use it for training documents ("Fewer Truncations
 Improve Language Modeling", arXiv:2404.10830), and says how full the sequences are. What it does not: copy tokens, or know what
-the model does with a sequence. Called by ``worker/narration.py`` and ``benchmarks/bench_tokenize.py``.
+the model does with a sequence. Called by ``stage.py`` for the rows of a step, ``places.py``, ``worker/pipelines.py`` and
+``benchmarks/bench_tokenize.py``.
 
 Longest first, each example goes into the fullest sequence that still has room for it, or opens a new one. Sequences are kept by their free
 room; examples of one length are placed together, so the work grows with the examples and the distinct lengths, not with their product.
@@ -124,6 +125,22 @@ def pack(lengths: Sequence[int] | np.ndarray, capacity: int) -> Packing:
         starts_I=starts_I,
         lengths_I=lengths_I,
     )
+
+
+def pack_rows(indices: Sequence[int], lengths: Sequence[int], capacity: int, *, rows_per_example: int = 1) -> list[list[int]]:
+    """The rows of one step in sequences of at most ``capacity`` tokens, in each the longest first; a longer row (or pair) lies alone.
+
+    Args:
+        indices: the rows; those of a pair stand together, and stay together.
+        lengths: tokens of each of them.
+        capacity: tokens of a sequence.
+        rows_per_example: 2 where two neighbouring rows are a pair.
+    """
+    sizes = np.asarray(lengths, dtype=np.int64).reshape(-1, rows_per_example).sum(axis=1)
+    rows = np.asarray(indices, dtype=np.int64).reshape(-1, rows_per_example)
+    fitting = np.flatnonzero(sizes <= capacity)
+    sequences = pack(sizes[fitting], capacity).sequences()
+    return [*rows[sizes > capacity].tolist(), *(rows[fitting[examples]].reshape(-1).tolist() for examples in sequences)]
 
 
 def _place(waiting: np.ndarray, length: int, rooms: _Rooms, capacity: int, rows_I: np.ndarray, starts_I: np.ndarray) -> np.ndarray:

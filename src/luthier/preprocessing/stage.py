@@ -15,6 +15,7 @@ from luthier.core.examples import Dataset, RowFormat, SourceLine
 from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.preprocessing.batches import collate, epoch_order
 from luthier.preprocessing.learnable import FileRole, Unlearnable, nothing_left
+from luthier.preprocessing.pack import pack_rows
 from luthier.preprocessing.table import TokenTable, table_in_memory
 from luthier.preprocessing.tokenize import ExampleRenderer, TokenizedChunk, tokenize_all
 
@@ -59,6 +60,11 @@ class Prepared:
             return epoch_order(self.lengths, batch_size, seed=seed, epoch=epoch)
         longest = self.lengths.reshape(-1, self.rows_per_example).max(axis=1)
         return epoch_order(longest, batch_size, seed=seed, epoch=epoch, rows_per_example=self.rows_per_example)
+
+    def packed(self, indices: Sequence[int], capacity: int) -> list[list[int]]:
+        """A step's rows in packed sequences; see ``pack.pack_rows``."""
+        lengths = [self.examples[index].num_tokens for index in indices]
+        return pack_rows(indices, lengths, capacity, rows_per_example=self.rows_per_example)
 
     def batch(self, indices: Sequence[int]) -> TokenBatch:
         """The chosen examples side by side."""

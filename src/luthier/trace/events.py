@@ -145,7 +145,7 @@ class LossSpiked:
     usual: float
     """The median of the up to 32 losses before it."""
     bound: float
-    """What it is above: the median and eight robust deviations, at least half of it and 0.5 nats."""
+    """What it is above: the median and eight robust deviations, half of it and 0.5 nats, and the run's first losses."""
     lines: tuple[int, ...]
     """Of the training file, sorted; the first 32."""
     halved: bool

@@ -11,7 +11,7 @@ from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.facts import ModelFacts
 from luthier.training.forecast import LOADED_CODE, fixed_bytes
 from luthier.training.resolve import DEFAULT_RANK
-from luthier.training.sft import micro_batches
+from luthier.training.sft import ACTIVATION_BYTES, Room, micro_batches
 from luthier.training.tokens import TokenSource
 from luthier.training.work import ModelShape, activation_bytes, micro_of
 
@@ -104,7 +104,7 @@ class _Search:
         self._each = train.rows_per_example
         self._facts, self._shape = facts, shape
         self._process, self._available, self._factor = process, available, factor
-        self._keeps_best = spec.keep is Keep.BEST
+        self._keeps_best, self._packing = spec.keep is Keep.BEST, spec.packing
         # Where all weights learn in mixed precision, an adapter would learn over a bfloat16 base.
         self._narrow = spec.precision != "float32"
 
@@ -141,12 +141,14 @@ class _Search:
         rows = [row for row in rows if row.rendered.num_trained]
         largest, narrow = 0, self._narrow and not setting.full
         sizes = {"rank": rank, "packed": not setting.full and not narrow, "narrow": narrow}
+        # In their order instead of best fit: as full, or nearly.
+        room = Room(ACTIVATION_BYTES, padded=False, most_logits=None) if self._packing else None
         # With pairs the two longest rows stand for the longest pair: never too little.
         size = setting.batch_size * self._each
         for at in range(0, len(rows), size):
             chosen = range(at, min(len(rows), at + size))
-            for group in micro_batches(list(chosen), rows, self._facts, rows_per_example=self._each):
-                largest = max(largest, activation_bytes(micro_of(group, rows), c, **sizes))
+            for group in micro_batches(list(chosen), rows, self._facts, room, rows_per_example=self._each):
+                largest = max(largest, activation_bytes(micro_of(group, rows, end_to_end=self._packing), c, **sizes))
         fixed = fixed_bytes(c, trainable=trainable, full=setting.full, keeps_best=self._keeps_best, narrow=narrow)
         return self._process + LOADED_CODE + fixed + largest
 

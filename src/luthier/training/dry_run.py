@@ -23,10 +23,10 @@ from luthier.training.loop import ADAPTER_NAME, attach
 from luthier.training.memory import keep_freed_memory, peak_resident_bytes, resident_bytes
 from luthier.training.methods import objective_of
 from luthier.training.optimizer import build_optimizer, export_state, take_step
+from luthier.training.packing import laid_out, step_forwards
 from luthier.training.plan import Plan, PlannedStep
 from luthier.training.progress import Progress
 from luthier.training.resume import ResumeState, ResumeStore
-from luthier.training.sft import micro_batches
 from luthier.training.tokens import TokenSource
 from luthier.training.work import Micro, forward_work, kernel_count, micro_of, step_work
 
@@ -109,11 +109,12 @@ class _Bench:
         began = time.perf_counter()
         examples = self.train.examples
         total = self.objective.count(self.train, indices)
-        for group in micro_batches(indices, examples, self.model.facts, rows_per_example=self.train.rows_per_example):
-            sums = self.objective.sums(self.model, self.train, group)
-            float(sums.loss.detach())
-            (sums.loss / total).backward()
-            self._note(micro_of(group, examples))
+        for group in step_forwards(self.spec, indices, self.train, self.model.facts):
+            with laid_out(self.model, self.spec):
+                sums = self.objective.sums(self.model, self.train, group)
+                float(sums.loss.detach())
+                (sums.loss / total).backward()
+            self._note(micro_of(group, examples, end_to_end=self.spec.packing))
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if float(norm) > self.spec.max_grad_norm:
             nn.utils.clip_grads_with_norm_(self.parameters, self.spec.max_grad_norm, norm)
@@ -122,8 +123,8 @@ class _Bench:
 
     def work(self, indices: Sequence[int]) -> float:
         """Operations of such a step."""
-        groups = micro_batches(indices, self.train.examples, self.model.facts, rows_per_example=self.train.rows_per_example)
-        micros = [micro_of(group, self.train.examples) for group in groups]
+        groups = step_forwards(self.spec, indices, self.train, self.model.facts)
+        micros = [micro_of(group, self.train.examples, end_to_end=self.spec.packing) for group in groups]
         return step_work(micros, self.plan.shape, full=self.plan.full)
 
     def timed(self, indices: Sequence[int]) -> Timed:

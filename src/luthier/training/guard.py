@@ -6,6 +6,10 @@ step. Called by ``loop.py``.
 The bound is robust: median and median absolute deviation (times 1.4826 it estimates a standard deviation; Hampel 1974,
 doi:10.1080/01621459.1974.10482962) of the latest losses, so that a spike does not raise the bar for the next one. All of it lies in
 ``Progress``: a resumed run judges as an undisturbed one.
+
+Above the bound alone is not enough: at batch size 1 one hard row among known ones is far above it without any harm. A spike is also higher
+than every loss with which the run began (its first ``FEWEST``): what the rows cost before anything was learned. A hard row goes back to
+there at most; a disturbance goes beyond.
 """
 
 from collections.abc import Sequence
@@ -52,7 +56,10 @@ def judged(progress: Progress, spec: TrainingSpec, *, step: int, loss: float, li
         return Judged(progress, None)
     losses = progress.recent_losses
     known = replace(progress, recent_losses=(*losses, loss)[-WINDOW:])
-    bound = spike_bound(losses)
+    if len(losses) < FEWEST:
+        # The first losses of all; a run that was resumed from before they were kept has none, and is judged by the bound alone.
+        return Judged(replace(known, start_loss=max(loss, progress.start_loss or 0.0)), None)
+    bound = spike_bound(losses, start=progress.start_loss)
     if bound is None or loss <= bound:
         return Judged(known, None)
     # One disturbance that lasts for some steps halves the rate once.
@@ -72,13 +79,13 @@ def judged(progress: Progress, spec: TrainingSpec, *, step: int, loss: float, li
     return Judged(known, spike)
 
 
-def spike_bound(losses: Sequence[float]) -> float | None:
-    """The loss (nats) above which the next one is a spike; None while too few are known."""
+def spike_bound(losses: Sequence[float], *, start: float | None = None) -> float | None:
+    """The loss (nats) above which the next one is a spike; None while too few are known. ``start``: the highest of the first losses."""
     if len(losses) < FEWEST:
         return None
     middle = median(losses)
     spread = _NORMAL * median(abs(loss - middle) for loss in losses)
-    return middle + max(_DEVIATIONS * spread, _SHARE * middle, _MARGIN)
+    return max(middle + max(_DEVIATIONS * spread, _SHARE * middle, _MARGIN), start or 0.0)
 
 
 def failure(found: NotFinite, spec: TrainingSpec, *, step: int, in_row: int) -> JobFailure:

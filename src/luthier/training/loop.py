@@ -27,12 +27,13 @@ from luthier.training.memory import keep_freed_memory
 from luthier.training.methods import objective_of
 from luthier.training.objective import LossSums, Totals
 from luthier.training.optimizer import build_optimizer, export_state, import_state, take_step
+from luthier.training.packing import laid_out, step_forwards
 from luthier.training.progress import Progress, TrainResult
 from luthier.training.reference import ReferenceStore
 from luthier.training.resume import ResumeState, ResumeStore
 from luthier.training.row_losses import RowLosses
 from luthier.training.schedule import learning_rate_at
-from luthier.training.sft import micro_batches, room_on
+from luthier.training.sft import room_on
 from luthier.training.step_figures import StepMeter
 from luthier.training.tokens import TokenSource, num_examples, rows_of
 from luthier.training.turns import OwnTurn, Turns, random_state, run_alone, set_random_state
@@ -281,16 +282,16 @@ class Trainer:
 
         Returns the sums, the norm of the gradient before it was cut, and the rows of each forward.
         """
-        examples, objective = self._train.examples, self._objective
+        objective = self._objective
         total = objective.count(self._train, indices)
         # Preprocessing gives no example without a trained token; a step on nothing would divide by zero and teach nonsense.
         assert total > 0, f"step {step} has no trained token"
-        each = self._train.rows_per_example
-        groups = micro_batches(indices, examples, self._model.facts, self._room, rows_per_example=each)
+        groups = step_forwards(self._spec, indices, self._train, self._model.facts, self._room)
         parts: list[LossSums] = []
         for group in groups:
-            sums = objective.sums(self._model, self._train, group)
-            (sums.loss / total).backward()
+            with laid_out(self._model, self._spec):
+                sums = objective.sums(self._model, self._train, group)
+                (sums.loss / total).backward()
             parts.append(replace(sums, loss=sums.loss.detach()))
         totals = Totals()
         # Read after the last backward: on a GPU every reading waits for all that was asked of it.

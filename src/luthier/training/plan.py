@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from luthier.core.specs import ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.models.facts import ModelFacts
 from luthier.training.evaluate import base_rows, check_rows, forward_groups
-from luthier.training.sft import micro_batches
+from luthier.training.packing import step_forwards
 from luthier.training.tokens import TokenSource, num_examples
 from luthier.training.work import Micro, ModelShape, activation_bytes, forward_bytes, kernel_count, micro_of, step_work
 
@@ -98,14 +98,14 @@ class Plan:
 
 def plan_run(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, facts: ModelFacts, shape: ModelShape) -> Plan:
     """Lay out a run. Takes about as long as ordering the batches of its epochs."""
-    full, each = spec.method is TuningMethod.FULL, train.rows_per_example
+    full = spec.method is TuningMethod.FULL
     steps: list[PlannedStep] = []
     for epoch in range(1, spec.n_epochs + 1):
         if steps and len(train.examples) * epoch > _MAX_PLANNED_ROWS:
             break
         for indices in train.epoch_batches(batch_size=spec.batch_size, seed=spec.seed, epoch=epoch):
-            groups = micro_batches(indices, train.examples, facts, rows_per_example=each)
-            micros = tuple(micro_of(group, train.examples) for group in groups)
+            groups = step_forwards(spec, indices, train, facts)
+            micros = tuple(micro_of(group, train.examples, end_to_end=spec.packing) for group in groups)
             steps.append(PlannedStep(indices=tuple(indices), micros=micros, work=step_work(micros, shape, full=full)))
     sample = _shapes(train, [0], facts)
     checks: list[tuple[Micro, ...]] = []

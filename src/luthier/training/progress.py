@@ -41,6 +41,8 @@ class Progress:
     skipped_in_row: int = 0
     recent_losses: tuple[float, ...] = ()
     """Of the latest steps, for what counts as a spike."""
+    start_loss: float | None = None
+    """The highest of the run's first losses; None in states of a run that began before it was kept, or while there is none."""
     rate_factor: float = 1.0
     """What the schedule's rate is multiplied by."""
     halved_at: int = 0

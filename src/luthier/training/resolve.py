@@ -19,6 +19,7 @@ from luthier.core.specs import (
     TuningMethod,
 )
 from luthier.training.option_decisions import adapter_decisions, guarding, keeping, option_decisions
+from luthier.training.packing import packing_decision
 from luthier.training.rates import AUTO_MULTIPLIER, PREFERENCE_SHARE, base_rate, size_class
 
 DEFAULT_BETA = 0.1
@@ -55,6 +56,8 @@ class RunFacts:
     parent_kind: LoraKind = LoraKind.LORA
     targets: tuple[str, ...] = ()
     """Layers to adapt, as ``models.targets`` names them; empty for all linear layers."""
+    end_to_end: bool = True
+    """The base's path can read rows end to end, as packing does."""
     objective: ObjectiveKind = ObjectiveKind.SUPERVISED
 
 
@@ -136,7 +139,7 @@ def resolve(
     steps_per_epoch = math.ceil(facts.num_examples / batch_size)
     total_steps = steps_per_epoch * int(epochs)
     warmup = _warmup(options, total_steps, decisions)
-    decisions += option_decisions(options, held_out=facts.validation_fingerprint is not None)
+    decisions += [_packing(options, facts), *option_decisions(options, held_out=facts.validation_fingerprint is not None)]
     spec = TrainingSpec(
         method=method,
         n_epochs=int(epochs),
@@ -160,7 +163,7 @@ def resolve(
         precision=facts.precision,
         lora_kind=kind,
         targets=targets,
-        **_learning(method, options),
+        **_learning(method, options, facts),
         **keeping(options, held_out=facts.validation_fingerprint is not None),
         **guarding(options),
         objective=facts.objective,
@@ -186,8 +189,12 @@ def _peak(multiplier: float, rate: float, options: LuthierOptions, facts: RunFac
     return Decision(name="learning_rate", value=multiplier * rate, reason=reason)
 
 
-def _learning(method: TuningMethod, options: LuthierOptions) -> dict[str, Any]:
-    """How weights move, as asked or by default."""
+def _packing(options: LuthierOptions, facts: RunFacts) -> Decision:
+    return packing_decision(options.packing, facts.device, end_to_end=facts.end_to_end)
+
+
+def _learning(method: TuningMethod, options: LuthierOptions, facts: RunFacts) -> dict[str, Any]:
+    """How rows are read and weights move, as asked or by default."""
     return {
         # Nothing pulls an adapter towards zero but its own start; a full fine-tune keeps a little decay on matrices.
         "weight_decay": _given(options.weight_decay, 0.0 if method is TuningMethod.LORA else 0.01),
@@ -198,6 +205,7 @@ def _learning(method: TuningMethod, options: LuthierOptions) -> dict[str, Any]:
         "schedule": options.schedule,
         "min_rate_ratio": options.min_rate_ratio,
         "optimizer": options.optimizer,
+        "packing": _packing(options, facts).value == "on",
     }
 
 

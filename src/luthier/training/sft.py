@@ -24,7 +24,7 @@ from luthier.training.tokens import TokenSource
 # One forward keeps at most about 2 GiB of activations (40 float32 numbers per token, layer and unit of width) and makes at most
 # 128 MiB of logits: a step's memory is bounded whatever its batch size. Fixed numbers that depend on the model alone, because
 # how a batch is cut decides the last bits of its sum.
-_ACTIVATION_BYTES = 2 << 30
+ACTIVATION_BYTES = 2 << 30
 _BYTES_PER_UNIT = 160
 _MICRO_LOGITS = 1 << 25
 # Of a GPU's memory beside the weights: the rest is for gradients, moments, logits in pieces and the engine host.
@@ -87,13 +87,13 @@ class Room:
 def room_on(model: LanguageModel) -> Room:
     """The room on the model's device. On a GPU a fixed share of its memory, whatever else is in it: how a batch is cut decides its bits."""
     if model.device.type != "cuda":
-        return Room(_ACTIVATION_BYTES)
+        return Room(ACTIVATION_BYTES)
     free = torch.cuda.get_device_properties(model.device).total_memory - sum(p.nbytes for p in model.all_parameters())
-    taken = max(_ACTIVATION_BYTES, int(free * _GPU_SHARE))
+    taken = max(ACTIVATION_BYTES, int(free * _GPU_SHARE))
     return Room(taken, padded=not model.flat, most_logits=None if model.flat else _GPU_LOGITS)
 
 
-def most_tokens_of(facts: ModelFacts, activation_bytes: int = _ACTIVATION_BYTES) -> int:
+def most_tokens_of(facts: ModelFacts, activation_bytes: int = ACTIVATION_BYTES) -> int:
     """Tokens of one forward at most, padding included, unless one row alone has more."""
     return activation_bytes // max(1, facts.num_layers * facts.hidden_size * _BYTES_PER_UNIT)
 
@@ -107,7 +107,7 @@ def micro_batches(
     rows_per_example: int = 1,
 ) -> list[list[int]]:
     """Cut a step's rows into forwards of bounded size; one that is too large alone goes alone. The rows of a pair stay together."""
-    room = room or Room(_ACTIVATION_BYTES)
+    room = room or Room(ACTIVATION_BYTES)
     most_tokens = most_tokens_of(facts, room.activation_bytes)
     groups: list[list[int]] = []
     longest = trained = tokens = 0

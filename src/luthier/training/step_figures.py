@@ -36,6 +36,7 @@ class StepMeter:
         self._model = model
         self._full = spec.method is TuningMethod.FULL
         self._rate = matrix_rate
+        self._end_to_end = spec.packing
         self._shape = shape_of(read_config(model.folder), model.facts) if matrix_rate else None
 
     def figures(self, groups: Sequence[Sequence[int]], examples: Sequence[TokenizedExample], seconds: float) -> StepFigures:
@@ -44,7 +45,7 @@ class StepMeter:
         rows = [[examples[index] for index in group] for group in groups]
         lengths = [[row.num_tokens for row in group] for group in rows]
         tokens = sum(sum(group) for group in lengths)
-        padded = tokens if self._model.flat else sum(len(group) * max(group) for group in lengths)
+        padded = tokens if self._end_to_end or self._model.flat else sum(len(group) * max(group) for group in lengths)
         return StepFigures(
             tokens=tokens,
             tokens_per_second=tokens / seconds,

@@ -33,6 +33,13 @@ class TokenSource(Protocol):
         """Indices into ``examples``, one list per step; the same for the same arguments, always. The rows of a pair stand together."""
         ...
 
+    def packed(self, indices: Sequence[int], capacity: int) -> list[list[int]]:
+        """A step's rows in sequences of at most ``capacity`` tokens, best fit; the same for the same arguments. Pairs stay together.
+
+        A row (or pair) that has more tokens lies alone.
+        """
+        ...
+
     def batch(self, indices: Sequence[int]) -> TokenBatch:
         """The chosen examples side by side, padded on the right."""
         ...

@@ -12,6 +12,7 @@ from luthier.core.tokens import TokenizedExample
 from luthier.models.decoder import LONG_ROW
 from luthier.models.decoder_config import parse
 from luthier.models.facts import ModelFacts
+from luthier.models.linear_cross_entropy import CHUNK_NUMBERS
 from luthier.models.matrix import MAX_COPIED
 from luthier.models.row_counts import even_rows
 
@@ -84,31 +85,44 @@ def shape_of(config: dict[str, Any], facts: ModelFacts) -> ModelShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Micro:
-    """One forward's rows, side by side."""
+    """One forward's rows."""
 
     rows: int
     longest: int
-    """Tokens of the longest row: all are padded to it."""
+    """Tokens of the longest row: side by side all are padded to it."""
     trained: int
     """Positions whose logits are computed."""
+    lengths: tuple[int, ...] = ()
+    """Tokens of each row where rows lie end to end; empty where they are padded."""
 
     @property
     def padded(self) -> int:
-        """Tokens with padding, on a CPU."""
-        return self.rows * even_rows(self.longest)
+        """Tokens with padding, where there is any; on a CPU to an even width."""
+        return sum(self.lengths) or self.rows * even_rows(self.longest)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens with the padding to the longest row, where there is any, and not with that for the sake of even widths."""
+        return sum(self.lengths) or self.rows * self.longest
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of tokens that attention looks at, masked ones included."""
+        return sum(length * length for length in self.lengths) or self.tokens * self.longest
 
 
-def micro_of(group: Sequence[int], examples: Sequence[TokenizedExample]) -> Micro:
-    """The shape of some examples in one forward."""
+def micro_of(group: Sequence[int], examples: Sequence[TokenizedExample], *, end_to_end: bool = False) -> Micro:
+    """The shape of some examples in one forward, side by side or end to end."""
     chosen = [examples[index] for index in group]
-    return Micro(rows=len(chosen), longest=max(e.num_tokens for e in chosen), trained=sum(e.rendered.num_trained for e in chosen))
+    lengths = tuple(e.num_tokens for e in chosen)
+    trained = sum(e.rendered.num_trained for e in chosen)
+    return Micro(rows=len(chosen), longest=max(lengths), trained=trained, lengths=lengths if end_to_end else ())
 
 
 def forward_work(micro: Micro, shape: ModelShape) -> float:
     """Floating-point operations of one forward, without those for the sake of even widths."""
-    tokens = micro.rows * micro.longest
-    attention = 4.0 * tokens * micro.longest * shape.q_size * shape.num_layers
-    return 2.0 * tokens * shape.layer_matrices + attention + 2.0 * micro.trained * shape.head_matrix
+    attention = 4.0 * micro.pairs * shape.q_size * shape.num_layers
+    return 2.0 * micro.tokens * shape.layer_matrices + attention + 2.0 * micro.trained * shape.head_matrix
 
 
 def step_work(micros: Sequence[Micro], shape: ModelShape, *, full: bool) -> float:
@@ -151,10 +165,11 @@ def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool
     """
     c, tokens = shape, micro.padded
     per_token = 6 * c.hidden_size + 3 * c.q_size + 2 * c.kv_size + 3 * c.mlp_size + 7 * rank
-    long = micro.longest > LONG_ROW or not c.fast
+    long = micro.longest > LONG_ROW or not c.fast or bool(micro.lengths)
     if long:  # ordinary operators: autograd keeps what the hand-written gradient computes again
         per_token += 2 * c.hidden_size + 2 * (c.q_size + c.kv_size) + c.mlp_size + 5 * rank
-    scores = micro.rows * c.num_heads * micro.longest**2 if micro.longest <= LONG_ROW or not c.fast else 0
+    # Rows end to end go through torch's own attention, which keeps no matrix of scores.
+    scores = micro.rows * c.num_heads * micro.longest**2 if (micro.longest <= LONG_ROW and not micro.lengths) or not c.fast else 0
     kept = c.num_layers * (tokens * per_token + scores)
     space = tokens * (4 * c.hidden_size + 4 * c.mlp_size + 3 * c.q_size) + 3 * scores
     return (kept + space) * (_NARROW if narrow else _FLOAT) + (3 + _head_space(shape, packed)) * _logits(micro, shape) * _FLOAT
@@ -169,7 +184,8 @@ def forward_bytes(micro: Micro, shape: ModelShape, *, packed: bool, narrow: bool
 
 
 def _logits(micro: Micro, shape: ModelShape) -> int:
-    return micro.trained * shape.vocab_size
+    logits = micro.trained * shape.vocab_size
+    return min(logits, max(CHUNK_NUMBERS, shape.vocab_size)) if micro.lengths else logits
 
 
 def _head_space(shape: ModelShape, packed: bool) -> int:
@@ -186,6 +202,7 @@ KERNEL_BYTES = 450_000
 
 def kernel_count(steps: Sequence[Micro], forwards: Sequence[Micro]) -> int:
     """Routines that oneDNN makes, one for each matrix, direction and number of rows: a block has four matrices, the head is one."""
+    steps = [m for m in steps if not m.lengths]  # rows end to end do not go through the library's own layouts
     learned, read = {m.padded for m in steps}, {m.padded for m in (*steps, *forwards)}
     learned_heads, read_heads = {even_rows(m.trained) for m in steps}, {even_rows(m.trained) for m in (*steps, *forwards)}
     return min(_CACHED_KERNELS, _MATRICES * (len(learned) + len(read)) + len(learned_heads) + len(read_heads))

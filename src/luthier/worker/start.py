@@ -24,8 +24,9 @@ from luthier.core.specs import (
     TuningMethod,
     options_from,
 )
+from luthier.models.decoder_config import parse
 from luthier.models.device import Placement, training_placement
-from luthier.models.facts import ModelFacts, read_facts, read_max_length
+from luthier.models.facts import ModelFacts, read_config, read_facts, read_max_length
 from luthier.models.targets import chosen_targets, linear_layers
 from luthier.training.resolve import RunFacts, auto_threads, resolve
 from luthier.worker.context import RunContext
@@ -131,7 +132,7 @@ def decide(
         objective: what is learned from.
 
     Raises:
-        JobFailure: no device as asked for, or the base has no layer of a name in ``targets``.
+        JobFailure: no device as asked for, packing that the base's path does not know, or the base has no layer of a name in ``targets``.
     """
     placement = _placement(settings, options.adapter)
     threads = auto_threads(settings.train_threads, os.cpu_count() or 1, start.facts.num_parameters)
@@ -150,6 +151,7 @@ def decide(
         parent_alpha=start.adapter.alpha if start.adapter else None,
         parent_kind=start.adapter.kind if start.adapter else LoraKind.LORA,
         targets=_targets(start, options),
+        end_to_end=_end_to_end(start, options),
         objective=objective,
     )
     spec, decisions = resolve(hyperparameters, options, facts, max_length=int(max_length.value))
@@ -163,6 +165,20 @@ def _targets(start: Start, options: LuthierOptions) -> tuple[str, ...]:
         return chosen_targets(options.targets, linear_layers(start.folder))
     except InvalidRequest as refusal:
         raise JobFailure(refusal.message, code="invalid_value", param="luthier.targets") from refusal
+
+
+def _end_to_end(start: Start, options: LuthierOptions) -> bool:
+    """The base's path can read rows end to end.
+
+    Raises:
+        JobFailure: it cannot, and packing was asked for.
+    """
+    known = parse(read_config(start.folder)) is not None
+    if options.packing == "on" and not known:
+        family = start.facts.family
+        reason = f"'luthier.packing': 'on' needs a base of the fast path; {family} reads rows side by side. Leave the option out."
+        raise JobFailure(reason, code="invalid_value", param="luthier.packing")
+    return known
 
 
 def _placement(settings: Settings, method: TuningMethod) -> Placement:

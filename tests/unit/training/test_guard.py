@@ -1,5 +1,6 @@
 """Steps that go wrong: what is no finite number is skipped, told and bounded; a spike is told and can halve the rate."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from luthier.training.loop import ADAPTER_NAME, Trainer, TrainResult
 from luthier.training.progress import Progress
 from luthier.training.schedule import learning_rate_at
 from tests.support.trainable_model import PoisonedModel, Recorder, TrainableModel, prepared, spec_for
+
+RECORDED = json.loads((Path(__file__).parents[2] / "golden" / "spike_losses.json").read_text(encoding="utf-8"))
 
 
 def _batch(train: Prepared, step: int, *, batch_size: int = 4) -> list[int]:
@@ -146,6 +149,37 @@ def test_the_bound_is_robust_and_needs_some_losses():
     wide = spike_bound(noisy)
     assert wide is not None
     assert wide > 6.0
+
+
+def _told(losses: list[float]) -> list[int]:
+    """The steps of a recorded run at which a spike is told."""
+    spec, progress, told = spec_for(prepared()), Progress(), []
+    for step, loss in enumerate(losses, 1):
+        verdict = judged(progress, spec, step=step, loss=loss, lines=[step])
+        progress = verdict.progress
+        if verdict.spike is not None:
+            told.append(step)
+            assert loss > verdict.spike.bound >= max(losses[:FEWEST])
+    return told
+
+
+def test_hard_rows_of_a_calm_run_are_no_spikes():
+    losses = RECORDED["calm"]
+    alone = [i for i in range(FEWEST, len(losses)) if losses[i] > (spike_bound(losses[max(0, i - WINDOW) : i]) or math.inf)]
+    assert len(alone) == 19, "the recorded run no longer shows what the start is kept for"
+    assert _told(losses) == []
+
+
+def test_broken_rows_of_a_recorded_run_are_spikes_and_nothing_else_is():
+    first, *later = RECORDED["broken_steps"]
+    assert _told(RECORDED["broken"]) == later
+    assert first < 2 * FEWEST + 3, "while losses still fall from the start the bound is wide"
+
+
+def test_a_run_whose_start_was_not_kept_is_judged_by_the_bound_alone():
+    progress = Progress(recent_losses=(0.1,) * WINDOW)
+    assert judged(progress, spec_for(prepared()), step=40, loss=2.0, lines=[1]).spike is not None
+    assert judged(replace(progress, start_loss=3.0), spec_for(prepared()), step=40, loss=2.0, lines=[1]).spike is None
 
 
 def test_a_spike_is_told_before_its_update_and_halves_the_rate_once(tmp_path):

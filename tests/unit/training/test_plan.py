@@ -97,3 +97,20 @@ def test_routines_are_counted_by_different_numbers_of_rows() -> None:
     assert kernel_count(micros, []) == 2 * 8 + 2 * 2
     assert kernel_count(micros, micros) == kernel_count(micros, [])
     assert kernel_count([], micros) == kernel_count(micros, []) // 2
+
+
+@given(LENGTHS, st.integers(1, 5))
+@settings(deadline=None, max_examples=30)
+def test_a_packed_plan_has_the_steps_of_the_unpacked_one_with_less_work_and_memory(lengths, batch_size):
+    train = rows(lengths)
+    facts = TrainableModel().facts
+    spec = spec_for(train, batch_size=batch_size, epochs=2)
+    plain = plan_run(spec, train, None, facts, shape(facts))
+    packed = plan_run(replace(spec, packing=True), train, None, facts, shape(facts))
+    assert [sorted(step.indices) for step in packed.steps] == [sorted(step.indices) for step in plain.steps]
+    for ours, theirs in zip(packed.steps, plain.steps, strict=True):
+        assert sum(micro.padded for micro in ours.micros) == sum(train.examples[row].num_tokens for row in ours.indices)
+        assert sum(micro.trained for micro in ours.micros) == sum(micro.trained for micro in theirs.micros)
+        assert ours.work <= theirs.work
+    assert packed.base == plain.base
+    assert packed.epoch_end == plain.epoch_end

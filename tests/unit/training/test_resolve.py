@@ -55,7 +55,15 @@ def test_auto_batch_size_meets_what_was_observed_upstream(examples, size):
 
 def test_all_auto_decides_every_number_and_says_why():
     spec, decisions = resolve(Hyperparameters(), LuthierOptions(), _facts(), max_length=512)
-    assert {d.name for d in decisions} == {"n_epochs", "batch_size", "learning_rate_multiplier", "learning_rate", "rank", "alpha"}
+    assert {d.name for d in decisions} == {
+        "n_epochs",
+        "batch_size",
+        "learning_rate_multiplier",
+        "learning_rate",
+        "rank",
+        "alpha",
+        "packing",
+    }
     assert all(d.reason for d in decisions)
     assert spec.n_epochs == 3
     assert spec.learning_rate_multiplier == AUTO_MULTIPLIER
@@ -71,7 +79,25 @@ def test_what_was_asked_for_is_taken_and_not_explained():
     spec, decisions = resolve(asked, LuthierOptions(rank=4, alpha=4.0), _facts(), max_length=512)
     assert (spec.n_epochs, spec.batch_size, spec.lora_rank, spec.lora_alpha) == (5, 2, 4, 4.0)
     assert spec.learning_rate == pytest.approx(0.9 * base_rate(TuningMethod.LORA, 8_500_000, 2))
-    assert {d.name for d in decisions} == {"learning_rate"}
+    assert {d.name for d in decisions} == {"learning_rate", "packing"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "end_to_end", "packing", "word"),
+    [
+        ("auto", "cpu", True, False, "CPU"),
+        ("auto", "cuda:0", True, True, "GPU"),
+        ("auto", "cuda:0", False, False, "general path"),
+        ("on", "cpu", True, True, "As asked"),
+        ("off", "cuda:0", True, False, "As asked"),
+    ],
+)
+def test_packing_is_chosen_by_the_device_unless_it_was_asked_for(asked, device, end_to_end, packing, word):
+    facts = _facts(device=device, end_to_end=end_to_end)
+    spec, decisions = resolve(Hyperparameters(), LuthierOptions(packing=asked), facts, max_length=512)
+    (decision,) = [d for d in decisions if d.name == "packing"]
+    assert (spec.packing, decision.value) == (packing, "on" if packing else "off")
+    assert word in decision.reason
 
 
 def test_full_tuning_has_no_adapter_and_a_smaller_rate():

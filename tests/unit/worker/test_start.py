@@ -1,5 +1,7 @@
 """What a job asked for meets the base that it trains: layers by name."""
 
+from dataclasses import replace
+
 import pytest
 
 from luthier.core.errors import JobFailure
@@ -7,15 +9,16 @@ from luthier.core.jobs import ModelKind, ModelRecord
 from luthier.core.settings import Settings
 from luthier.core.specs import Decision, Hyperparameters, TrainingSpec, options_from
 from luthier.worker.start import decide, start_of
+from tests.support.tiny_models import build
 
 MINI = ModelRecord(
     name="luthier-mini", kind=ModelKind.BASE, base="luthier-mini", path="builtin:luthier-mini", created_at=1, owned_by="luthier"
 )
 
 
-def _decide(**asked: object) -> tuple[TrainingSpec, tuple[Decision, ...]]:
+def _decide(record: ModelRecord = MINI, **asked: object) -> tuple[TrainingSpec, tuple[Decision, ...]]:
     settings, options = Settings(device="cpu"), options_from(asked)
-    start = start_of(settings, MINI, None, options)
+    start = start_of(settings, record, None, options)
     length = Decision(name="max_length", value=64, reason="As asked.")
     fingerprints = ("d", None)
     return decide(
@@ -42,3 +45,16 @@ def test_a_layer_that_the_base_lacks_fails_the_job_and_names_those_it_has():
     with pytest.raises(JobFailure, match=r"no layer named 'c_attn'.*down_proj, gate_proj") as caught:
         _decide(targets=["q_proj", "c_attn"])
     assert (caught.value.code, caught.value.param) == ("invalid_value", "luthier.targets")
+
+
+def test_packing_needs_a_base_whose_path_reads_rows_end_to_end(tmp_path):
+    assert _decide(packing="on")[0].packing
+    spec, decisions = _decide()
+    assert not spec.packing
+    assert next(d.value for d in decisions if d.name == "packing") == "off"
+    folder = build("gpt2", tmp_path / "gpt2")
+    record = replace(MINI, name="gpt2", base="gpt2", path=str(folder))
+    assert not _decide(record)[0].packing
+    with pytest.raises(JobFailure, match="gpt2 reads rows side by side") as caught:
+        _decide(record, packing="on")
+    assert (caught.value.code, caught.value.param) == ("invalid_value", "luthier.packing")

@@ -140,6 +140,8 @@ class LuthierOptions(WireModel):
     keep: Literal["last", "best"] | None = None
     max_skipped_steps: Annotated[int, Field(ge=0, le=1000)] | None = None
     on_loss_spike: Literal["tell", "halve"] | None = None
+    packing: Literal["auto", "on", "off"] | None = None
+    """Whether a step's rows lie end to end in packed sequences."""
     priority: Annotated[int, Field(ge=-2, le=2)] | None = None
     """Beside the project's other jobs: before them in the queue, and twice the time for each step up. Other projects lose nothing."""
 
