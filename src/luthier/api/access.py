@@ -34,6 +34,7 @@ _WORK: dict[str, str] = {
     "/v1/luthier/files": "api.luthier.files",
     "/v1/luthier/datasets": "api.luthier.datasets",
     "/v1/luthier/render": "api.luthier.render",
+    "/v1/luthier/trace": "api.luthier.trace",
     "/v1/luthier/openapi.json": "api.luthier.openapi",
     "/v1/webhook_event_types": "api.webhooks",
 }

@@ -19,7 +19,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from luthier import __version__
 from luthier.api.bodies import JsonBody
 from luthier.api.file_rules import PURPOSES
-from luthier.api.schemas import account_objects, answer_objects, batch_objects, dataset_objects, objects, webhook_objects
+from luthier.api.schemas import account_objects, answer_objects, batch_objects, dataset_objects, objects, prediction, webhook_objects
 
 Plain = dict[str, Any]
 
@@ -73,6 +73,7 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "GET /v1/luthier/jobs/{job_id}/trace": objects.ListOf[objects.TraceEvent],
     "GET /v1/luthier/jobs/{job_id}/row_losses": objects.RowLossList,
     "POST /v1/luthier/render": objects.Rendering,
+    "POST /v1/luthier/trace": prediction.PredictionTraceObject,
     "POST /v1/luthier/files/from_completions": objects.FileFromCompletions,
     "GET /v1/luthier/aliases": objects.ListOf[objects.Alias],
     "POST /v1/luthier/aliases": objects.AliasWithHistory,
