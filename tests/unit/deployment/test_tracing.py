@@ -1,5 +1,7 @@
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +18,10 @@ from luthier.deployment.tracing import traced
 from luthier.engine import naive
 from luthier.engine.sequence import Lane
 from luthier.models.language_model import LanguageModel
+from luthier.models.load import load_model
 from tests.support.fake_model import FakeModel
 from tests.support.mini import MINI, load_mini
+from tests.support.tiny_models import build
 
 TUNED = ModelTarget(name="ft:tuned", base_path=str(MINI), adapter_path="adapter")
 BASE = ModelTarget(name="luthier-mini", base_path=str(MINI))
@@ -198,3 +202,21 @@ def test_the_longest_trace_stays_within_its_bound(mini: LanguageModel, renderer:
     assert len(json.dumps(small, ensure_ascii=False, separators=(",", ":")).encode()) <= 300_000
     assert [len(step["top"]) for step in small["tuned"]["path"][:2]] == [20, 5]
     assert small["attention"]["queries"] == small["attention"]["queries"][: len(small["attention"]["mean"])]
+
+
+def test_a_model_on_the_complete_path_is_traced_as_well(renderer: Renderer, tmp_path: Path) -> None:
+    model = load_model(build("gpt2", tmp_path / "gpt2", seed=5))
+    model.add_adapter("tuned", rank=4, alpha=8.0, seed=1)
+    for number, parameter in enumerate(model.adapter_parameters("tuned")):
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+    lease = replace(_lease(model, renderer, "tuned"), max_length=200), replace(_lease(model, renderer, None), max_length=200)
+    asked = TracePrediction(target=TUNED, base=BASE, messages=SAID, max_tokens=5, tiers=("A", "B", "C"))
+    *_, text = traced(asked, *lease)
+    assert text is not None
+    told = json.loads(text)
+    assert told["missing"] == []
+    ids = [step["id"] for step in told["tuned"]["path"]]
+    assert ids != [step["id"] for step in told["base_side"]["path"]]
+    assert told["layers"]["tuned"]["top"][-1][-len(ids) :] == ids
+    assert {c["layer"] for c in told["adapter"]} == {0, 1}
+    assert told["attention"]["heads"] == 4
