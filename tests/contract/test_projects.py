@@ -182,6 +182,8 @@ def requests_with(ids: dict[str, str], own_file: str) -> list[tuple[str, dict[st
         ("/v1/responses", {"model": BASE, "input": reference}, "item_id"),
         ("/v1/responses/input_tokens", {"model": ids["name"], "input": "hi"}, "name"),
         ("/v1/luthier/render", {"model": ids["name"], "messages": SAID}, "name"),
+        ("/v1/luthier/trace", {"model": ids["name"], "messages": SAID}, "name"),
+        ("/v1/luthier/trace", {"model": BASE, "base": ids["name"], "messages": SAID}, "name"),
         ("/v1/luthier/datasets/check", {"file_id": ids["file_id"]}, "file_id"),
         ("/v1/luthier/datasets/doctor", {"file_id": own_file, "validation_file_id": ids["file_id"]}, "file_id"),
         ("/v1/luthier/datasets/preview", {"file_id": own_file, "model": ids["name"]}, "name"),

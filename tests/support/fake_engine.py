@@ -6,6 +6,7 @@ and by the unit tests of ``api``.
 
 import asyncio
 import inspect
+import json
 import re
 import shutil
 import tempfile
@@ -23,11 +24,13 @@ from luthier.core.engine_messages import (
     Generate,
     HostStatus,
     Loaded,
+    PredictionTrace,
     Render,
     RenderedTokens,
     Started,
     Status,
     TokenChunk,
+    TracePrediction,
     Unload,
     decode_request,
     encode,
@@ -35,6 +38,7 @@ from luthier.core.engine_messages import (
 )
 from luthier.core.errors import AuthenticationFailed
 from luthier.core.generation import EchoedPrompt, FinishReason, TokenLogprob, TopToken
+from tests.support.sample_trace import sample_trace
 
 SECRET = "fake-secret"
 HANG = object()
@@ -142,6 +146,8 @@ class FakeEngine:
             words = " ".join(m["content"] for m in request.messages).split()
             entry = {"bytes": [], "kind": "context", "role": "user", "message": 0}
             return [RenderedTokens(tokens=tuple({"id": i, "text": w, **entry} for i, w in enumerate(words)))]
+        if isinstance(request, TracePrediction):
+            return [PredictionTrace(text=json.dumps(sample_trace().to_dict()))]
         return [Loaded(bytes=1, seconds=0.1)]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from luthier.trace.events import TraceEvent, event_to_dict
+from tests.support.sample_trace import sample_trace
 
 Answer = Callable[[str, str], str]
 """Model and last message's content -> the answer."""
@@ -76,6 +77,10 @@ class FakeApi:
         if path == "/v1/luthier/jobs/ftjob-abc/row_losses":
             row = {"object": "luthier.row_loss", "line": 17, "tokens": 5, "loss": 2.5, "first_loss": 3.25}
             return 200, {"object": "list", "data": [row], "has_more": True, "epoch": 2, "epochs": [1, 2]}
+        if path == "/v1/luthier/trace":
+            told = {"object": "luthier.prediction_trace", "model": body["model"], "base": "luthier-mini", **sample_trace().to_dict()}
+            nearest = [{"line": 17, "similarity": 0.5, "shared": ["day"], "prompt": "A day", "answer": "Un jour"}]
+            return 200, {**told, "nearest": nearest, "seconds": 0.1}
         if path == "/v1/luthier/render":
             return 200, {"tokens": [{"id": 1, "text": "Hi", "kind": "context", "role": "user"}]}
         if path == "/v1/chat/completions":

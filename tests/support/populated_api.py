@@ -304,6 +304,11 @@ class Stock:
         """Name things that exist where a generated body names some that do not."""
         if isinstance(body.get("model"), str):
             body["model"] = self._one_of([BASE, TUNED, "gpt-4o-mini-2024-07-18"])
+        if path == "/v1/luthier/trace":
+            if isinstance(body.get("base"), str):
+                body["base"] = BASE
+            if "messages" in body and body["messages"] is not None:
+                body.pop("prompt", None)
         for name in ("training_file", "validation_file", "file_id", "validation_file_id"):
             if isinstance(body.get(name), str):
                 body[name] = self.training_file

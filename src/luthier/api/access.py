@@ -38,6 +38,7 @@ _WORK: dict[str, str] = {
     "/v1/luthier/models": "api.model",
     "/v1/luthier/system": "api.luthier.system",
     "/v1/luthier/demo": "api.luthier.jobs",
+    "/v1/luthier/trace": "api.luthier.trace",
     "/v1/luthier/openapi.json": "api.luthier.openapi",
     "/v1/webhook_event_types": "api.webhooks",
 }

@@ -19,7 +19,16 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from luthier import __version__
 from luthier.api.bodies import JsonBody
 from luthier.api.file_rules import PURPOSES
-from luthier.api.schemas import account_objects, answer_objects, batch_objects, dashboard_objects, dataset_objects, objects, webhook_objects
+from luthier.api.schemas import (
+    account_objects,
+    answer_objects,
+    batch_objects,
+    dashboard_objects,
+    dataset_objects,
+    objects,
+    prediction,
+    webhook_objects,
+)
 
 Plain = dict[str, Any]
 
@@ -80,6 +89,7 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "GET /v1/luthier/system": dashboard_objects.System,
     "GET /v1/luthier/models": objects.ListOf[dashboard_objects.ModelRow],
     "POST /v1/luthier/demo": objects.Job,
+    "POST /v1/luthier/trace": prediction.PredictionTraceObject,
     "POST /v1/luthier/files/from_completions": objects.FileFromCompletions,
     "GET /v1/luthier/aliases": objects.ListOf[objects.Alias],
     "POST /v1/luthier/aliases": objects.AliasWithHistory,

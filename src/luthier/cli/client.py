@@ -136,9 +136,3 @@ def delete(client: "openai.OpenAI", path: str) -> dict[str, Any]:
     """What a DELETE of ``path`` (below ``/v1``) answers, as plain JSON."""
     reply: Any = client.delete(path, cast_to=object)
     return reply
-
-
-def render_tokens(client: "openai.OpenAI", model: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The tokens that the model reads for these messages."""
-    reply: Any = client.post("/luthier/render", cast_to=object, body={"model": model, "messages": messages})
-    return reply["tokens"]

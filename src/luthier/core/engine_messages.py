@@ -69,6 +69,28 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TracePrediction:
+    """Measure one prediction in its layers (``core/prediction.py``). Exactly one of ``messages`` and ``prompt`` is given."""
+
+    target: ModelTarget
+    base: ModelTarget | None
+    """The model to compare with."""
+    messages: tuple[dict[str, Any], ...] | None = None
+    prompt: str | None = None
+    """Rendered as the target's ``row_format`` says."""
+    max_tokens: int
+    tiers: tuple[str, ...]
+    layer: int | None = None
+    """Whose attention is told (tier C); None: the last one's."""
+    token: int | None = None
+    """The place in the prompt whose neighbours in the vocabulary are wanted (tier B)."""
+    path: tuple[int, ...] = ()
+    """Token ids that the answers begin with."""
+    answer: str | None = None
+    """A text that is read through both models instead of the tuned model's own answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """Ask how the host is."""
 
@@ -139,6 +161,14 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionTrace:
+    """What was measured, in the form that ``core/prediction.py`` tells."""
+
+    text: str
+    """JSON: written once, where the size of it is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostStatus:
     """The host is up."""
 
@@ -156,9 +186,9 @@ class Done:
     """The request was carried out."""
 
 
-EngineRequest = Generate | Load | Unload | Render | Score | Status
-EngineReply = Started | TokenChunk | Finished | Failed | Loaded | RenderedTokens | Scores | HostStatus | Done
-_TERMINAL = (Finished, Failed, Loaded, RenderedTokens, Scores, HostStatus, Done)
+EngineRequest = Generate | Load | Unload | Render | Score | TracePrediction | Status
+EngineReply = Started | TokenChunk | Finished | Failed | Loaded | RenderedTokens | Scores | PredictionTrace | HostStatus | Done
+_TERMINAL = (Finished, Failed, Loaded, RenderedTokens, Scores, PredictionTrace, HostStatus, Done)
 
 
 def is_last(reply: EngineReply) -> bool:
@@ -178,6 +208,12 @@ def _generate(plain: dict[str, Any]) -> Generate:
     fields = _tuples(plain["sampling"], "stop")
     sampling = SamplingParams(**{**fields, "logit_bias": tuple((int(i), float(bias)) for i, bias in fields.get("logit_bias", ()))})
     return Generate(**{**_target(_tuples(plain, "messages", "tools", "token_ids")), "sampling": sampling})
+
+
+def _trace_prediction(plain: dict[str, Any]) -> TracePrediction:
+    base = plain["base"]
+    fields = _target(_tuples(plain, "messages", "tiers", "path"))
+    return TracePrediction(**{**fields, "base": None if base is None else ModelTarget(**base)})
 
 
 def _token(plain: dict[str, Any]) -> TokenLogprob:
@@ -208,6 +244,7 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "Unload": lambda p: Unload(**p),
     "Render": lambda p: Render(**_target(_tuples(p, "messages", "tools"))),
     "Score": lambda p: Score(**{**_target(p), "conversations": tuple(tuple(c) for c in p["conversations"])}),
+    "TracePrediction": _trace_prediction,
     "Status": lambda p: Status(**p),
     "Started": _started,
     "TokenChunk": lambda p: TokenChunk(text=p["text"], tokens=tuple(_token(t) for t in p["tokens"])),
@@ -216,6 +253,7 @@ _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "Loaded": lambda p: Loaded(**p),
     "RenderedTokens": lambda p: RenderedTokens(tokens=tuple(p["tokens"])),
     "Scores": lambda p: Scores(entries=tuple(p["entries"])),
+    "PredictionTrace": lambda p: PredictionTrace(**p),
     "HostStatus": lambda p: HostStatus(**_tuples(p, "loaded")),
     "Done": lambda p: Done(**p),
 }

@@ -24,11 +24,13 @@ from luthier.core.engine_messages import (
     HostStatus,
     Load,
     Loaded,
+    PredictionTrace,
     Render,
     RenderedTokens,
     Score,
     Scores,
     Status,
+    TracePrediction,
     Unload,
     is_last,
 )
@@ -37,6 +39,7 @@ from luthier.core.generation import SamplingParams
 from luthier.deployment.generation import build_sequence, own_positions
 from luthier.deployment.model_cache import Lease, ModelCache
 from luthier.deployment.scoring import score, score_prompt
+from luthier.deployment.tracing import traced
 from luthier.engine.engine import BROKEN, DIVERGED, Engine
 from luthier.engine.sampler import Pick
 from luthier.engine.sequence import Emit, Sequence, named
@@ -97,6 +100,8 @@ class Desk:
             ticket.emit(self._rendered(request))
         elif isinstance(request, Score):
             self._engine.add_background(self._scoring(request, ticket))
+        elif isinstance(request, TracePrediction):
+            self._engine.add_background(self._tracing(request, ticket))
         else:
             ticket.emit(self._status(request))
 
@@ -197,6 +202,29 @@ class Desk:
         except Exception:
             logger.exception("scoring failed")
             ticket.emit(BROKEN)
+
+    def _tracing(self, request: TracePrediction, ticket: Ticket) -> Iterator[None]:
+        leases: list[Lease] = []
+        try:
+            for target in (request.target, request.base):
+                if target is not None:
+                    leases.append(self._cache.acquire(target))
+                    yield
+            for trace in traced(request, leases[0], leases[1] if len(leases) > 1 else None):
+                if ticket.cancelled:
+                    return
+                if trace is None:
+                    yield
+                else:
+                    ticket.emit(PredictionTrace(text=trace))
+        except LuthierError as error:
+            ticket.emit(failure_of(error))
+        except Exception:
+            logger.exception("a prediction trace failed")
+            ticket.emit(BROKEN)
+        finally:
+            for lease in leases:
+                self._cache.release(lease)
 
     def _status(self, _: Status) -> HostStatus:
         return HostStatus(

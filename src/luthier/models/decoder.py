@@ -20,6 +20,7 @@ from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.companions import copy_companions
 from luthier.models.decoder_config import DecoderConfig, rotary_tables
 from luthier.models.decoder_layer import BlockFunction, Frame, LayerAdapter, Tape, base_tensors, block_forward, causal_frame, plain_block
+from luthier.models.decoder_probe import probe_blocks
 from luthier.models.decoder_step import step_block
 from luthier.models.decoder_weights import read_weights, write_weights
 from luthier.models.facts import ModelFacts
@@ -28,6 +29,7 @@ from luthier.models.language_model import Cache, LanguageModel, token_losses
 from luthier.models.linear_cross_entropy import CHUNK_NUMBERS, LinearCrossEntropy
 from luthier.models.lora import DecoderAdapter
 from luthier.models.matrix import Matrix
+from luthier.models.probe import Probe
 from luthier.models.row_counts import even_rows
 from luthier.models.slot_cache import SlotCache
 
@@ -240,6 +242,30 @@ class DecoderModel(LanguageModel):
         """See ``LanguageModel``."""
         copy_companions(self.folder, folder)
         write_weights(folder / "model.safetensors", self._config, self._weights, dtype=getattr(torch, self.facts.dtype))
+
+    def probe(
+        self, ids_T: Sequence[int], adapter: str | None, positions_N: Sequence[int], *, attention_layer: int | None = None
+    ) -> Iterator[Probe | None]:
+        """See ``LanguageModel``."""
+        self._check_length(len(ids_T))
+        with torch.inference_mode(), self.use_adapter(adapter):
+            x = F.embedding(torch.tensor(list(ids_T), device=self.device), self._weights.embedding)
+            frame = causal_frame(self._config, 1, len(ids_T), *self._turns(len(ids_T)))
+            blocks = list(zip(self._weights.blocks, self._lows(reuse=False), self._by_layer(frame), strict=True))
+        positions = torch.tensor(list(positions_N), device=self.device)
+        yield from probe_blocks(x, blocks, self._head, positions, vocab_size=self.facts.vocab_size, attention_layer=attention_layer)
+
+    def adapter_changes(self, name: str) -> list[tuple[str, float]]:
+        """See ``LanguageModel``."""
+        return self._adapters[name].changes(self._weights)
+
+    def token_vectors(self) -> Tensor | None:
+        """See ``LanguageModel``."""
+        return self._weights.embedding
+
+    def _turns(self, length: int) -> tuple[Tensor, Tensor]:
+        self._cover(length)
+        return self._cos[:length], self._sin[:length]
 
     def _flat_hidden(self, ids_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, FlatFrame]:
         """(N, h) after the last block, rows end to end."""

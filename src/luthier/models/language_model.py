@@ -8,7 +8,7 @@ Axis letters: B rows of a batch, T tokens of a row, N chosen positions, V vocabu
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.facts import ModelFacts
+from luthier.models.probe import Probe
 
 
 class Cache(ABC):
@@ -176,6 +177,30 @@ class LanguageModel(ABC):
     def save_full(self, folder: Path) -> None:
         """Write the whole model into an existing folder in Hugging Face's format: config, safetensors (in the dtype of the
         folder it came from), tokenizer files, generation config. Adapters are not written."""
+
+    def probe(
+        self, ids_T: Sequence[int], adapter: str | None, positions_N: Sequence[int], *, attention_layer: int | None = None
+    ) -> Iterator[Probe | None]:
+        """Look into one forward over a short row, in pieces between which the model may be used for other things.
+
+        Args:
+            ids_T: the row.
+            adapter: as ``use_adapter`` takes it.
+            positions_N: where the logit lens is applied.
+            attention_layer: the block whose attention weights are wanted, if any.
+
+        Yields:
+            None after each piece, and last the probe. Nothing at all where this model cannot be looked into.
+        """
+        return iter(())
+
+    def adapter_changes(self, name: str) -> list[tuple[str, float]]:
+        """How much an adapter changes each matrix: its name in the model, and ||scale * B @ A||_F / ||W||_F."""
+        return []
+
+    def token_vectors(self) -> Tensor | None:
+        """(V, h) the embedding of every token; None where there is no such matrix."""
+        return None
 
 
 def token_losses(logits_NV: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:

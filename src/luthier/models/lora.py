@@ -22,7 +22,9 @@ from luthier.core.errors import InvalidRequest
 from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.decoder_config import DecoderConfig
 from luthier.models.decoder_layer import LayerAdapter, LowRank
+from luthier.models.decoder_weights import DecoderWeights
 from luthier.models.peft_files import AdapterFiles, read_adapter, write_adapter
+from luthier.models.probe import relative_change
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,19 @@ class DecoderAdapter:
     def parameters(self) -> list[nn.Parameter]:
         """All A, then all B, in a fixed order."""
         return [*(a for a in self._a if a.numel()), *(b for group in self._b for b in group)]
+
+    def changes(self, weights: DecoderWeights) -> list[tuple[str, float]]:
+        """How much each adapted matrix is changed, by its name in the files (see ``probe.relative_change``)."""
+        found: list[tuple[str, float]] = []
+        for layer, block in enumerate(weights.blocks):
+            fused = (block.qkv_weight, block.o_weight, block.gate_up_weight, block.down_weight)
+            for group, a, parts, whole in zip(self._groups, self._a, self._b, fused, strict=True):
+                rows = whole.split(group.sizes)
+                for at, i in enumerate(group.adapted):
+                    own = a.data[layer, at * self.rank : (at + 1) * self.rank]
+                    change = relative_change(own, parts[at].data[layer], self._scale, rows[i])
+                    found.append((f"model.layers.{layer}.{group.module}.{group.names[i]}", change))
+        return found
 
     def layers(self, *, reuse: bool) -> tuple[LayerAdapter, ...]:
         """The fused form for each layer, differentiable where gradients are enabled.

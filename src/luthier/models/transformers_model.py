@@ -23,6 +23,7 @@ from luthier.models.companions import copy_companions
 from luthier.models.facts import ModelFacts
 from luthier.models.language_model import Cache, LanguageModel
 from luthier.models.peft_files import AdapterFiles, read_adapter, write_adapter
+from luthier.models.probe import Probe, relative_change
 from luthier.models.transformers_parts import (
     Still,
     cache_argument,
@@ -34,6 +35,7 @@ from luthier.models.transformers_parts import (
     lora_targets,
     short_targets,
 )
+from luthier.models.transformers_probe import probe_model
 
 _PREFIX = "base_model.model."
 """What PEFT writes before the base's own names."""
@@ -226,6 +228,50 @@ class TransformersModel(LanguageModel):
             self._base.save_pretrained(place, state_dict=tensors, max_shard_size=_ONE_FILE)
             (Path(place) / WEIGHTS).rename(folder / WEIGHTS)
         copy_companions(self.folder, folder)
+
+    def probe(
+        self, ids_T: Sequence[int], adapter: str | None, positions_N: Sequence[int], *, attention_layer: int | None = None
+    ) -> Iterator[Probe | None]:
+        """See ``LanguageModel``."""
+
+        @contextmanager
+        def switched() -> Iterator[None]:
+            with self.use_adapter(adapter), self._switched():
+                yield
+
+        def run(ids_BT: Tensor) -> Tensor:
+            return self._base(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), **self._keeping(None)).logits
+
+        ids_1T = torch.tensor([list(ids_T)], device=self.device)
+        positions = torch.tensor(list(positions_N), device=self.device)
+        facts = self.facts
+        yield from probe_model(
+            self._base,
+            run,
+            switched,
+            ids_1T,
+            positions,
+            num_layers=facts.num_layers,
+            vocab_size=facts.vocab_size,
+            attention_layer=attention_layer,
+        )
+
+    def adapter_changes(self, name: str) -> list[tuple[str, float]]:
+        """See ``LanguageModel``."""
+        inner = self._names[name]
+        assert self._peft is not None
+        found: list[tuple[str, float]] = []
+        for path, layer in self._peft.named_modules():
+            module: Any = layer
+            if hasattr(module, "lora_A") and inner in module.lora_A:
+                a, b, weight = module.lora_A[inner].weight, module.lora_B[inner].weight, module.get_base_layer().weight
+                found.append((path.removeprefix(_PREFIX), relative_change(a, b, float(module.scaling[inner]), weight)))
+        return found
+
+    def token_vectors(self) -> Tensor | None:
+        """See ``LanguageModel``."""
+        found = self._base.get_input_embeddings()
+        return None if found is None else found.weight
 
     def _append(self, cache: SlotDynamicCache, slot: int, ids_T: Tensor) -> Tensor:
         held = cache.slots[slot]

@@ -154,6 +154,13 @@ FROM_OURS: tuple[Difference, ...] = (
         lambda a: _refused(a, "invalid_value") and "/webhook_endpoints" in a.operation and a.error.get("param") == "url",
     ),
     Difference(
+        "one prompt",
+        "Exactly one of `messages` and `prompt` is given.",
+        lambda a: (
+            _refused(a, "missing_required_parameter") and a.operation == "POST /v1/luthier/trace" and a.error.get("param") == "messages"
+        ),
+    ),
+    Difference(
         "names of aliases",
         "An alias is named like a model (`core/aliases.py`).",
         lambda a: _refused(a, "invalid_value") and a.operation == "POST /v1/luthier/aliases" and a.error.get("param") == "name",

@@ -123,7 +123,7 @@ def test_prediction_shows_base_beside_tuned(width: int) -> None:
     assert "<|user|>Translate·to<|assistant|>" in text
     assert re.search(r"1\s+Hello\s+0\.250\s+█+\s+Salut\s+0\.875\s+█+", text)
     assert "Au 0.062" in text
-    assert "not measured" in " ".join(text.split())
+    assert "luthier trace JOB --prompt TEXT" in " ".join(text.split())
 
 
 def test_a_training_prompt_is_marked_as_one() -> None:

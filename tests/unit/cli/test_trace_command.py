@@ -30,15 +30,30 @@ def test_follow_prints_the_epochs_and_then_the_report() -> None:
     assert "epoch 2/2" in result.output
 
 
-def test_a_prompt_is_traced_live_on_base_and_tuned() -> None:
-    api = FakeApi([], lambda model, text: "Salut" if model == FINAL else "Hello", tuned=FINAL)
-    result = run(api, "ftjob-abc", "--prompt", "Hi")
+@pytest.mark.parametrize("arguments", [("ftjob-abc",), ("--model", FINAL)])
+def test_a_prompt_is_looked_into_on_base_and_tuned(arguments: tuple[str, ...]) -> None:
+    api = FakeApi([], lambda model, text: "", tuned=FINAL)
+    result = run(api, *arguments, "--prompt", "Hi")
     assert result.exit_code == 0, result.output
-    for part in ("Hello", "Salut", "1.000", "other 0.135"):
-        assert part in result.output
-    asked = [body for _, path, body in api.requests if path.endswith("/completions")]
-    assert [b["model"] for b in asked] == ["luthier-mini", FINAL]
-    assert all(b["temperature"] == 0 and b["top_logprobs"] == 20 and b["logprobs"] is True for b in asked)
+    for part in (
+        "Bonjour",
+        "English",
+        "0.600",
+        "logit lens",
+        "never",
+        "+4.00",
+        "similar, not proof",
+        "B: A sample.",
+        "Attention of layer 1",
+    ):
+        assert part in result.output, part
+    (asked,) = [body for _, path, body in api.requests if path.endswith("/luthier/trace")]
+    assert (asked["model"], asked["messages"], asked["tiers"]) == (FINAL, [{"role": "user", "content": "Hi"}], ["A", "B", "C"])
+
+
+@pytest.mark.parametrize("arguments", [(), ("--prompt", "Hi")])
+def test_something_must_be_named(arguments: tuple[str, ...]) -> None:
+    assert isinstance(run(FakeApi([], lambda model, text: ""), *arguments).exception, InvalidRequest)
 
 
 def test_a_job_without_a_model_cannot_be_asked() -> None:

@@ -18,7 +18,20 @@ import pytest
 
 from luthier.chat.renderer import Renderer
 from luthier.core.conversation import conversation_of
-from luthier.core.engine_messages import Finished, Generate, HostStatus, Load, Loaded, Score, Scores, Started, Status, TokenChunk
+from luthier.core.engine_messages import (
+    Finished,
+    Generate,
+    HostStatus,
+    Load,
+    Loaded,
+    PredictionTrace,
+    Score,
+    Scores,
+    Started,
+    Status,
+    TokenChunk,
+    TracePrediction,
+)
 from luthier.core.errors import InvalidRequest
 from luthier.core.generation import FinishReason, ModelTarget, SamplingParams
 from luthier.deployment.host import exit_with_parent
@@ -246,3 +259,29 @@ def test_the_watch_ends_when_the_other_end_closes_and_not_before() -> None:
     thread.join(WAIT_SECONDS)
     assert ended.is_set()
     os.close(read_end)
+
+
+def test_a_prediction_is_looked_into_while_chat_goes_on(host: Host, tuned: ModelTarget) -> None:
+    asked = TracePrediction(target=tuned, base=BASE, messages=HELLO, max_tokens=16, tiers=("A", "B", "C"))
+    answers: list[str] = []
+    chat = threading.Thread(target=lambda: answers.append(host.link.generate(_ask(BASE, max_tokens=16))[0]))
+    chat.start()
+    reply = host.link.request(asked, timeout_seconds=WAIT_SECONDS)
+    chat.join(WAIT_SECONDS)
+    assert isinstance(reply, PredictionTrace)
+    told = json.loads(reply.text)
+    assert told["missing"] == []
+    assert told["base_side"]["answer"] == answers[0]
+    assert told["tuned"]["answer"] == host.link.generate(_ask(tuned, max_tokens=16))[0]
+    last = told["layers"]["tuned"]["top"][-1]
+    assert last[-len(told["tuned"]["path"]) :] == [step["id"] for step in told["tuned"]["path"]]
+
+
+def test_a_trace_that_cannot_be_is_refused_and_gives_its_models_back(host: Host) -> None:
+    asked = TracePrediction(target=BASE, base=None, prompt="word " * 300, max_tokens=4, tiers=("A",))
+    for _ in range(3):
+        with pytest.raises(InvalidRequest, match="at most 256 tokens"):
+            host.link.request(asked, timeout_seconds=WAIT_SECONDS)
+    status = host.link.request(Status())
+    assert isinstance(status, HostStatus)
+    assert status.active == 0

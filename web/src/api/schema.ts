@@ -781,6 +781,7 @@ export interface Schemas {
     keep?: "last" | "best" | null;
     max_skipped_steps?: number | null;
     on_loss_spike?: "tell" | "halve" | null;
+    packing?: "auto" | "on" | "off" | null;
     priority?: number | null;
   };
   "Memory": {
@@ -965,6 +966,23 @@ export interface Schemas {
   };
   "PlainFormat": {
     type: "text";
+  };
+  "PredictionTraceObject": {
+    object: "luthier.prediction_trace";
+    model: string;
+    base: string | null;
+    prompt_tokens: Schemas["RenderedToken"][];
+    tuned: Schemas["TraceSide"] | null;
+    base_side: Schemas["TraceSide"] | null;
+    forced: Schemas["TraceForced"] | null;
+    embedding: Schemas["TraceEmbedding"] | null;
+    layers: Schemas["TraceLayers"] | null;
+    adapter: Schemas["TraceAdapterChange"][] | null;
+    attention: Schemas["TraceAttention"] | null;
+    nearest: Schemas["TraceNearestRow"][] | null;
+    why: Schemas["TraceWhy"] | null;
+    missing: Schemas["TraceMissing"][];
+    seconds: number;
   };
   "PreviewRequest": {
     wait_seconds?: number;
@@ -1386,6 +1404,31 @@ export interface Schemas {
     logprob: number;
     bytes: number[];
   };
+  "TraceAdapterChange": {
+    layer: number | null;
+    module: string;
+    relative_change: number | null;
+  };
+  "TraceAlternative": {
+    id: number;
+    token: string;
+    probability: number;
+    logprob: number;
+  };
+  "TraceAttention": {
+    layer: number;
+    heads: number;
+    keys: number;
+    queries: number[];
+    mean: number[][];
+    per_head_queries: number[];
+    per_head: number[][][];
+  };
+  "TraceEmbedding": {
+    norms: number[];
+    token: number | null;
+    neighbours: Schemas["TraceNeighbour"][] | null;
+  };
   "TraceEvent": {
     schema: number;
     id: number;
@@ -1395,6 +1438,104 @@ export interface Schemas {
     stage: string;
     type: string;
     data: Record<string, unknown>;
+  };
+  "TraceFirstLayer": {
+    index: number;
+    id: number;
+    text: string;
+    tuned_layer: number | null;
+    base_layer: number | null;
+  };
+  "TraceForced": {
+    source: "tuned" | "answer";
+    tokens: Schemas["TraceForcedToken"][];
+  };
+  "TraceForcedToken": {
+    id: number;
+    text: string;
+    tuned_logprob: number | null;
+    base_logprob: number | null;
+    change: number | null;
+  };
+  "TraceLayerSide": {
+    top: number[][];
+    probability: ((number | null)[])[];
+    settled: number[];
+    appears: (number | null)[];
+    residual_norm: (number | null)[];
+    attention_norm: (number | null)[] | null;
+    mlp_norm: (number | null)[] | null;
+    attention_share: (number | null)[] | null;
+  };
+  "TraceLayers": {
+    count: number;
+    positions: number[];
+    sequence: Schemas["TraceSequenceToken"][];
+    targets: (number | null)[];
+    tokens: Record<string, string>;
+    tuned: Schemas["TraceLayerSide"];
+    base: Schemas["TraceLayerSide"] | null;
+  };
+  "TraceMissing": {
+    tier: "A" | "B" | "C" | "nearest";
+    reason: string;
+  };
+  "TraceNearestRow": {
+    line: number;
+    similarity: number;
+    shared: string[];
+    prompt: string;
+    answer: string;
+  };
+  "TraceNeighbour": {
+    id: number;
+    token: string;
+    cosine: number;
+  };
+  "TraceRequest": {
+    model: string;
+    base?: string | null;
+    messages?: Schemas["ChatMessage"][] | null;
+    prompt?: string | null;
+    max_tokens?: number;
+    tiers?: ("A" | "B" | "C")[] | null;
+    layer?: number | null;
+    token?: number | null;
+    path?: number[] | null;
+    answer?: string | null;
+    nearest?: boolean;
+  };
+  "TraceSequenceToken": {
+    id: number;
+    token: string;
+  };
+  "TraceShifted": {
+    id: number;
+    text: string;
+    tuned_logprob: number | null;
+    base_logprob: number | null;
+    change: number | null;
+    index: number;
+  };
+  "TraceSide": {
+    answer: string;
+    finish_reason: "stop" | "length";
+    path: Schemas["TraceStep"][];
+  };
+  "TraceStep": {
+    id: number;
+    token: string;
+    probability: number;
+    logprob: number | null;
+    rank: number;
+    entropy: number;
+    forced: boolean;
+    end: boolean;
+    top: Schemas["TraceAlternative"][];
+  };
+  "TraceWhy": {
+    most_shifted: Schemas["TraceShifted"][];
+    first_layers: Schemas["TraceFirstLayer"][];
   };
   "Upload": {
     id: string;
@@ -1488,6 +1629,7 @@ export interface Routes {
   "GET /v1/models": { body: undefined; answer: Schemas["ModelList"] };
   "GET /v1/models/{name}": { body: undefined; answer: Schemas["Model"] };
   "DELETE /v1/models/{name}": { body: undefined; answer: Schemas["Deleted"] };
+  "POST /v1/luthier/trace": { body: Schemas["TraceRequest"]; answer: Schemas["PredictionTraceObject"] };
   "POST /v1/chat/completions": { body: Schemas["ChatRequest"]; answer: Schemas["ChatCompletion"] };
   "GET /v1/chat/completions": { body: undefined; answer: Schemas["PageOf_StoredChatCompletion_"] };
   "GET /v1/chat/completions/{completion_id}": { body: undefined; answer: Schemas["StoredChatCompletion"] };

@@ -115,7 +115,7 @@ export interface LossSpiked {
   loss: number;
   /** The median of the up to 32 losses before it. */
   usual: number;
-  /** What it is above: the median and eight robust deviations, at least half of it and 0.5 nats. */
+  /** What it is above: the median and eight robust deviations, half of it and 0.5 nats, and the run's first losses. */
   bound: number;
   /** Of the training file, sorted; the first 32. */
   lines: number[];

@@ -1,7 +1,7 @@
 """Tier A of the prediction trace: tokens of the prompt, top probabilities of base beside tuned, the generated path.
 
-What it does: draws what the log-probabilities of an engine tell. What it does not: layers and attention (tiers B and C); it
-says that they are missing. Called by ``report.py`` and ``cli/trace.py``.
+What it does: draws what the log-probabilities of an engine tell. What it does not: layers and attention (``layers.py``); a job's own
+trace has none and says where they are. Called by ``report.py`` and ``cli/trace.py``.
 """
 
 from typing import Any
@@ -18,11 +18,12 @@ TOP_ROWS = 8
 _PATH_ROWS = 24
 _BAR = 10
 _NOT_HELD_OUT = " (a training prompt: the job has no validation file)"
-MISSING_TIERS = "Layers 2 and 3 of the prediction trace (embedding, transformer layers) are not measured by this version."
+OTHER_LAYERS = "Embedding, transformer layers and attention of any prompt: luthier trace JOB --prompt TEXT"
 
 
 def prediction(traced: dict[str, Any]) -> RenderableType:
-    """One prediction, base beside tuned. ``traced`` as in ``trace/view.py``."""
+    """One prediction, base beside tuned. ``traced`` as in ``trace/view.py``; its ``base`` is None where there is nothing to compare."""
+    base = traced["base"]["path"] if traced["base"] is not None else []
     asked = literal(traced["prompt"], "bold")
     if not traced.get("held_out", True):
         asked.append(_NOT_HELD_OUT, style="dim")
@@ -36,24 +37,26 @@ def prediction(traced: dict[str, Any]) -> RenderableType:
         legend(),
         Text(),
         Text("Output: the most probable first tokens, base beside tuned", style="bold"),
-        _first_tokens(traced["base"]["path"], traced["tuned"]["path"]),
+        _first_tokens(base, traced["tuned"]["path"]),
         *_ended_at_once(traced),
         Text("Generation: the path taken, token by token (greedy)", style="bold"),
-        _paths(traced["base"]["path"], traced["tuned"]["path"]),
-        Text(MISSING_TIERS, style="dim italic"),
+        _paths(base, traced["tuned"]["path"]),
+        *([] if "layers" in traced else [Text(OTHER_LAYERS, style="dim italic")]),
     ]
     return Group(*parts)
 
 
 def _ended_at_once(traced: dict[str, Any]) -> list[RenderableType]:
     """An engine tells no alternatives of an end token: say so, instead of showing an empty column without a word."""
-    silent = [side for side in ("base", "tuned") if not traced[side]["path"]]
+    silent = [side for side in ("base", "tuned") if traced[side] is not None and not traced[side]["path"]]
     if not silent:
         return []
     return [Text(f"The {' and the '.join(silent)} model ended its answer at once: no token, so no alternatives to show.", style="dim")]
 
 
-def _answer(side: dict[str, Any]) -> Text:
+def _answer(side: dict[str, Any] | None) -> Text:
+    if side is None:
+        return Text("(nothing to compare with)", style="dim")
     return literal(side["answer"], "bold") if side["answer"] else Text("(empty answer)", style="dim")
 
 
@@ -100,6 +103,8 @@ def _paths(base: list[dict[str, Any]], tuned: list[dict[str, Any]]) -> Table:
 
 
 def _step(path: list[dict[str, Any]], i: int) -> tuple[Text, str]:
+    if not path:
+        return Text(), ""
     if i >= len(path):
         told = bool(path) and bool(path[-1].get("end"))
         return Text("(ended)" if i == len(path) and not told else "", style="dim"), ""
