@@ -91,6 +91,8 @@ def test_filters_narrow_and_count(server: ApiServer) -> None:
     assert get(server, f"/v1/luthier/jobs?model={TUNED}")["total"] == 2
     assert get(server, f"/v1/luthier/jobs?search={done[0][6:].upper()}")["data"][0]["id"] == done[0]
     assert get(server, "/v1/luthier/jobs?search=100%25_S")["total"] == 2
+    insert(server, 1, metadata={"Team": "support desk"})
+    assert get(server, "/v1/luthier/jobs?search=PORT%20D")["total"] == get(server, "/v1/luthier/jobs?search=team")["total"] == 1
     assert get(server, "/v1/luthier/jobs?search=%25")["total"] == 2, "a sign of the database's patterns is a sign"
     with server.http() as http:
         for query, param in (("status=done", "status"), ("sort=age", "sort"), ("method=rlhf", "method")):

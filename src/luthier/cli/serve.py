@@ -185,4 +185,5 @@ def _greet(settings: Settings, url: str, fresh: bool, started: float) -> None:
     click.echo(f"Luthier listens on {url}   ({time.monotonic() - started:.1f} s)")
     click.echo(f"  data     {settings.data_dir}")
     click.echo(f"  key      {settings.api_key_file}{made}")
+    click.echo(f"  page     {url}/   (sign in with the key)")
     click.echo("  use it   " + f'export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY="$(cat {settings.api_key_file})"')

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, and_, func, or_, select
+from sqlalchemy import Column, ColumnElement, and_, exists, func, or_, select
 
 from luthier.core.errors import NotFound
 from luthier.core.jobs import Job, JobStatus
@@ -40,7 +40,7 @@ class JobFilter:
     model: str | None = None
     """Of the name that was asked for, the open base, or the tuned model."""
     search: str | None = None
-    """Part of an id, suffix, model's or base's name, whatever the case."""
+    """Part of an id, a suffix, a name of a model or base, or of a name or value in the metadata, whatever the case."""
 
 
 class JobOverview(Owned):
@@ -127,6 +127,10 @@ def _behind(value: ColumnElement[Any], at: Any, seq: int, descending: bool) -> C
     return or_(value > at, and_(value == at, _JOBS.c.seq > seq))
 
 
+def _contains(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
+    return column.icontains(text, autoescape=True)
+
+
 def _conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.statuses is not None:
@@ -137,5 +141,7 @@ def _conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
         found.append(or_(_JOBS.c.model == wanted.model, _JOBS.c.base == wanted.model, _JOBS.c.fine_tuned_model == wanted.model))
     if wanted.search is not None:
         columns = (_JOBS.c.id, _JOBS.c.suffix, _JOBS.c.model, _JOBS.c.base, _JOBS.c.fine_tuned_model)
-        found.append(or_(*(column.icontains(wanted.search, autoescape=True) for column in columns)))
+        pairs = func.json_each(_JOBS.c.metadata).table_valued("key", "value")
+        noted = exists().where(_contains(pairs.c.key, wanted.search) | _contains(pairs.c.value, wanted.search)).correlate(_JOBS)
+        found.append(or_(*(_contains(column, wanted.search) for column in columns), noted))
     return found
