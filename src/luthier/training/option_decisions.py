@@ -105,3 +105,28 @@ def option_decisions(options: LuthierOptions, *, held_out: bool = False) -> list
     given = {name: getattr(options, name) for name in _NUMBERS}
     found += [Decision(name=name, value=value, reason=_NUMBERS[name]) for name, value in given.items() if value is not None]
     return found + _keeping_decisions(options, held_out=held_out) + _guarding_decisions(options)
+
+
+_PACKING_REASONS = {
+    "on": "As asked: a step's rows lie end to end in the fewest forwards, without padding; none sees another.",
+    "off": "As asked: a step's rows are cut into forwards in their order.",
+    "cuda": "On a GPU rows lie end to end anyway: packed best fit they need the fewest forwards, without padding.",
+    "cpu": "On a CPU rows of like length side by side are as fast: packing was measured to save no time there.",
+    "path": "This base takes the general path, which reads rows side by side.",
+}
+
+
+def packing_decision(asked: str, device: str, *, end_to_end: bool) -> Decision:
+    """Whether rows are packed, and why.
+
+    Args:
+        asked: ``auto``, ``on`` or ``off``.
+        device: as torch writes it.
+        end_to_end: the base's path can read rows end to end.
+    """
+    if asked == "off" or not end_to_end:
+        return Decision(name="packing", value="off", reason=_PACKING_REASONS["off" if asked == "off" else "path"])
+    if asked == "on":
+        return Decision(name="packing", value="on", reason=_PACKING_REASONS["on"])
+    on_gpu = device.startswith("cuda")
+    return Decision(name="packing", value="on" if on_gpu else "off", reason=_PACKING_REASONS["cuda" if on_gpu else "cpu"])

@@ -1,9 +1,9 @@
 """Packing: the rows of a step laid end to end in as few sequences as best fit makes them, one forward each.
 
-What it does: says whether a run packs and why, cuts a step's rows into forwards, and has the model read them end to end while a step
-learns. What it does not: choose which rows a step has (their number is ``batch_size``, packed or not), place rows (the token source does,
-``preprocessing/pack.py``), or touch validation, whose rows lie as they always do. Called by ``resolve.py``, ``loop.py``, ``plan.py``,
-``dry_run.py`` and ``cures.py``.
+What it does: cuts a step's rows into forwards, and has the model read them end to end while a step learns. What it does not: say whether
+a run packs (``option_decisions.py`` does), choose which rows a step has (their number is ``batch_size``, packed or not), place rows (the
+token source does, ``preprocessing/pack.py``), or touch validation, whose rows lie as they always do. Called by ``loop.py``, ``plan.py``
+and ``dry_run.py``.
 
 Attention is block-diagonal and positions begin anew in each row (``models/flat.py``), so no row sees another: what a step learns is what
 it learns from the same rows side by side, up to rounding. Best fit: Ding et al. 2024, arXiv:2404.10830; rows that must not see each other:
@@ -13,35 +13,11 @@ Krell et al. 2021, arXiv:2107.02027.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from luthier.core.specs import Decision, TrainingSpec
+from luthier.core.specs import TrainingSpec
 from luthier.models.facts import ModelFacts
 from luthier.models.language_model import LanguageModel
 from luthier.training.sft import Room, micro_batches, most_tokens_of
 from luthier.training.tokens import TokenSource
-
-_REASONS = {
-    "on": "As asked: a step's rows lie end to end in the fewest forwards, without padding; none sees another.",
-    "off": "As asked: a step's rows are cut into forwards in their order.",
-    "cuda": "On a GPU rows lie end to end anyway: packed best fit they need the fewest forwards, without padding.",
-    "cpu": "On a CPU rows of like length side by side are as fast: packing was measured to save no time there.",
-    "path": "This base takes the general path, which reads rows side by side.",
-}
-
-
-def packing_decision(asked: str, device: str, *, end_to_end: bool) -> Decision:
-    """Whether rows are packed, and why.
-
-    Args:
-        asked: ``auto``, ``on`` or ``off``.
-        device: as torch writes it.
-        end_to_end: the base's path can read rows end to end.
-    """
-    if asked == "off" or not end_to_end:
-        return Decision(name="packing", value="off", reason=_REASONS["off" if asked == "off" else "path"])
-    if asked == "on":
-        return Decision(name="packing", value="on", reason=_REASONS["on"])
-    on_gpu = device.startswith("cuda")
-    return Decision(name="packing", value="on" if on_gpu else "off", reason=_REASONS["cuda" if on_gpu else "cpu"])
 
 
 def step_forwards(

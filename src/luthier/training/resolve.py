@@ -18,8 +18,7 @@ from luthier.core.specs import (
     TrainingSpec,
     TuningMethod,
 )
-from luthier.training.option_decisions import adapter_decisions, guarding, keeping, option_decisions
-from luthier.training.packing import packing_decision
+from luthier.training.option_decisions import adapter_decisions, guarding, keeping, option_decisions, packing_decision
 from luthier.training.rates import AUTO_MULTIPLIER, PREFERENCE_SHARE, base_rate, size_class
 
 DEFAULT_BETA = 0.1
