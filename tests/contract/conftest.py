@@ -51,6 +51,15 @@ def server(shared_server: ApiServer) -> ApiServer:
     return shared_server
 
 
+@pytest.fixture
+def ending_streams(server: ApiServer) -> Iterator[None]:
+    """Streams say hello and end, as those of a server that stops: for tests that ask every route."""
+    state, going_on = server.app.state, server.app.state.stopping
+    state.stopping = lambda: True
+    yield
+    state.stopping = going_on
+
+
 @pytest.fixture(params=[False, True], ids=["lenient", "strict"])
 def client(server: ApiServer, request: pytest.FixtureRequest) -> openai.OpenAI:
     """The official client; the strict one checks every answer against OpenAI's schema."""
