@@ -135,7 +135,7 @@ class _Bench:
 
     def kernels(self) -> int:
         """Shapes for which the CPU library has made a routine so far."""
-        return kernel_count(self._micros, self._forwards)
+        return kernel_count(self._micros, self._forwards, self.spec.precision)
 
     def note_forward(self, micro: Micro) -> None:
         """A forward without gradients was carried out."""

@@ -333,7 +333,7 @@ def peak_by_formula(plan: Plan, *, process_bytes: int) -> Span:
     """Peak resident memory from arithmetic alone, for a process that holds ``process_bytes`` before the model is loaded."""
     largest = largest_activations(plan)
     # Routines find room in the holes that large forwards leave.
-    routines = 0 if plan.full or not plan.shape.fast else max(0, plan.kernels() * KERNEL_BYTES - largest // 2)
+    routines = max(0, plan.kernels() * KERNEL_BYTES - largest // 2) if plan.makes_routines else 0
     best = plan.spec.keep is Keep.BEST
     fixed = fixed_bytes(plan.shape, trainable=plan.trainable, full=plan.full, keeps_best=best, narrow=plan.narrow)
     return spread_bytes(process_bytes + LOADED_CODE + fixed + largest + routines, Basis.FORMULA)
@@ -342,7 +342,7 @@ def peak_by_formula(plan: Plan, *, process_bytes: int) -> Span:
 def peak_by_dry_run(plan: Plan, measured: Measurements) -> Span:
     """The dry run's own peak, what the run's largest forward takes beyond the largest that was carried out, and the heap's growth."""
     beyond = max(0, largest_activations(plan) - measured.peak_activations)
-    growth = 0.0 if plan.full else heap_growth(measured.resident, plan.kernels())
+    growth = 0.0 if not plan.makes_routines else heap_growth(measured.resident, plan.kernels())
     return spread_bytes(measured.peak_bytes + beyond + growth, Basis.DRY_RUN)
 
 

@@ -65,6 +65,11 @@ class Plan:
         return self.spec.precision == "bfloat16"
 
     @property
+    def makes_routines(self) -> bool:
+        """True where the CPU library makes routines that stay: plain float32 with weights that learn goes past it."""
+        return self.shape.fast and not (self.full and self.spec.precision == "float32")
+
+    @property
     def packed(self) -> bool:
         """True where frozen matrices have copies in the CPU library's own layouts."""
         return not self.full and not self.narrow
@@ -84,7 +89,7 @@ class Plan:
 
     def kernels(self) -> int:
         """Shapes for which the CPU library makes a routine during the run."""
-        return kernel_count([micro for step in self.steps for micro in step.micros], self.forwards())
+        return kernel_count([micro for step in self.steps for micro in step.micros], self.forwards(), self.spec.precision)
 
     @property
     def first_epoch(self) -> tuple[PlannedStep, ...]:

@@ -193,16 +193,20 @@ def _head_space(shape: ModelShape, packed: bool) -> int:
     return 2 if packed and shape.fast and shape.head_matrix <= MAX_COPIED else 0
 
 
-_MATRICES = 4
+_ROUTINES = {"float32": (4, 4), "bfloat16": (24, 14), "mixed": (12, 6)}
+"""Per number of padded tokens in a block, by precision: those of a step that learns beyond those of a forward, and those of a forward. In
+float32 only the products with frozen matrices go through oneDNN; in bfloat16 all do, an adapter's and attention's too."""
 _CACHED_KERNELS = 1024
 """oneDNN keeps so many routines (its ``DNNL_PRIMITIVE_CACHE_CAPACITY``) and forgets the oldest."""
-KERNEL_BYTES = 450_000
-"""Of one routine: measured on the embedded base as 3.5 MB for each new number of padded tokens, eight routines."""
+KERNEL_BYTES = 500_000
+"""Of one routine: measured on the embedded base as 3.5 MB for each new number of padded tokens and eight routines with AVX2, 21 MB and 38
+routines with AMX."""
 
 
-def kernel_count(steps: Sequence[Micro], forwards: Sequence[Micro]) -> int:
-    """Routines that oneDNN makes, one for each matrix, direction and number of rows: a block has four matrices, the head is one."""
+def kernel_count(steps: Sequence[Micro], forwards: Sequence[Micro], precision: str = "float32") -> int:
+    """Routines that oneDNN makes, one for each product and number of rows, alike in all blocks; the head has one for each direction."""
     steps = [m for m in steps if not m.lengths]  # rows end to end do not go through the library's own layouts
     learned, read = {m.padded for m in steps}, {m.padded for m in (*steps, *forwards)}
     learned_heads, read_heads = {even_rows(m.trained) for m in steps}, {even_rows(m.trained) for m in (*steps, *forwards)}
-    return min(_CACHED_KERNELS, _MATRICES * (len(learned) + len(read)) + len(learned_heads) + len(read_heads))
+    learning, reading = _ROUTINES[precision]
+    return min(_CACHED_KERNELS, learning * len(learned) + reading * len(read) + len(learned_heads) + len(read_heads))
