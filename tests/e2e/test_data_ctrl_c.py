@@ -19,7 +19,11 @@ ROWS = 150_000
 DELAYS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 # The console script, which says so when it loads its first module: what Python does before that is not ours.
 BEGIN = """
+import signal
 import sys
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it, and we would have inherited that
+
 from luthier.cli.entry import main
 
 class Marker:
