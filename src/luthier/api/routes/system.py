@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ _DEMO_REQUEST: dict[str, Any] = {
     "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 5}}},
 }
 _STATUS_SECONDS = 2.0
-_LIBRARIES = ("torch", "transformers", "tokenizers", "fastapi", "openai")
+_LIBRARIES = ("sqlalchemy", "torch", "transformers", "tokenizers", "fastapi", "openai")
 
 
 @router.get("/system")
@@ -81,7 +80,7 @@ def _system(services: Services, engine: HostStatus | None, watch: DiskWatch) -> 
         },
         "keys": sum(key.revoked_at is None for key in services.keys.list()) + 1,
         "webhooks": len(services.webhooks.list(limit=100).items),
-        "versions": {"luthier": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version, **_libraries()},
+        "versions": {"luthier": __version__, "python": platform.python_version(), **_libraries()},
     }
 
 
