@@ -1,9 +1,11 @@
 """``luthier trace JOB``: the pipeline trace in the terminal.
 
 What it does: reads a job's events over HTTP and prints them; ``--follow`` waits for the end; ``--prompt`` traces a new
-prompt live, on base and tuned model, through all layers. What it does not: draw (``cli/render``) or read a server's files.
+prompt live, on base and tuned model, through all layers; ``--html`` writes the job as a page instead. What it does not: draw
+(``cli/render``), fill the page (``cli/job_page.py``) or read a server's files.
 """
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +13,15 @@ import click
 from rich.console import Console
 
 from luthier.cli.client import client_of, find_server, post
+from luthier.cli.files import write_whole
 from luthier.cli.follow import follow
 from luthier.cli.job_events import read_view
+from luthier.cli.job_page import job_page
 from luthier.cli.printing import client_errors, printable_output
 from luthier.cli.render.layers import layers
 from luthier.cli.render.prediction import prediction
 from luthier.cli.render.report import MAX_WIDTH, print_report
+from luthier.cli.render.text import size
 from luthier.core.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -31,6 +36,13 @@ if TYPE_CHECKING:
 @click.option("--follow", "keep_following", is_flag=True, help="Wait for the end of a running job, with a progress bar.")
 @click.option("--prompt", default=None, help="Look into one prediction: this prompt on the job's model and its base, layer by layer.")
 @click.option("--model", default=None, help="With --prompt: the model to look into, instead of the job's.")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Write the dashboard's nine views of JOB into this one file, for a browser without any server; - is standard output.",
+)
 def trace(
     job: str | None,
     url: str | None,
@@ -39,10 +51,15 @@ def trace(
     keep_following: bool,
     prompt: str | None,
     model: str | None,
+    html: Path | None,
 ) -> None:
     """Show the five stages of JOB, its training curve, and one of its predictions."""
+    if html is not None and (prompt is not None or model is not None):
+        raise click.UsageError("--html writes what the job itself recorded; it goes with neither --prompt nor --model.")
+    if html is not None and job is None:
+        raise click.UsageError("Name the JOB that --html writes.")
     printable_output()
-    console = Console()
+    console = Console(stderr=html is not None)
     client = client_of(find_server(url=url, api_key=api_key, data_dir=data_dir))
     with client_errors():
         if prompt is not None:
@@ -53,8 +70,25 @@ def trace(
             return
         if job is None:
             raise InvalidRequest("Name a JOB, or a prompt with --prompt and a model with --model.")
+        if html is not None:
+            if keep_following:
+                follow(client, job, console)
+            _write_page(client, job, html)
+            return
         view = follow(client, job, console) if keep_following else read_view(client, job)
     print_report(console, view)
+
+
+def _write_page(client: "openai.OpenAI", job: str, html: Path) -> None:
+    page = job_page(client, job)
+    if html == Path("-"):
+        sys.stdout.buffer.write(page.content)
+        sys.stdout.buffer.flush()
+    else:
+        write_whole(html, [page.content])
+        click.echo(f"Wrote {html} ({size(len(page.content))}).", err=True)
+    for sentence in page.left_out:
+        click.echo(f"Not in the page, or cut: {sentence}", err=True)
 
 
 def model_of(client: "openai.OpenAI", job_id: str) -> str:

@@ -71,7 +71,12 @@ export interface JobSource {
 }
 
 /** What a self-contained page holds: everything of JobData but what needs a server. */
-export type SavedJob = Omit<JobData, 'connection' | 'actions'> & { saved_at: number; version: string };
+export type SavedJob = Omit<JobData, 'connection' | 'actions'> & {
+  saved_at: number;
+  version: string;
+  /** What did not fit into the page, a sentence each. */
+  left_out?: readonly string[];
+};
 
 /** A saved job as a source. */
 export function staticSource(saved: SavedJob): JobSource {
