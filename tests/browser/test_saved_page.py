@@ -44,7 +44,7 @@ def reader(browser: "Browser") -> "Iterator[Page]":
     page, faults = context.new_page(), []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
+    page.on("dialog", lambda dialog: faults.append(dialog.message))
     page.on("request", lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else faults.append(request.url))
     yield page
     context.close()
@@ -131,6 +131,11 @@ def test_a_large_job_with_hostile_text_says_what_is_missing_and_shows_text_as_te
     target = tmp_path / "job.html"
     with serving(job.api()) as url:
         assert luthier("trace", JOB, "--html", str(target), url=url).exit_code == 0
+    with serving(job.api()) as url:
+        assert luthier("trace", JOB, "--html", str(tmp_path / "traced.html"), "--prompt", "Hi", url=url).exit_code == 0
+    traced = show(tmp_path / "traced.html", "prediction")
+    assert "traced when this page was saved" in traced
+    assert "Not shown" not in traced
     for view in ("story", "training", "examples", "prediction", "quiz", "code"):
         show(target, view)
     assert "alert('owned')" in show(target, "compare")

@@ -38,15 +38,18 @@ class JobPage:
     """A sentence each; the page shows the same ones."""
 
 
-def job_page(client: "openai.OpenAI", job_id: str, *, max_bytes: int = MAX_BYTES) -> JobPage:
+def job_page(client: "openai.OpenAI", job_id: str, *, traced: dict[str, Any] | None = None, max_bytes: int = MAX_BYTES) -> JobPage:
     """Read the job and fill the page.
+
+    Args:
+        traced: a ``luthier.prediction_trace`` that the prediction view shows in place of what the run recorded.
 
     Raises:
         openai.APIError: the server refuses, or does not answer.
         LuthierError: this installation has no page to fill, or what must be in it is larger than ``max_bytes``.
     """
     frame = page_frame()
-    whole = read_job(client, job_id)
+    whole = {**read_job(client, job_id), "traced": traced}
     size = max_bytes - len(frame) + len("null")
     saved = fitted(whole, lambda points: _metrics(client, job_id, points), lambda job: len(as_json(job)) <= size)
     if saved is None:

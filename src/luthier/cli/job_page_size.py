@@ -34,6 +34,8 @@ class Limits:
     """Alternatives at a step of the recorded prediction."""
     text: int = 20_000
     """Characters of one text."""
+    traced: int = 1
+    """The prompt that was traced for the page; at most half a megabyte (``core/prediction.py``)."""
 
 
 _TIGHTER: tuple[tuple[str, int], ...] = (
@@ -59,6 +61,7 @@ _TIGHTER: tuple[tuple[str, int], ...] = (
     ("answered", 4),
     ("points", 200),
     ("samples", 20),
+    ("traced", 0),
 )
 
 
@@ -103,6 +106,9 @@ def _within(whole: _Job, metrics: dict[str, Any] | None, limits: Limits) -> _Job
     if texts.count:
         notes.append(f"{texts.count:,} long texts end after {limits.text:,} characters; each says how many are missing.")
     kept = {name: value for name, value in whole.items() if name not in _BESIDE}
+    if kept.get("traced") is not None and not limits.traced:
+        kept["traced"] = None
+        notes.append("The traced prompt did not fit: see luthier trace --prompt.")
     rows = _rows(whole["rowLosses"], limits.rows, notes)
     return {
         **kept,

@@ -16,7 +16,7 @@ from luthier.cli.client import client_of, find_server, post
 from luthier.cli.files import write_whole
 from luthier.cli.follow import follow
 from luthier.cli.job_events import read_view
-from luthier.cli.job_page import job_page
+from luthier.cli.job_page import JobPage, job_page
 from luthier.cli.printing import client_errors, printable_output
 from luthier.cli.render.layers import layers
 from luthier.cli.render.prediction import prediction
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     default=None,
     metavar="FILE",
-    help="Write the dashboard's nine views of JOB into this one file, for a browser without any server; - is standard output.",
+    help="Write the dashboard's nine views of JOB into this one file, for a browser without a server (-: standard output); --prompt goes along.",
 )
 def trace(
     job: str | None,
@@ -54,12 +54,18 @@ def trace(
     html: Path | None,
 ) -> None:
     """Show the five stages of JOB, its training curve, and one of its predictions."""
-    if html is not None and (prompt is not None or model is not None):
-        raise click.UsageError("--html writes what the job itself recorded; it goes with neither --prompt nor --model.")
-    if html is not None and job is None:
-        raise click.UsageError("Name the JOB that --html writes.")
     printable_output()
     console = Console(stderr=html is not None)
+    if html is not None:
+        if job is None or (model is not None and prompt is None):
+            raise click.UsageError("--html writes a JOB; --model goes with a --prompt.")
+        with client_errors():
+            client = client_of(find_server(url=url, api_key=api_key, data_dir=data_dir))
+            if keep_following:
+                follow(client, job, console)
+            traced = None if prompt is None else trace_prompt(client, model or model_of(client, job), prompt)
+            _write(html, job_page(client, job, traced=traced))
+        return
     client = client_of(find_server(url=url, api_key=api_key, data_dir=data_dir))
     with client_errors():
         if prompt is not None:
@@ -70,17 +76,11 @@ def trace(
             return
         if job is None:
             raise InvalidRequest("Name a JOB, or a prompt with --prompt and a model with --model.")
-        if html is not None:
-            if keep_following:
-                follow(client, job, console)
-            _write_page(client, job, html)
-            return
         view = follow(client, job, console) if keep_following else read_view(client, job)
     print_report(console, view)
 
 
-def _write_page(client: "openai.OpenAI", job: str, html: Path) -> None:
-    page = job_page(client, job)
+def _write(html: Path, page: JobPage) -> None:
     if html == Path("-"):
         sys.stdout.buffer.write(page.content)
         sys.stdout.buffer.flush()

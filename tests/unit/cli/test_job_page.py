@@ -16,6 +16,7 @@ from luthier.cli.job_page_size import fitted
 from luthier.trace.events import StepDone
 from tests.support.command_line import luthier, one_line
 from tests.support.fake_server import serving
+from tests.support.sample_trace import sample_trace
 from tests.support.saved_jobs import JOB, SavedJobApi, event_row, large_job
 from tests.support.trace_logs import whole_run
 
@@ -163,10 +164,28 @@ def test_a_job_that_has_not_begun_is_a_page_too(tmp_path: Path) -> None:
     assert (saved["events"], saved["metrics"]["steps"], saved["left_out"]) == ([], 0, [])
 
 
-@pytest.mark.parametrize("more", [("--prompt", "Hi"), ("--model", "m")])
-def test_what_the_job_did_not_record_is_refused(tmp_path: Path, more: tuple[str, ...]) -> None:
-    result = write(SavedJobApi(), tmp_path / "job.html", *more)
-    assert result.exit_code == ExitCode.USAGE
+def test_a_prompt_is_traced_for_the_page_on_the_jobs_own_model(tmp_path: Path) -> None:
+    assert write(SavedJobApi(), tmp_path / "without.html").exit_code == ExitCode.DONE
+    assert saved_in((tmp_path / "without.html").read_bytes())["traced"] is None
+    job, target = SavedJobApi(), tmp_path / "job.html"
+    api = job.api()
+    with serving(api) as url:
+        assert luthier("trace", JOB, "--html", str(target), "--prompt", "Hi", url=url).exit_code == ExitCode.DONE
+    saved = saved_in(target.read_bytes())
+    assert saved["traced"]["layers"] == json.loads(json.dumps(sample_trace().to_dict()["layers"]))
+    (asked,) = [body for _, path, body in api.requests if path == "/v1/luthier/trace"]
+    assert (asked["model"], asked["messages"][0]["content"]) == (saved["row"]["fine_tuned_model"], "Hi")
+
+
+def test_a_traced_prompt_goes_last_of_all_and_its_absence_is_said() -> None:
+    with serving(SavedJobApi().api()) as url:
+        page = pages.job_page(pages_client(url), JOB, traced={"text": "a" * 700_000})
+    assert saved_in(page.content)["traced"] is None
+    assert "The traced prompt did not fit: see luthier trace --prompt." in page.left_out
+
+
+def test_a_model_without_a_prompt_is_refused(tmp_path: Path) -> None:
+    assert write(SavedJobApi(), tmp_path / "job.html", "--model", "m").exit_code == ExitCode.USAGE
     assert not list(tmp_path.iterdir())
 
 

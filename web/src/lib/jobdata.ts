@@ -35,6 +35,8 @@ export interface JobData {
   readonly insight: Insight | null;
   readonly code: Code | null;
   readonly cost: Record<string, unknown> | null;
+  /** A prompt that was traced when the page was saved. */
+  readonly traced?: PredictionTrace | null;
   readonly connection: Connection;
   readonly actions: JobActions | null;
 }
