@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     default=None,
     metavar="FILE",
-    help="Write the dashboard's nine views of JOB, and of a --prompt, into this one file, for a browser without a server; - is standard output.",
+    help="Write the dashboard's nine views of JOB, and of a --prompt, into one file, for a browser without a server; - is stdout.",
 )
 def trace(
     job: str | None,
