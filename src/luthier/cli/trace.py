@@ -1,9 +1,11 @@
 """``luthier trace JOB``: the pipeline trace in the terminal.
 
 What it does: reads a job's events over HTTP and prints them; ``--follow`` waits for the end; ``--prompt`` traces a new
-prompt live, on base and tuned model, through all layers. What it does not: draw (``cli/render``) or read a server's files.
+prompt live, on base and tuned model, through all layers; ``--html`` writes the job as a page instead. What it does not: draw
+(``cli/render``), fill the page (``cli/job_page.py``) or read a server's files.
 """
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +13,15 @@ import click
 from rich.console import Console
 
 from luthier.cli.client import client_of, find_server, post
+from luthier.cli.files import write_whole
 from luthier.cli.follow import follow
 from luthier.cli.job_events import read_view
+from luthier.cli.job_page import JobPage, job_page
 from luthier.cli.printing import client_errors, printable_output
 from luthier.cli.render.layers import layers
 from luthier.cli.render.prediction import prediction
 from luthier.cli.render.report import MAX_WIDTH, print_report
+from luthier.cli.render.text import size
 from luthier.core.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -31,6 +36,13 @@ if TYPE_CHECKING:
 @click.option("--follow", "keep_following", is_flag=True, help="Wait for the end of a running job, with a progress bar.")
 @click.option("--prompt", default=None, help="Look into one prediction: this prompt on the job's model and its base, layer by layer.")
 @click.option("--model", default=None, help="With --prompt: the model to look into, instead of the job's.")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Write the dashboard's nine views of JOB, and of a --prompt, into one file, for a browser without a server; - is stdout.",
+)
 def trace(
     job: str | None,
     url: str | None,
@@ -39,10 +51,21 @@ def trace(
     keep_following: bool,
     prompt: str | None,
     model: str | None,
+    html: Path | None,
 ) -> None:
     """Show the five stages of JOB, its training curve, and one of its predictions."""
     printable_output()
-    console = Console()
+    console = Console(stderr=html is not None)
+    if html is not None:
+        if job is None or (model is not None and prompt is None):
+            raise click.UsageError("--html writes a JOB; --model goes with a --prompt.")
+        with client_errors():
+            client = client_of(find_server(url=url, api_key=api_key, data_dir=data_dir))
+            if keep_following:
+                follow(client, job, console)
+            traced = None if prompt is None else trace_prompt(client, model or model_of(client, job), prompt)
+            _write(html, job_page(client, job, traced=traced))
+        return
     client = client_of(find_server(url=url, api_key=api_key, data_dir=data_dir))
     with client_errors():
         if prompt is not None:
@@ -55,6 +78,17 @@ def trace(
             raise InvalidRequest("Name a JOB, or a prompt with --prompt and a model with --model.")
         view = follow(client, job, console) if keep_following else read_view(client, job)
     print_report(console, view)
+
+
+def _write(html: Path, page: JobPage) -> None:
+    if html == Path("-"):
+        sys.stdout.buffer.write(page.content)
+        sys.stdout.buffer.flush()
+    else:
+        write_whole(html, [page.content])
+        click.echo(f"Wrote {html} ({size(len(page.content))}).", err=True)
+    for sentence in page.left_out:
+        click.echo(f"Not in the page, or cut: {sentence}", err=True)
 
 
 def model_of(client: "openai.OpenAI", job_id: str) -> str:

@@ -35,6 +35,8 @@ export interface JobData {
   readonly insight: Insight | null;
   readonly code: Code | null;
   readonly cost: Record<string, unknown> | null;
+  /** A prompt that was traced when the page was saved. */
+  readonly traced?: PredictionTrace | null;
   readonly connection: Connection;
   readonly actions: JobActions | null;
 }
@@ -71,7 +73,12 @@ export interface JobSource {
 }
 
 /** What a self-contained page holds: everything of JobData but what needs a server. */
-export type SavedJob = Omit<JobData, 'connection' | 'actions'> & { saved_at: number; version: string };
+export type SavedJob = Omit<JobData, 'connection' | 'actions'> & {
+  saved_at: number;
+  version: string;
+  /** What did not fit into the page, a sentence each. */
+  left_out?: readonly string[];
+};
 
 /** A saved job as a source. */
 export function staticSource(saved: SavedJob): JobSource {
