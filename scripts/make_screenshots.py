@@ -1,8 +1,8 @@
 """Pictures of every screen of the dashboard at three widths, of a real server with a real demo job: ``docs/images/SCREEN-WIDTH.png``.
 
-What it does: starts a server over a new folder (or uses one that runs), runs the demo job there, traces a prompt, asks two models, and takes
-the pictures; colours are reduced to a palette, so that all of them stay small. What it does not: judge them: look at each. Run by hand after
-a change of the dashboard: ``python -m scripts.make_screenshots``; needs Chromium, Playwright and Pillow.
+What it does: starts a server over a new folder (or uses one that runs), runs the demo job there, traces a prompt, asks two models, takes
+the pictures, and reduces their colours to a palette, so that all of them stay small. What it does not: judge them: look at each. Run by
+hand after a change of the dashboard: ``python -m scripts.make_screenshots``; needs Chromium, Playwright and Pillow.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.support.server import ServerProcess
 
@@ -28,6 +28,8 @@ SIZES = {360: 800, 1280: 900, 2560: 1440}
 LONGEST = {360: 2000, 1280: 1800, 2560: 1440}
 """A longer page is cut at this height."""
 COLOURS = 56
+ALIKE = 9
+"""Colours that differ by less in sum over red, green and blue count as one."""
 BYTES = 2_500_000
 """Of all pictures together."""
 WAIT_MS = 120_000
@@ -67,12 +69,15 @@ DEEDS: dict[str, Callable[["Page"], None]] = {"job-prediction": _trace, "playgro
 
 
 def smaller(picture: bytes) -> bytes:
-    """The same PNG with its ``COLOURS`` most frequent colours, exactly as they are; every other pixel gets the nearest of them."""
+    """The same PNG in ``COLOURS`` colours: the most frequent ones that differ; every other pixel gets the nearest of them."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     counted = sorted(image.getcolors(image.width * image.height) or [], key=lambda pair: pair[0], reverse=True)
-    chosen = [colour for _, colour in counted[:COLOURS]]
+    chosen: list[Any] = []
+    for _, colour in counted:
+        if len(chosen) < COLOURS and all(sum(abs(x - y) for x, y in zip(colour, one, strict=True)) >= ALIKE for one in chosen):
+            chosen.append(colour)
     palette = Image.new("P", (1, 1))
     palette.putpalette([part for colour in chosen for part in colour])
     image = image.quantize(palette=palette, dither=Image.Dither.NONE)
