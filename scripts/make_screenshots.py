@@ -73,7 +73,8 @@ def smaller(picture: bytes) -> bytes:
     from PIL import Image
 
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    counted = sorted(image.getcolors(image.width * image.height) or [], key=lambda pair: pair[0], reverse=True)
+    found: list[Any] = image.getcolors(image.width * image.height) or []
+    counted = sorted(found, key=lambda pair: pair[0], reverse=True)
     chosen: list[Any] = []
     for _, colour in counted:
         if len(chosen) < COLOURS and all(sum(abs(x - y) for x, y in zip(colour, one, strict=True)) >= ALIKE for one in chosen):
