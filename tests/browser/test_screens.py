@@ -60,7 +60,7 @@ def test_a_file_becomes_a_job_and_the_job_a_model_that_answers(page: "Page", ser
 
     page.goto("/ui/data")
     page.get_by_role("button", name="Delete mots.jsonl").click()
-    assert "1 job that is over used it; it keeps its models" in page.get_by_role("dialog").inner_text()
+    page.get_by_role("dialog").get_by_text("1 job that is over used it; it keeps its models").wait_for()
     page.get_by_role("button", name="Delete the file").click()
     page.get_by_role("link", name="mots.jsonl").wait_for(state="detached")
 
