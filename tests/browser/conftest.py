@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts.check_web import BUNDLE
+from tests.browser.trained import Trained, train
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -42,12 +43,18 @@ def browser() -> "Iterator[Browser]":
         running.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """One running server for a module's tests."""
+    """One running server for all tests."""
     running = ServerProcess(tmp_path_factory.mktemp("data")).start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def trained(server: ServerProcess) -> Trained:
+    """One job that has succeeded, with held-out rows; it and its models are there for all tests, and none deletes them."""
+    return train(server)
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from luthier.trace.reader import read_events
-from luthier.trace.view import TraceView, view_of
 from tests.browser.conftest import WAIT_MS, sign_in
-from tests.support.examples import prompt_completion_file
+from tests.browser.trained import create, shown_loss, told
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -18,30 +16,14 @@ JOB_MS = 240_000
 NAME = "first-french"
 
 
-def create(server: ServerProcess, *, suffix: str, epochs: int, rows: int = 40) -> str:
-    """A small job with held-out rows; its id."""
+def test_a_first_visit_is_told_what_a_job_is(visitor: "Page", server: ServerProcess) -> None:
+    # A project of its own has no jobs, whatever else runs on this server.
     client = server.client()
-    files = [
-        client.files.create(file=(name, prompt_completion_file(count, name)), purpose="fine-tune").id
-        for name, count in (("train.jsonl", rows), ("valid.jsonl", 8))
-    ]
-    hyperparameters = {"n_epochs": epochs, "batch_size": 4}
-    method: Any = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
-    job = client.fine_tuning.jobs.create(
-        model="luthier-mini", training_file=files[0], validation_file=files[1], suffix=suffix, seed=7, method=method
-    )
-    return job.id
-
-
-def told(server: ServerProcess, job_id: str) -> TraceView:
-    """The job as its log tells it."""
-    (log,) = server.data_dir.glob(f"runs/{job_id}*/trace.jsonl")
-    return view_of(read_events(log)[0])
-
-
-def test_a_first_visit_is_told_what_a_job_is(page: "Page", server: ServerProcess) -> None:
-    page.get_by_role("heading", name="No job yet").wait_for()
-    assert page.get_by_role("button", name="Run the demo").is_enabled()
+    project: Any = client.post("/luthier/projects", body={"name": "newcomers"}, cast_to=object)
+    key: Any = client.post("/luthier/keys", body={"name": "newcomer", "project_id": project["id"]}, cast_to=object)
+    sign_in(visitor, key["value"])
+    visitor.get_by_role("heading", name="No job yet").wait_for()
+    assert visitor.get_by_role("button", name="Run the demo").is_enabled()
 
 
 @pytest.mark.timeout(400)
@@ -58,8 +40,7 @@ def test_a_job_appears_trains_before_ones_eyes_and_its_numbers_are_those_of_its_
     last = view.ordered_epochs()[-1]
     assert view.observations()[2] in row.inner_text()
     assert last.valid_loss is not None
-    shown = f"{last.valid_loss:.3f}" if last.valid_loss < 1 else f"{last.valid_loss:.2f}"
-    assert shown in row.inner_text()
+    assert shown_loss(last.valid_loss) in row.inner_text()
     page.locator("#curve").get_by_role("button", name="Show as table").click()
     rows = page.locator("#curve tbody tr")
     rows.first.wait_for()

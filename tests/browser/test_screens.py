@@ -41,17 +41,26 @@ def test_a_file_becomes_a_job_and_the_job_a_model_that_answers(page: "Page", ser
     page.get_by_role("button", name="Start the job").click()
     page.wait_for_url(re.compile("/ui/jobs/ftjob-"))
     page.get_by_text("Succeeded").first.wait_for(timeout=TRAINED_MS)
+    job = page.url.split("/jobs/")[1].split("/")[0]
+    model = server.client().fine_tuning.jobs.retrieve(job).fine_tuned_model
+    assert model is not None
 
-    page.goto("/ui/models")
+    page.goto(f"/ui/models?search={job}")
     page.get_by_role("link", name="Open in playground").first.click()
     page.get_by_label("Message").fill("Word 0")
     page.get_by_role("button", name="Ask both").click()
     page.get_by_role("button", name="Token probabilities").nth(1).wait_for()
     assert "Word+0" in page.url
 
+    page.goto(f"/ui/models?search={job}")
+    page.get_by_role("button", name=f"Delete {model}", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete the model").click()
+    page.get_by_text("its final model is not there yet, or was deleted").or_(page.get_by_text("No tuned model is like that")).wait_for()
+    assert model not in [one.id for one in server.client().models.list()]
+
     page.goto("/ui/data")
     page.get_by_role("button", name="Delete mots.jsonl").click()
-    assert "1 job that is over used it; it keeps its models" in page.get_by_role("dialog").inner_text()
+    page.get_by_role("dialog").get_by_text("1 job that is over used it; it keeps its models").wait_for()
     page.get_by_role("button", name="Delete the file").click()
     page.get_by_role("link", name="mots.jsonl").wait_for(state="detached")
 

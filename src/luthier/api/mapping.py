@@ -68,6 +68,8 @@ def estimated_finish(job: Job, now: int) -> int | None:
     """A time only while a trainer keeps it up to date, and never one that has passed: evaluation and deployment follow the last step."""
     if job.estimated_finish is None or job.status is not JobStatus.RUNNING or job.lease_owner is None:
         return None
+    if job.lease_expires_at is not None and job.lease_expires_at <= now:
+        return None
     return max(job.estimated_finish, now)
 
 

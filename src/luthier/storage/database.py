@@ -26,6 +26,10 @@ _PRIMARY_CODE = 0xFF
 _WRITE = "luthier_write"
 
 
+SQLITE_VERSION = sqlite3.sqlite_version
+"""Of the library that Python was built with."""
+
+
 class Database:
     """Connections to one SQLite file. Safe to use from many threads and from several processes.
 

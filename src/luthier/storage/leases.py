@@ -73,11 +73,14 @@ class LeaseStore:
             )
 
     def acquire_job(self, job_id: str, owner: str, now: float, expires_at: float) -> Job | None:
-        """Lease this job; None when it has a living lease, or is finished or paused by now."""
+        """Lease this job; None when it has a living lease, or is finished or paused by now.
+
+        What an earlier holder thought of its end is forgotten: until the new one has measured its own steps nobody knows.
+        """
         free = _JOBS.c.lease_expires_at.is_(None) | (_JOBS.c.lease_expires_at <= now)
         mine = (_JOBS.c.id == job_id) & free & _JOBS.c.status.in_(_RUNNABLE)
         with self._database.write() as connection:
-            values = {"fence": _JOBS.c.fence + 1, "lease_owner": owner, "lease_expires_at": expires_at}
+            values = {"fence": _JOBS.c.fence + 1, "lease_owner": owner, "lease_expires_at": expires_at, "estimated_finish": None}
             taken = connection.execute(update(_JOBS).where(mine).values(values)).rowcount
             return load_job(connection, job_id) if taken else None
 

@@ -83,7 +83,7 @@ def _best_epoch(view: TraceView) -> Question | None:
 
 def _tuned_answer(view: TraceView) -> Question | None:
     samples = (view.evaluation or {}).get("samples") or []
-    for number, sample in enumerate(samples):
+    for number, sample in enumerate(samples, start=1):
         right, prompt = str(sample["tuned"]).strip(), str(sample["prompt"])
         others = (str(other["tuned"]).strip() for other in samples if other is not sample)
         offered = [str(sample["base"]).strip(), str(sample["expected"]).strip(), *others]
@@ -98,7 +98,7 @@ def _tuned_answer(view: TraceView) -> Question | None:
             wrong=wrong,
             explanation=f"The base said “{base}”." if base and len(base) <= _LONGEST_TEXT else "The base answered something else.",
             view="compare",
-            anchor=f"sample-{number + 1}",
+            anchor=f"sample-{sample.get('line', number)}",
         )
     return None
 

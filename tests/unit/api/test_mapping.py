@@ -113,6 +113,8 @@ def test_a_preference_job_keeps_its_beta_and_shows_it_in_its_method_alone() -> N
         ({"status": JobStatus.RUNNING, "lease_owner": "me", "estimated_finish": START - 5}, START),
         ({"status": JobStatus.RUNNING, "lease_owner": "me", "estimated_finish": None}, None),
         ({"status": JobStatus.RUNNING}, None),
+        ({"status": JobStatus.RUNNING, "lease_owner": "me", "lease_expires_at": START + 1.0}, START + 60),
+        ({"status": JobStatus.RUNNING, "lease_owner": "killed", "lease_expires_at": START - 1.0}, None),
         ({"status": JobStatus.QUEUED, "lease_owner": "me"}, None),
         ({"status": JobStatus.PAUSED}, None),
     ],

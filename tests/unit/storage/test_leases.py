@@ -67,6 +67,14 @@ def test_renew_and_release_are_the_holders(jobs: JobStore, leases: LeaseStore) -
     assert jobs.get(job.id) == free
 
 
+def test_a_new_holder_starts_without_the_estimate_of_the_one_before(jobs: JobStore, leases: LeaseStore) -> None:
+    made = jobs.insert(new_job(status=S.RUNNING, estimated_finish=int(START) + 900), events=[])
+    leases.void_all()
+    job = leases.acquire("after the restart", [S.RUNNING], START, START + 15)
+    assert job is not None
+    assert (job.id, job.estimated_finish) == (made.id, None)
+
+
 def test_void_all_ends_held_leases_only(jobs: JobStore, leases: LeaseStore) -> None:
     for _ in range(3):
         jobs.insert(new_job(), [])

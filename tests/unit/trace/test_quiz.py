@@ -48,6 +48,14 @@ def test_the_right_answers_are_the_runs() -> None:
     assert places["best_epoch"] == ("training", "epoch-2")
 
 
+def test_a_sample_is_named_by_the_line_of_its_file_as_the_page_names_it() -> None:
+    report = evaluated(7, 1).report
+    samples = [{**sample, "line": 2 * number} for number, sample in enumerate(report["samples"], start=1)]
+    quiz = quiz_of(view_with(SPEC, *EPOCHS, Evaluated(report={**report, "samples": samples})))
+    assert quiz is not None
+    assert {q["id"]: q["anchor"] for q in quiz["questions"]}["tuned_answer"] == "sample-2"
+
+
 def test_the_order_is_the_same_each_time_and_not_that_of_the_table() -> None:
     view = view_with(SPEC, *EPOCHS, evaluated(7, 1))
     assert quiz_of(view) == quiz_of(view)

@@ -1,7 +1,7 @@
 /** Light, dark, high contrast, or as the system has it. The choice is the one thing kept in local storage. */
 
 export const THEMES = [
-  { name: 'system', label: 'As the system' },
+  { name: 'system', label: 'Auto' },
   { name: 'light', label: 'Light' },
   { name: 'dark', label: 'Dark' },
   { name: 'contrast', label: 'High contrast' },

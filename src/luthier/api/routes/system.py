@@ -22,6 +22,7 @@ from luthier.core.engine_messages import HostStatus, Status
 from luthier.core.errors import LuthierError
 from luthier.core.ids import new_job_id
 from luthier.core.jobs import FileRecord, ModelKind, ModelRecord
+from luthier.storage.database import SQLITE_VERSION
 
 router = APIRouter(prefix="/luthier")
 DEMO = Path(__file__).resolve().parents[1] / "demo"
@@ -32,7 +33,7 @@ _DEMO_REQUEST: dict[str, Any] = {
     "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 5}}},
 }
 _STATUS_SECONDS = 2.0
-_LIBRARIES = ("sqlalchemy", "torch", "transformers", "tokenizers", "fastapi", "openai")
+_LIBRARIES = ("torch", "transformers", "tokenizers", "fastapi", "openai")
 
 
 @router.get("/system")
@@ -80,7 +81,7 @@ def _system(services: Services, engine: HostStatus | None, watch: DiskWatch) -> 
         },
         "keys": sum(key.revoked_at is None for key in services.keys.list()) + 1,
         "webhooks": len(services.webhooks.list(limit=100).items),
-        "versions": {"luthier": __version__, "python": platform.python_version(), **_libraries()},
+        "versions": {"luthier": __version__, "python": platform.python_version(), "sqlite": SQLITE_VERSION, **_libraries()},
     }
 
 

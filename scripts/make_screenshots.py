@@ -1,0 +1,177 @@
+"""Pictures of every screen of the dashboard at three widths, of a real server with a real demo job: ``docs/images/SCREEN-WIDTH.png``.
+
+What it does: starts a server over a new folder (or uses one that runs), runs the demo job there, traces a prompt, asks two models, takes
+the pictures, and reduces their colours to a palette, so that all of them stay small. What it does not: judge them: look at each. Run by
+hand after a change of the dashboard: ``python -m scripts.make_screenshots``; needs Chromium, Playwright and Pillow.
+"""
+
+import argparse
+import io
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.support.server import ServerProcess
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs" / "images"
+SIZES = {360: 800, 1280: 900, 2560: 1440}
+"""Width and height of the window, CSS pixels."""
+LONGEST = {360: 2000, 1280: 1800, 2560: 1440}
+"""A longer page is cut at this height."""
+COLOURS = 56
+ALIKE = 9
+"""Colours that differ by less in sum over red, green and blue count as one."""
+BYTES = 2_500_000
+"""Of all pictures together."""
+WAIT_MS = 120_000
+VIEWS = ("story", "data", "training", "examples", "prediction", "compare", "quiz", "code", "events")
+PROMPT = "Translate to French: Good morning"
+
+
+def screens(job: str, file: str, base: str, tuned: str) -> dict[str, str]:
+    """Name of the picture -> path of the page."""
+    views = {f"job-{view}": f"/ui/jobs/{job}" + ("" if view == "story" else f"/{view}") for view in VIEWS}
+    return {
+        "jobs": "/ui/jobs",
+        **views,
+        "new": "/ui/new",
+        "data": "/ui/data",
+        "dataset": f"/ui/data/{file}",
+        "playground": f"/ui/playground?a={base}&b={tuned}",
+        "models": "/ui/models",
+        "system": "/ui/system",
+    }
+
+
+def _trace(page: "Page") -> None:
+    page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    page.get_by_role("button", name="Trace it").click()
+    page.get_by_text("Traced in").wait_for(timeout=WAIT_MS)
+
+
+def _ask(page: "Page") -> None:
+    page.get_by_label("Message").fill(PROMPT)
+    page.get_by_role("button", name="Ask both").click()
+    page.get_by_role("button", name="Token probabilities").nth(1).wait_for(timeout=WAIT_MS)
+
+
+DEEDS: dict[str, Callable[["Page"], None]] = {"job-prediction": _trace, "playground": _ask}
+"""What is done on a page before its picture is taken."""
+
+
+def smaller(picture: bytes) -> bytes:
+    """The same PNG in ``COLOURS`` colours: the most frequent ones that differ; every other pixel gets the nearest of them."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    found: list[Any] = image.getcolors(image.width * image.height) or []
+    counted = sorted(found, key=lambda pair: pair[0], reverse=True)
+    chosen: list[Any] = []
+    for _, colour in counted:
+        if len(chosen) < COLOURS and all(sum(abs(x - y) for x, y in zip(colour, one, strict=True)) >= ALIKE for one in chosen):
+            chosen.append(colour)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for colour in chosen for part in colour])
+    image = image.quantize(palette=palette, dither=Image.Dither.NONE)
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def take(page: "Page", width: int) -> bytes:
+    """The page from its top, as long as it is, or cut; PNG."""
+    height = min(LONGEST[width], max(SIZES[width], page.evaluate("() => document.documentElement.scrollHeight")))
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_timeout(400)
+    return page.screenshot(animations="disabled")
+
+
+def sideways(page: "Page") -> int:
+    """By how many pixels the page is wider than its window; anything but 0 is a fault."""
+    return page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def finished_job(server: ServerProcess) -> tuple[str, str, str, str]:
+    """Id, training file, base and model of a job that succeeded: the newest, or the demo, run now."""
+    client = server.client(max_retries=0)
+    done = [job for job in client.fine_tuning.jobs.list() if job.status == "succeeded"]
+    if not done:
+        job_id = client.post("/luthier/demo", cast_to=dict)["id"]  # type: ignore[arg-type]
+        done = [server.wait_for_job(job_id)]
+    job = done[0]
+    assert job.fine_tuned_model is not None, job.error
+    return job.id, job.training_file, "luthier-mini", job.fine_tuned_model
+
+
+def pictures(browser: "Browser", server: ServerProcess, only: list[str], theme: str) -> Iterator[tuple[str, bytes]]:
+    """(file name, PNG) of each screen at each width."""
+    wanted = screens(*finished_job(server))
+    context = browser.new_context(base_url=server.url, reduced_motion="reduce", color_scheme="dark" if theme == "dark" else "light")
+    page = context.new_page()
+    page.goto("/ui/")
+    page.get_by_label("API key").fill(server.key)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("navigation", name="Screens").wait_for()
+    for width, height in SIZES.items():
+        for name, path in wanted.items():
+            if only and name not in only:
+                continue
+            page.set_viewport_size({"width": width, "height": height})
+            page.goto(path)
+            page.locator("h1, h2").first.wait_for()
+            page.wait_for_timeout(1200)
+            if name in DEEDS:
+                DEEDS[name](page)
+            if over := sideways(page):
+                print(f"{name} at {width}: {over} px wider than the window", file=sys.stderr)
+            yield f"{name}-{width}.png", take(page, width)
+    context.close()
+
+
+@contextmanager
+def running(data_dir: Path | None) -> Iterator[ServerProcess]:
+    """The server that runs over that folder, or a new one over a new folder."""
+    if data_dir is not None:
+        yield ServerProcess(data_dir)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        server = ServerProcess(Path(folder)).start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def main() -> int:
+    """Write the pictures; 1 when they are too large together."""
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(description="Pictures of every screen of the dashboard")
+    parser.add_argument("--out", type=Path, default=IMAGES)
+    parser.add_argument("--data-dir", type=Path, help="data directory of a server that runs already")
+    parser.add_argument("--theme", choices=("light", "dark"), default="light")
+    parser.add_argument("only", nargs="*", help="names of screens; none: all")
+    args = parser.parse_args()
+    path = os.environ.get("LUTHIER_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    args.out.mkdir(parents=True, exist_ok=True)
+    with running(args.data_dir) as server, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
+        for name, picture in pictures(browser, server, args.only, args.theme):
+            (args.out / name).write_bytes(smaller(picture))
+        browser.close()
+    total = sum(file.stat().st_size for file in args.out.glob("*.png"))
+    print(f"{args.out}: {total:,} bytes in all")
+    return int(total > BYTES)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
