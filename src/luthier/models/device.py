@@ -34,8 +34,8 @@ class Placement:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
 
-def training_placement(device: str, precision: str, method: TuningMethod) -> Placement:
-    """Where a job trains.
+def training_placement(device: str, precision: str, method: TuningMethod, *, pairs: bool = False) -> Placement:
+    """Where a job trains; ``pairs``: it learns from pairs of answers.
 
     On a GPU, and on a CPU that has instructions for it, an adapter learns in float32 over a bfloat16 base (Dettmers et al. 2023,
     arXiv:2305.14314, keep their adapters so); full tuning keeps float32 weights, whose updates would be lost in bfloat16's eight bits.
@@ -52,7 +52,7 @@ def training_placement(device: str, precision: str, method: TuningMethod) -> Pla
     if precision != "auto":
         return Placement(device=chosen, precision=precision, device_reason=why, precision_reason="As set by LUTHIER_PRECISION.")
     if chosen == "cpu":
-        precision, reason = _on_cpu(method)
+        precision, reason = _on_cpu(method, pairs=pairs)
         return Placement(device=chosen, precision=precision, device_reason=why, precision_reason=reason)
     if method is TuningMethod.FULL:
         reason = "Full tuning keeps its weights in float32; the GPU multiplies them in TF32."
@@ -91,9 +91,11 @@ def multiplies_bfloat16() -> bool:
     return torch.backends.mkldnn.is_available() and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _on_cpu(method: TuningMethod) -> tuple[str, str]:
+def _on_cpu(method: TuningMethod, *, pairs: bool) -> tuple[str, str]:
     if not multiplies_bfloat16():
         return "float32", "On a CPU without instructions for bfloat16 all numbers are float32."
+    if pairs:
+        return "float32", "Preferences are small differences of large log-probabilities, which bfloat16 would blur: float32."
     if method is TuningMethod.FULL:
         return "mixed", "This CPU multiplies bfloat16 several times as fast as float32; weights, gradients and sums stay float32."
     return "bfloat16", "This CPU multiplies bfloat16 several times as fast as float32; the adapter and its optimizer are float32."

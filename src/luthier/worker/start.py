@@ -134,7 +134,7 @@ def decide(
     Raises:
         JobFailure: no device as asked for, packing that the base's path does not know, or the base has no layer of a name in ``targets``.
     """
-    placement = _placement(settings, options.adapter)
+    placement = _placement(settings, options.adapter, objective)
     threads = auto_threads(settings.train_threads, os.cpu_count() or 1, start.facts.num_parameters)
     facts = RunFacts(
         num_examples=num_examples,
@@ -181,9 +181,9 @@ def _end_to_end(start: Start, options: LuthierOptions) -> bool:
     return known
 
 
-def _placement(settings: Settings, method: TuningMethod) -> Placement:
+def _placement(settings: Settings, method: TuningMethod, objective: ObjectiveKind) -> Placement:
     try:
-        return training_placement(settings.device, settings.precision, method)
+        return training_placement(settings.device, settings.precision, method, pairs=objective is ObjectiveKind.DPO)
     except InvalidRequest as refusal:
         raise JobFailure(refusal.message, code="device_unavailable") from refusal
 

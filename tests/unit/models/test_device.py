@@ -50,6 +50,7 @@ def test_a_cpu_that_multiplies_bfloat16_trains_in_it_and_answers_in_float32():
     full = device.training_placement("auto", "auto", TuningMethod.FULL)
     assert (lora.precision, lora.dtype) == ("bfloat16", torch.bfloat16)
     assert (full.precision, full.dtype) == ("mixed", torch.float32)
+    assert device.training_placement("auto", "auto", TuningMethod.LORA, pairs=True).precision == "float32"
     assert device.training_placement("cpu", "float32", TuningMethod.LORA).precision == "float32"
     assert device.training_placement("cpu", "mixed", TuningMethod.LORA).precision == "mixed"
     for setting in ("auto", "mixed"):
