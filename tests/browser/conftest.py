@@ -28,9 +28,10 @@ def _chromium() -> str | None:
     return os.environ.get("LUTHIER_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> "Iterator[Browser]":
-    """One browser for all tests."""
+    """One browser for all tests of this folder, and gone after them: as long as Playwright lives, its event loop counts as the main thread's
+    own, and no other test could run one."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     path = _chromium()
     if path is None:
@@ -43,7 +44,7 @@ def browser() -> "Iterator[Browser]":
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One running server for all tests."""
     running = ServerProcess(tmp_path_factory.mktemp("data")).start()
@@ -51,7 +52,7 @@ def server(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iter
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def trained(server: ServerProcess) -> Trained:
     """One job that has succeeded, with held-out rows; it and its models are there for all tests, and none deletes them."""
     return train(server)

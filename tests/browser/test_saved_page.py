@@ -65,8 +65,9 @@ def show(reader: "Page") -> Show:
 
 
 @pytest.fixture(scope="module")
-def saved(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TraceView]:
-    """A trained job's page, and the job as its log tells it; the server is gone when the page is read."""
+def saved(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TraceView]:
+    """A trained job's page, and the job as its log tells it; its server, one of its own, is gone when the page is read."""
+    server = ServerProcess(tmp_path_factory.mktemp("data")).start()
     job_id = create(server, suffix=SUFFIX, epochs=2)
     assert server.wait_for_job(job_id).status == "succeeded"
     target = tmp_path_factory.mktemp("saved") / "job.html"
