@@ -30,8 +30,8 @@ def _chromium() -> str | None:
 
 @pytest.fixture(scope="package")
 def browser() -> "Iterator[Browser]":
-    """One browser for all tests of this folder, gone after them: as long as Playwright lives, its event loop counts as the main thread's own,
-    and no other test could run one."""
+    """One browser for all tests of this folder, gone after them: as long as Playwright lives, its event loop counts as the main thread's
+    own, and no other test could run one."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     path = _chromium()
     if path is None:
