@@ -1,5 +1,6 @@
 """A job of any size, answered by the fake API: for the tests of the saved page."""
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ _OURS = f"/v1/luthier/jobs/{JOB}/"
 class SavedJobApi:
     """The fake API with what the dashboard reads; tests change its parts before they ask."""
 
-    view: dict[str, Any] = field(default_factory=lambda: {**view_of(whole_run()).to_dict(), "steps": []})
+    view: dict[str, Any] = field(default_factory=lambda: {**deepcopy(view_of(whole_run()).to_dict()), "steps": []})
     num_steps: int = 4
     num_rows: int = 3
     num_validations: int = 2
