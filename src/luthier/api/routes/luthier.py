@@ -7,6 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from luthier.api.bodies import json_body
 from luthier.api.deps import Injected
+from luthier.api.job_view import TRACE_FILE
 from luthier.api.model_names import find_served
 from luthier.api.prompts import plain_messages
 from luthier.api.replies import JsonReply, listing
@@ -18,7 +19,7 @@ from luthier.trace.events import event_to_dict
 from luthier.trace.reader import read_events
 
 router = APIRouter(prefix="/luthier")
-TRACE_FILE = "trace.jsonl"
+
 _RENDER_SECONDS = 60.0
 
 
