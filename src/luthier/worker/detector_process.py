@@ -9,6 +9,8 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -31,7 +33,8 @@ class DetectorProcess:
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe(duplex=False)
         self._process = context.Process(target=_run, args=(theirs, path, method, max_line_bytes), daemon=True)
-        self._process.start()
+        with _told_to_end_later():
+            self._process.start()
         theirs.close()
         self._detected: Detected | None = None
         self.done = 0
@@ -62,14 +65,31 @@ class DetectorProcess:
         return self._detected
 
 
+@contextmanager
+def _told_to_end_later() -> Iterator[None]:
+    """Ended between the new process's birth and its first word from here, this one would leave it to die with a traceback. A handler and
+    not a blocked signal: the libraries' threads would take that one."""
+    told: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if told:
+        signal.raise_signal(signal.SIGTERM)
+
+
 def _run(told: Connection, path: Path, method: Method | None, max_line_bytes: int) -> None:
     # Ctrl-C in a terminal reaches the whole group: the examination ends, and this process with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, name="orphan-watch", daemon=True).start()
     gc.set_threshold(100_000)
     detectors, skipped = all_detectors()
-    findings = detect(path, detectors, method=method, max_line_bytes=max_line_bytes, on_progress=told.send)
-    told.send((findings, tuple(code for detector in detectors for code in detector.codes), dict(skipped)))
+    try:
+        findings = detect(path, detectors, method=method, max_line_bytes=max_line_bytes, on_progress=told.send)
+        told.send((findings, tuple(code for detector in detectors for code in detector.codes), dict(skipped)))
+    except BrokenPipeError:  # whoever would have heard it has ended, which this thread can see before the watch does
+        os._exit(EXIT_ORPHAN)
 
 
 def _exit_with_parent() -> None:
