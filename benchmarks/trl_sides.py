@@ -33,8 +33,9 @@ from luthier.models.facts import read_config, read_facts
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import BaseMeasured, EpochDone, ReferenceScored, ResumeSaved, StepDone
+from luthier.training.attach import ADAPTER_NAME
 from luthier.training.evaluate import measure
-from luthier.training.loop import ADAPTER_NAME, Trainer
+from luthier.training.loop import Trainer
 from luthier.training.resolve import base_rate
 from luthier.training.schedule import learning_rate_at
 from luthier.training.work import Micro, ModelShape, forward_work, shape_of

@@ -25,7 +25,8 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
 from luthier.trace.events import BaseMeasured, EpochDone, ResumeSaved, StepDone
-from luthier.training.loop import ADAPTER_NAME, Trainer
+from luthier.training.attach import ADAPTER_NAME
+from luthier.training.loop import Trainer
 from luthier.training.resolve import RunFacts, resolve
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "translate-en-fr"

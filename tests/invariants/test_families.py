@@ -21,7 +21,7 @@ from luthier.engine.sequence import Lane
 from luthier.models.decoder import DecoderModel
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
-from luthier.training.loop import ADAPTER_NAME
+from luthier.training.attach import ADAPTER_NAME
 from tests.support.engine_sequences import Recorded, new_engine, run_to_end
 from tests.support.family_runs import Killed, Killing, train, trained_weights
 from tests.support.tiny_families import TINY, VOCAB_SIZE

@@ -18,7 +18,8 @@ from luthier.data.stage import collect
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
-from luthier.training.loop import ADAPTER_NAME, Trainer
+from luthier.training.attach import ADAPTER_NAME
+from luthier.training.loop import Trainer
 from tests.support.mini import MINI
 from tests.support.preference_rows import pair_spec
 from tests.support.tiny_families import TINY, VOCAB_SIZE

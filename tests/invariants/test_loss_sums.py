@@ -18,7 +18,7 @@ from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.batches import collate
-from luthier.training.loop import attach
+from luthier.training.attach import attach
 from luthier.training.sft import Room, micro_batches, sft_sums
 from tests.support.tiny_models import build
 from tests.support.trainable_model import prepared, spec_for

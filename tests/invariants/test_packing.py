@@ -17,8 +17,9 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared
 from luthier.training import packing
+from luthier.training.attach import ADAPTER_NAME, attach
 from luthier.training.dry_run import dry_run
-from luthier.training.loop import ADAPTER_NAME, Trainer, attach
+from luthier.training.loop import Trainer
 from luthier.training.objective import Totals
 from luthier.training.packing import laid_out, step_forwards
 from luthier.training.plan import plan_run

@@ -14,9 +14,10 @@ from luthier.models.load import load_model
 from luthier.preprocessing.batches import collate
 from luthier.preprocessing.stage import Prepared, prepare
 from luthier.training import dpo
+from luthier.training.attach import ADAPTER_NAME
 from luthier.training.dpo import DpoObjective
 from luthier.training.evaluate import measure
-from luthier.training.loop import ADAPTER_NAME, Trainer
+from luthier.training.loop import Trainer
 from luthier.training.reference import ReferenceStore
 from tests.support.mini import MINI, load_mini
 from tests.support.preference_rows import pair_spec, pairs, parent_adapter

@@ -18,7 +18,8 @@ from luthier.core.errors import StorageFull
 from luthier.core.specs import TuningMethod
 from luthier.models.checkpoint import is_temporary, publish_folder, verify_folder
 from luthier.training import resume
-from luthier.training.loop import ADAPTER_NAME, Trainer, TrainResult
+from luthier.training.attach import ADAPTER_NAME
+from luthier.training.loop import Trainer, TrainResult
 from tests.support.preference_rows import pair_spec, pairs
 from tests.support.trainable_model import Recorder, TrainableModel, prepared, spec_for
 

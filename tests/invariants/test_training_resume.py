@@ -11,7 +11,8 @@ from luthier.core.specs import TuningMethod
 from luthier.data.stage import collect
 from luthier.models.language_model import LanguageModel
 from luthier.preprocessing.stage import prepare
-from luthier.training.loop import ADAPTER_NAME, Trainer
+from luthier.training.attach import ADAPTER_NAME
+from luthier.training.loop import Trainer
 from tests.support.examples import EXAMPLES
 from tests.support.mini import MINI, load_mini
 from tests.support.trainable_model import Recorder, TrainableModel, prepared, spec_for

@@ -15,7 +15,8 @@ from luthier.data.stage import collect
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
-from luthier.training.loop import ADAPTER_NAME, Trainer
+from luthier.training.attach import ADAPTER_NAME
+from luthier.training.loop import Trainer
 from tests.support.examples import EXAMPLES
 from tests.support.tiny_models import mini_folder
 from tests.support.trainable_model import Recorder, spec_for

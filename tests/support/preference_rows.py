@@ -10,7 +10,7 @@ from luthier.core.examples import SourceLine
 from luthier.core.specs import ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.preprocessing.stage import Prepared
-from luthier.training.loop import ADAPTER_NAME
+from luthier.training.attach import ADAPTER_NAME
 from tests.support.trainable_model import TrainableModel, spec_for
 
 

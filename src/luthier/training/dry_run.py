@@ -18,8 +18,8 @@ from torch import nn
 from luthier.core.specs import TuningMethod
 from luthier.core.tokens import TokenizedExample
 from luthier.models.language_model import LanguageModel
+from luthier.training.attach import ADAPTER_NAME, attach
 from luthier.training.evaluate import base_rows, forward_groups
-from luthier.training.loop import ADAPTER_NAME, attach
 from luthier.training.memory import keep_freed_memory, peak_resident_bytes, resident_bytes
 from luthier.training.methods import objective_of
 from luthier.training.optimizer import build_optimizer, export_state, take_step

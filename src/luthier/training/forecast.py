@@ -14,8 +14,8 @@ import numpy as np
 from luthier.core.forecast import Basis, Forecast, LengthBucket, Span, TimePart
 from luthier.core.specs import Keep
 from luthier.training.dry_run import AnswerSpeed, Measurements, Timed
-from luthier.training.loop import resume_interval
 from luthier.training.plan import Plan, PlannedStep
+from luthier.training.resume import resume_interval
 from luthier.training.work import (
     KERNEL_BYTES,
     Micro,

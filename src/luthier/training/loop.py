@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from luthier.core.specs import LoraKind, TrainingSpec, TuningMethod
-from luthier.models.adapter_form import AdapterForm
+from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.models.language_model import LanguageModel
 from luthier.trace.events import BaseMeasured, EpochDone, StepDone, StepSkipped
+from luthier.training.attach import ADAPTER_NAME, attach
 from luthier.training.best import BestWeights
 from luthier.training.evaluate import Measured, base_rows, check_rows, means_of, measure, measuring
 from luthier.training.guard import REPORTED_LINES, NotFinite, failure, judged, nothing_learned
@@ -30,15 +30,13 @@ from luthier.training.optimizer import build_optimizer, export_state, import_sta
 from luthier.training.packing import laid_out, step_forwards
 from luthier.training.progress import Progress, TrainResult
 from luthier.training.reference import ReferenceStore
-from luthier.training.resume import ResumeState, ResumeStore
+from luthier.training.resume import ResumeState, ResumeStore, resume_interval
 from luthier.training.row_losses import RowLosses
 from luthier.training.schedule import learning_rate_at
 from luthier.training.sft import room_on
 from luthier.training.step_figures import StepMeter
 from luthier.training.tokens import TokenSource, num_examples, rows_of
 from luthier.training.turns import OwnTurn, Turns, random_state, run_alone, set_random_state
-
-ADAPTER_NAME = "tuned"
 
 
 class Trainer:
@@ -366,30 +364,6 @@ class Trainer:
     def _report_saves(self) -> None:
         for report in self._store.finished():
             self._hooks.resume_saved(report)
-
-
-def attach(model: LanguageModel, spec: TrainingSpec, parent_adapter: Path | None, adapter: str | None) -> list[nn.Parameter]:
-    """The parameters that learn, ready for it: all weights, or those of a new adapter (or of ``parent_adapter``, to go on from).
-
-    ``adapter`` is its name; None with full tuning.
-    """
-    if adapter is None:
-        parameters = model.all_parameters()
-    else:
-        if parent_adapter is not None:
-            model.load_adapter(adapter, parent_adapter)
-        else:
-            form = AdapterForm(rslora=spec.lora_kind is LoraKind.RSLORA, targets=spec.targets)
-            model.add_adapter(adapter, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed, form=form)
-        parameters = model.adapter_parameters(adapter)
-    for parameter in parameters:
-        parameter.requires_grad_(True)
-    return parameters
-
-
-def resume_interval(total_steps: int, share: float) -> int:
-    """Steps between two resume states that come by number of steps."""
-    return max(1, int(total_steps * share))
 
 
 def _named(prefix: str, means: Measured) -> dict[str, float]:

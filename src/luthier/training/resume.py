@@ -159,3 +159,8 @@ class ResumeStore:
 
     def _folders(self) -> list[tuple[int, Path]]:
         return _named_states(self._folder)
+
+
+def resume_interval(total_steps: int, share: float) -> int:
+    """Steps between two resume states that come by number of steps."""
+    return max(1, int(total_steps * share))

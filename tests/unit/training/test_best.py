@@ -12,9 +12,10 @@ from luthier.core.specs import Keep, TrainingSpec, TuningMethod
 from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import ModelChosen
 from luthier.trace.projections import chosen_text
+from luthier.training.attach import ADAPTER_NAME
 from luthier.training.best import BestWeights
 from luthier.training.evaluate import measure
-from luthier.training.loop import ADAPTER_NAME, Trainer, TrainResult
+from luthier.training.loop import Trainer, TrainResult
 from luthier.training.progress import Progress, progress_from_dict
 from tests.support.trainable_model import Recorder, TrainableModel, prepared, spec_for
 

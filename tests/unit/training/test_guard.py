@@ -13,8 +13,9 @@ from luthier.core.row_losses import read_epoch
 from luthier.core.specs import ObjectiveKind, Schedule, TrainingSpec, TuningMethod
 from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import LossSpiked, StepSkipped
+from luthier.training.attach import ADAPTER_NAME
 from luthier.training.guard import FEWEST, WINDOW, judged, spike_bound
-from luthier.training.loop import ADAPTER_NAME, Trainer, TrainResult
+from luthier.training.loop import Trainer, TrainResult
 from luthier.training.progress import Progress
 from luthier.training.schedule import learning_rate_at
 from tests.support.trainable_model import PoisonedModel, Recorder, TrainableModel, prepared, spec_for

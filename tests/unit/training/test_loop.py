@@ -7,8 +7,9 @@ import torch
 
 from luthier.core.specs import TuningMethod
 from luthier.training import loop
+from luthier.training.attach import ADAPTER_NAME
 from luthier.training.evaluate import measure
-from luthier.training.loop import ADAPTER_NAME, Trainer
+from luthier.training.loop import Trainer
 from luthier.training.sft import sft_sums
 from tests.support.trainable_model import Recorder, TrainableModel, prepared, spec_for
 
