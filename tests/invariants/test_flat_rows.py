@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from luthier.models import linear_cross_entropy
 from luthier.models.linear_cross_entropy import LinearCrossEntropy
 from luthier.models.load import load_model
+from luthier.models.matrix import Matrix
 from tests.support.tiny_models import build
 
 
@@ -36,7 +37,7 @@ def _loss_and_gradients(model, *, flat, method, ids_BT, lengths, rows, columns):
 @pytest.mark.parametrize("method", ["lora", "full"])
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "smollm3"])
 def test_flat_rows_equal_padded_rows(tmp_path, family, method, monkeypatch):
-    monkeypatch.setattr(linear_cross_entropy, "CHUNK_NUMBERS", 8192 * 3)
+    monkeypatch.setattr(linear_cross_entropy, "rows_at_once", lambda *_, **__: 3)
     model = load_model(build(family, tmp_path / "m"), dtype=torch.float64)
     lengths = [7, 30, 1 + 1, 19]
     ids_BT = torch.randint(6, 8192, (4, 30), generator=torch.Generator().manual_seed(3))
@@ -69,7 +70,7 @@ def test_other_rows_and_padding_change_nothing(tmp_path):
 
 @pytest.mark.parametrize("rows", [1, 4, 5, 100])
 def test_losses_in_pieces_equal_whole_logits(rows, monkeypatch):
-    monkeypatch.setattr(linear_cross_entropy, "CHUNK_NUMBERS", 11 * rows)
+    monkeypatch.setattr(linear_cross_entropy, "rows_at_once", lambda *_, **__: rows)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(9, 6, generator=generator, requires_grad=True)
     head = torch.randn(11, 6, generator=generator, requires_grad=True)
@@ -78,10 +79,10 @@ def test_losses_in_pieces_equal_whole_logits(rows, monkeypatch):
     logits = x @ head.t()
     expected = (F.cross_entropy(logits, targets, reduction="none") * weights).sum()
     wanted = torch.autograd.grad(expected / 7, (x, head))
-    loss, hits, _ = LinearCrossEntropy.apply(x, head, targets, weights)
+    loss, hits, _ = LinearCrossEntropy.apply(x, Matrix(head), head, targets, weights)
     torch.testing.assert_close(loss, expected)
     assert int(hits) == int((logits.argmax(-1) == targets).sum())
     for ours, theirs in zip(torch.autograd.grad(loss / 7, (x, head)), wanted, strict=True):
         torch.testing.assert_close(ours, theirs)
     with torch.no_grad():
-        torch.testing.assert_close(LinearCrossEntropy.apply(x, head, targets, weights)[0], expected)
+        torch.testing.assert_close(LinearCrossEntropy.apply(x, Matrix(head), head, targets, weights)[0], expected)

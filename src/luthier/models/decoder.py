@@ -84,6 +84,18 @@ class DecoderModel(LanguageModel):
 
     def logits_at(self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor) -> Tensor:
         """See ``LanguageModel``. The head is applied to the chosen positions only."""
+        return self._head(self._chosen(ids_BT, lengths_B, rows_N, columns_N))
+
+    def losses_at(
+        self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor, weights_N: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``LanguageModel``. Logits exist for some positions at a time."""
+        x = self._normed(self._chosen(ids_BT, lengths_B, rows_N, columns_N))
+        targets_N, weights_N = targets_N.to(self.device), weights_N.to(self.device)
+        return LinearCrossEntropy.apply(x, self._weights.head, self._weights.head_weight, targets_N, weights_N)  # type: ignore[misc]
+
+    def _chosen(self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor) -> Tensor:
+        """(N, h): what the blocks make of the chosen positions."""
         ids_BT, rows_N, columns_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N))
         batch, length = ids_BT.shape
         self._check_length(length)
@@ -92,8 +104,7 @@ class DecoderModel(LanguageModel):
                 matrix.forget()
         if self.flat:
             x, frame = self._flat_hidden(ids_BT, lengths_B)
-            starts = frame.starts_R1.long()
-            return self._head(x.index_select(0, starts[rows_N] + columns_N))
+            return x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
         length = self._widened(length)
         ids_BT = F.pad(ids_BT, (0, length - ids_BT.shape[1]))
         frame = self._frame(batch, length)
@@ -108,31 +119,7 @@ class DecoderModel(LanguageModel):
             else:
                 x = block_forward(x, layer, low, own, Tape())
         assert isinstance(x, Tensor)
-        return self._head(x.index_select(0, rows_N * length + columns_N))
-
-    def losses_at(
-        self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor, weights_N: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """See ``LanguageModel``. On a GPU rows lie end to end and logits exist for some positions at a time."""
-        if not self.flat:
-            return self._padded_losses_at(ids_BT, lengths_B, rows_N, columns_N, targets_N, weights_N)
-        ids_BT, rows_N, columns_N, targets_N, weights_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N, targets_N, weights_N))
-        x, frame = self._flat_hidden(ids_BT, lengths_B)
-        chosen = x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
-        normed = F.rms_norm(chosen, (self._config.hidden_size,), self._weights.final_norm, self._config.norm_eps)
-        return LinearCrossEntropy.apply(normed, self._weights.head_weight, targets_N, weights_N)  # type: ignore[misc]
-
-    def _padded_losses_at(
-        self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor, weights_N: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """``losses_at`` on a CPU: a few positions more, of no weight, for the sake of ``row_counts.py``."""
-        count = len(targets_N)
-        rows_M, columns_M, targets_M = (_repeated(t) for t in (rows_N, columns_N, targets_N))
-        logits_MV = self.logits_at(ids_BT, lengths_B, rows_M, columns_M)
-        weights_M = F.pad(weights_N, (0, len(targets_M) - count))
-        losses_M = F.cross_entropy(logits_MV, targets_M, reduction="none") * weights_M
-        hits = (logits_MV[:count].detach().argmax(dim=-1) == targets_N).sum()
-        return losses_M.sum(), hits, losses_M[:count].detach()
+        return x.index_select(0, rows_N * length + columns_N)
 
     def token_losses_at(
         self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor
@@ -142,9 +129,8 @@ class DecoderModel(LanguageModel):
             rows_N, columns_N, targets_M = (_repeated(t) for t in (rows_N, columns_N, targets_N))
             losses_M, hits_M = super().token_losses_at(ids_BT, lengths_B, rows_N, columns_N, targets_M)
             return losses_M[: len(targets_N)], hits_M[: len(targets_N)]
-        ids_BT, rows_N, columns_N, targets_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N, targets_N))
-        x, frame = self._flat_hidden(ids_BT, lengths_B)
-        chosen = x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
+        targets_N = targets_N.to(self.device)
+        chosen = self._chosen(ids_BT, lengths_B, rows_N, columns_N)
         size = max(1, CHUNK_NUMBERS // self.facts.vocab_size)
         pieces = zip(chosen.split(size), targets_N.split(size), strict=True)
         done = [checkpoint(lambda part, targets: token_losses(self._head(part), targets), *piece, use_reentrant=False) for piece in pieces]
@@ -286,8 +272,11 @@ class DecoderModel(LanguageModel):
         if length > self._config.max_length:
             raise InvalidRequest(f"A row of {length} tokens is longer than the model's limit of {self._config.max_length}.")
 
+    def _normed(self, x_NH: Tensor) -> Tensor:
+        return F.rms_norm(x_NH, (self._config.hidden_size,), self._weights.final_norm, self._config.norm_eps)
+
     def _head(self, x_NH: Tensor) -> Tensor:
-        normed = F.rms_norm(x_NH, (self._config.hidden_size,), self._weights.final_norm, self._config.norm_eps)
+        normed = self._normed(x_NH)
         if self._weights.head_weight.requires_grad:
             return F.linear(normed, self._weights.head_weight).float()
         logits = _HeadFunction.apply(normed, self._weights.head)

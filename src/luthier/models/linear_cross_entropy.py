@@ -1,7 +1,7 @@
-"""Output matrix and cross-entropy in one, a few rows at a time: logits of all rows never exist together.
+"""Output matrix and cross-entropy in one, some rows at a time: logits of all rows never exist together.
 
 What it does: the weighted sum of losses with its gradient made on the way forward (as in Liger, Hsu et al. 2024, arXiv:2410.10989), the
-number of greedy hits and each loss. What it does not: divide. Called by ``decoder.py`` where the logits would be large.
+number of greedy hits and each loss. What it does not: divide. Called by ``decoder.py``.
 
 Axis letters: N chosen positions, h width, V vocabulary.
 """
@@ -12,47 +12,85 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from luthier.models.matrix import Matrix
+from luthier.models.row_counts import even_rows
+
 CHUNK_NUMBERS = 1 << 27
-"""Logits that exist at once: 512 MiB in float32."""
+"""Logits that exist at once on a GPU: 512 MiB in float32."""
+_FROZEN_NUMBERS, _TRAINED_NUMBERS = 1 << 21, 1 << 23
+"""On a CPU, where what fits its caches is up to twice as fast (``experiments/LOG.md``). A head that trains is read and written once more
+for each piece, so that its pieces are larger."""
+_FEWEST_ROWS, _GRAIN = 64, 16
+
+
+def rows_at_once(vocab_size: int, *, on_cpu: bool, trains: bool) -> int:
+    """Positions whose logits exist at once."""
+    if not on_cpu:
+        return max(1, CHUNK_NUMBERS // vocab_size)
+    rows = (_TRAINED_NUMBERS if trains else _FROZEN_NUMBERS) // vocab_size
+    return max(_FEWEST_ROWS, rows // _GRAIN * _GRAIN)
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """``(x, W, targets, weights) -> (sum of weighted losses, greedy hits, weighted losses)``."""
+    """``(x, head, targets, weights) -> (sum of weighted losses, greedy hits, weighted losses)``."""
 
     @staticmethod
-    def forward(ctx: Any, x_Nh: Tensor, head_Vh: Tensor, targets_N: Tensor, weights_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Two scalars and (N,); gradients of the first for x, and for W where it trains."""
-        rows = max(1, CHUNK_NUMBERS // head_Vh.shape[0])
+    def forward(
+        ctx: Any, x_Nh: Tensor, head: Matrix, head_Vh: Tensor, targets_N: Tensor, weights_N: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Two scalars and (N,); gradients of the first for x, and for the head's weight where it trains."""
+        wanted = ctx.needs_input_grad
+        rows = rows_at_once(head_Vh.shape[0], on_cpu=x_Nh.device.type == "cpu", trains=wanted[2])
         loss, hits = torch.zeros((), device=x_Nh.device), torch.zeros((), dtype=torch.int64, device=x_Nh.device)
         losses_N = torch.empty(x_Nh.shape[0], device=x_Nh.device)
-        wanted = ctx.needs_input_grad
         d_x = torch.empty_like(x_Nh) if wanted[0] else None
-        d_head = torch.zeros_like(head_Vh) if wanted[1] else None
+        d_head = torch.zeros_like(head_Vh) if wanted[2] else None
         for start in range(0, x_Nh.shape[0], rows):
             part = slice(start, start + rows)
-            logits = F.linear(x_Nh[part], head_Vh).float()
-            targets, weights = targets_N[part, None], weights_N[part, None]
-            norms = logits.logsumexp(-1, keepdim=True)
-            losses = (norms - logits.gather(-1, targets)) * weights
+            piece, targets, weights = x_Nh[part], targets_N[part, None], weights_N[part, None]
+            logits = head.times(_evened(piece))[: len(piece)].float()
+            losses, right, gradient = _judged(logits, targets, gradient=bool(wanted[0] or wanted[2]))
+            losses *= weights
             losses_N[part] = losses[:, 0]
             loss += losses.sum()
-            hits += (logits.argmax(-1, keepdim=True) == targets).sum()
-            if d_x is None and d_head is None:
+            hits += right.sum()
+            if gradient is None:
                 continue
-            gradient = logits.sub_(norms).exp_()
-            gradient.scatter_add_(-1, targets, torch.full_like(norms, -1.0))
             narrow = gradient.mul_(weights).to(x_Nh.dtype)
             if d_x is not None:
-                torch.mm(narrow, head_Vh, out=d_x[part])
+                d_x[part] = head.back(_evened(narrow))[: len(piece)]
             if d_head is not None:
-                d_head.addmm_(narrow.t(), x_Nh[part])
+                d_head.addmm_(narrow.t(), piece)
         ctx.save_for_backward(d_x, d_head)
         ctx.mark_non_differentiable(hits, losses_N)
         return loss, hits, losses_N
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor, _hits: Tensor, _losses: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, _hits: Tensor, _losses: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """The gradients made before, times the incoming one."""
         d_x, d_head = ctx.saved_tensors
-        return None if d_x is None else d_x * grad.to(d_x.dtype), None if d_head is None else d_head * grad.to(d_head.dtype), None, None
+        scaled = None if d_head is None else d_head.mul_(grad.to(d_head.dtype))
+        return None if d_x is None else d_x * grad.to(d_x.dtype), None, scaled, None, None
+
+
+def _evened(piece: Tensor) -> Tensor:
+    """With rows of zeros below, on a CPU, for the sake of ``row_counts.py``."""
+    more = even_rows(len(piece)) - len(piece) if piece.device.type == "cpu" else 0
+    return F.pad(piece, (0, 0, 0, more)) if more else piece
+
+
+def _judged(logits_NV: Tensor, targets_N1: Tensor, *, gradient: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(N, 1) losses, (N, 1) whether the greedy choice is right, and, where it is asked for, the losses' gradient for the logits."""
+    chosen_N1 = logits_NV.gather(-1, targets_N1)
+    most_N1, best_N1 = logits_NV.max(-1, keepdim=True)
+    if logits_NV.device.type == "cpu":
+        probabilities = logits_NV.softmax(-1)
+        # By the likeliest token: the target's own probability may be too small for a float32.
+        norms_N1 = most_N1 - probabilities.gather(-1, best_N1).log()
+    else:
+        norms_N1 = logits_NV.logsumexp(-1, keepdim=True)
+        probabilities = logits_NV.sub_(norms_N1).exp_() if gradient else logits_NV
+    if gradient:
+        probabilities.scatter_add_(-1, targets_N1, torch.full_like(norms_N1, -1.0))
+    return norms_N1 - chosen_N1, best_N1 == targets_N1, probabilities if gradient else None

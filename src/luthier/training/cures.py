@@ -13,7 +13,7 @@ from luthier.training.forecast import LOADED_CODE, fixed_bytes
 from luthier.training.resolve import DEFAULT_RANK
 from luthier.training.sft import ACTIVATION_BYTES, Room, micro_batches
 from luthier.training.tokens import TokenSource
-from luthier.training.work import ModelShape, activation_bytes, micro_of
+from luthier.training.work import ModelShape, activation_bytes, logits_at_once, micro_of
 
 _LEAST_LENGTH = 32
 _LENGTHS_PER_DOUBLING = 4
@@ -107,6 +107,7 @@ class _Search:
         self._keeps_best, self._packing = spec.keep is Keep.BEST, spec.packing
         # Where all weights learn in mixed precision, an adapter would learn over a bfloat16 base.
         self._narrow = spec.precision != "float32"
+        self._on_cpu = spec.device == "cpu"
 
     def check(self, setting: _Setting) -> tuple[_Setting, int] | None:
         """The setting with its peak, when it fits."""
@@ -140,7 +141,8 @@ class _Search:
         rows = [_cut(example, setting.max_length) for example in self._examples[: max(64, setting.batch_size * self._each)]]
         rows = [row for row in rows if row.rendered.num_trained]
         largest, narrow = 0, self._narrow and not setting.full
-        sizes = {"rank": rank, "packed": not setting.full and not narrow, "narrow": narrow}
+        at_once = logits_at_once(c, supervised=self._each == 1, on_cpu=self._on_cpu, full=setting.full)
+        packed = not setting.full and not narrow
         # In their order instead of best fit: as full, or nearly.
         room = Room(ACTIVATION_BYTES, padded=False, most_logits=None) if self._packing else None
         # With pairs the two longest rows stand for the longest pair: never too little.
@@ -148,7 +150,8 @@ class _Search:
         for at in range(0, len(rows), size):
             chosen = range(at, min(len(rows), at + size))
             for group in micro_batches(list(chosen), rows, self._facts, room, rows_per_example=self._each):
-                largest = max(largest, activation_bytes(micro_of(group, rows, end_to_end=self._packing), c, **sizes))
+                micro = micro_of(group, rows, end_to_end=self._packing)
+                largest = max(largest, activation_bytes(micro, c, rank=rank, packed=packed, narrow=narrow, at_once=at_once))
         fixed = fixed_bytes(c, trainable=trainable, full=setting.full, keeps_best=self._keeps_best, narrow=narrow)
         return self._process + LOADED_CODE + fixed + largest
 

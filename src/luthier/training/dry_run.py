@@ -28,7 +28,7 @@ from luthier.training.plan import Plan, PlannedStep
 from luthier.training.progress import Progress
 from luthier.training.resume import ResumeState, ResumeStore
 from luthier.training.tokens import TokenSource
-from luthier.training.work import Micro, forward_work, kernel_count, micro_of, step_work
+from luthier.training.work import Micro, forward_work, micro_of, step_work
 
 SECONDS = 10.0
 _SHARE_OF_ONE = 0.25
@@ -76,6 +76,10 @@ class Measurements:
     slowed: float
     """How many times as long a step takes while a state is written."""
     checkpoint_seconds: float
+    prompts_seconds: float
+    """Of the prompts that are asked after each epoch."""
+    served_seconds: float
+    """Until the base stands as the engine host has it and has read its first prompt; 0 where nothing could be asked."""
     answers: AnswerSpeed | None
     peak_bytes: int
     """Largest resident memory of this process."""
@@ -135,7 +139,7 @@ class _Bench:
 
     def kernels(self) -> int:
         """Shapes for which the CPU library has made a routine so far."""
-        return kernel_count(self._micros, self._forwards, self.spec.precision)
+        return self.plan.kernels(self._micros, self._forwards)
 
     def note_forward(self, micro: Micro) -> None:
         """A forward without gradients was carried out."""
@@ -159,6 +163,7 @@ def dry_run(
     stop_ids: frozenset[int] = frozenset(),
     seconds: float = SECONDS,
     progress: Callable[[str], None] = lambda _: None,
+    asking: Callable[[], object] = lambda: None,
     answering: Callable[[], LanguageModel] | None = None,
 ) -> Measurements:
     """Measure. Takes about ``seconds`` and the saves; a step that would take long is cut to fewer rows.
@@ -173,6 +178,7 @@ def dry_run(
         stop_ids: tokens that end an answer.
         seconds: of steps, forwards and answers together.
         progress: told what is being measured.
+        asking: asks the prompts of an epoch's end, as the job does.
         answering: loads the base as the engine host has it, where that is not as it trains.
     """
     torch.set_num_threads(plan.spec.num_threads)
@@ -188,12 +194,10 @@ def dry_run(
         progress("saves")
         export, write, slowed = _resume(bench, folder)
         checkpoint = _checkpoint(bench, folder / "checkpoint")
+        progress("answers")
+        prompts = _seconds_of(asking)
     peak = peak_resident_bytes()
-    progress("answers")
-    answerer = model if answering is None else answering()
-    answerer.module.eval()
-    with answerer.use_adapter(None):
-        answers = _answers(answerer, (valid or train).examples, engine_threads, stop_ids, until=time.perf_counter() + 0.2 * seconds)
+    served, answers = _served(answering or (lambda: model), (valid or train).examples, engine_threads, stop_ids, 0.2 * seconds)
     return Measurements(
         steps=tuple(steps),
         forwards=tuple(forwards),
@@ -202,11 +206,19 @@ def dry_run(
         write_seconds=write,
         slowed=slowed,
         checkpoint_seconds=checkpoint,
+        prompts_seconds=prompts,
+        served_seconds=served,
         answers=answers,
         peak_bytes=peak,
         peak_activations=bench.peak_activations,
         resident=tuple(bench.resident),
     )
+
+
+def _seconds_of(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _forwards(bench: _Bench, valid: TokenSource | None, *, until: float) -> list[Timed]:
@@ -299,17 +311,32 @@ def _checkpoint(bench: _Bench, folder: Path) -> float:
     return time.perf_counter() - began
 
 
+def _served(
+    load: Callable[[], LanguageModel], examples: Sequence[TokenizedExample], threads: int, stop_ids: frozenset[int], seconds: float
+) -> tuple[float, AnswerSpeed | None]:
+    """Seconds until the base stands as it is served, and how it answers."""
+    began = time.perf_counter()
+    model = load()
+    loading = time.perf_counter() - began
+    model.module.eval()
+    with model.use_adapter(None):
+        first, answers = _answers(model, examples, threads, stop_ids, until=time.perf_counter() + seconds)
+    return loading + first, answers
+
+
 def _answers(
     model: LanguageModel, examples: Sequence[TokenizedExample], threads: int, stop_ids: frozenset[int], *, until: float
-) -> AnswerSpeed | None:
-    """Greedy answers of the base to some prompts; None where no row has a prompt that leaves room for an answer."""
+) -> tuple[float, AnswerSpeed | None]:
+    """What reading a first prompt takes beyond a usual one, and greedy answers of the base to some prompts; 0 and None where no row has a
+    prompt that leaves room for an answer."""
     torch.set_num_threads(threads)
     prompts = [example.rendered.ids_T[: int(np.nonzero(example.rendered.weights_T)[0][0])] for example in examples[: 4 * _SLOTS]]
     prompts = [ids for ids in prompts if 0 < len(ids) < model.facts.max_length][:_SLOTS]
     if not prompts:
-        return None
+        return 0.0, None
     longest = min(model.facts.max_length, max(map(len, prompts)) + _ANSWER_TOKENS)
     cache = model.new_cache(len(prompts), longest)
+    first = _seconds_of(lambda: model.prefill(cache, 0, torch.from_numpy(prompts[0])))
     began = time.perf_counter()
     tokens = [int(model.prefill(cache, slot, torch.from_numpy(ids)).argmax()) for slot, ids in enumerate(prompts)]
     prompt_seconds = (time.perf_counter() - began) / sum(map(len, prompts))
@@ -330,7 +357,8 @@ def _answers(
     # An answer that time cut short would have gone on; nobody knows how far.
     mean = statistics.mean(limit if slot in active else lengths[slot] for slot in range(len(prompts)))
     full_round = statistics.median(rounds[most]) if most else single
-    return AnswerSpeed(prompt_seconds=prompt_seconds, round_seconds=full_round, single_seconds=single, tokens=mean)
+    speed = AnswerSpeed(prompt_seconds=prompt_seconds, round_seconds=full_round, single_seconds=single, tokens=mean)
+    return max(0.0, first - prompt_seconds * len(prompts[0])), speed
 
 
 def _single(model: LanguageModel, token: int) -> float:

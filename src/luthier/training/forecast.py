@@ -31,12 +31,16 @@ _BUCKETS = 4
 _MAX_QUESTIONS, _MAX_ANSWER, _MAX_TRACED, _CONCURRENCY = 200, 128, 64, 8
 """Of the evaluation and of the question that deployment asks (``evaluation/stage.py``, ``deployment/warm.py``)."""
 _TRACED_ANSWERS = 3
+_PROMPTS_SECONDS, _PROMPTS_TOKENS = 5.0, 48
+"""Of the prompts of an epoch's end: most seconds together, tokens of each (``worker/fixed_prompts.py``)."""
 _WIDTH = {Basis.DRY_RUN: 0.10, Basis.STEPS: 0.10, Basis.FORMULA: 0.60}
 """Least half-width of the steps' interval, as a share."""
 _OTHER_WIDTH = 0.5
 """Half-width of parts that depend on the disk and on other processes."""
 _FIRST_SETTLED, _ENOUGH_TO_FIT = 2, 5
 """Steps after which a run holds what every step holds; steps whose growth is worth a line."""
+_HOLES = 0.06
+"""Of a heap that rows of many lengths went through, beyond what some steps show: 0 to 10 % in five jobs."""
 LOADED_CODE = 50_000_000
 """Of torch's libraries, which a forked process maps when it first runs them; measured."""
 _MEMORY_WIDTH = {Basis.DRY_RUN: 0.08, Basis.STEPS: 0.12, Basis.FORMULA: 0.15}
@@ -105,6 +109,10 @@ class Rates:
     write_seconds: float
     slowed: float
     checkpoint_seconds: float
+    prompts_seconds: float
+    """The prompts that are asked before the first step and after each epoch, once."""
+    served_seconds: float
+    """Until a model stands as the engine host has it."""
     answers: AnswerSpeed | None
     width: float
     """Half-width of the steps' interval, as a share."""
@@ -123,6 +131,8 @@ def rates_of(measured: Measurements, *, start_seconds: float, load_seconds: floa
         write_seconds=measured.write_seconds,
         slowed=measured.slowed,
         checkpoint_seconds=measured.checkpoint_seconds,
+        prompts_seconds=measured.prompts_seconds,
+        served_seconds=max(load_seconds, measured.served_seconds),
         answers=measured.answers,
         width=max(_WIDTH[Basis.DRY_RUN], _doubt(line, measured.steps)),
     )
@@ -142,6 +152,7 @@ def assumed_rates(plan: Plan, *, operations_per_second: float, start_seconds: fl
     typical = statistics.median(step.work for step in plan.first_epoch)
     forward = statistics.median(forward_work(micro, shape) for micro in plan.base)
     bytes_saved = resume_bytes(plan.trainable)
+    round_seconds = max(0.002, 8 * 2.0 * shape.num_parameters / usable)
     return Rates(
         basis=Basis.FORMULA,
         step=Line(points=((typical, typical / usable),)),
@@ -152,9 +163,11 @@ def assumed_rates(plan: Plan, *, operations_per_second: float, start_seconds: fl
         write_seconds=bytes_saved / 3e8,
         slowed=1.3,
         checkpoint_seconds=(weight_bytes(shape) if plan.full else plan.trainable * 4) / 3e8,
+        prompts_seconds=min(_PROMPTS_SECONDS, _PROMPTS_TOKENS * round_seconds),
+        served_seconds=3 * weight_bytes(shape) / 1e9,
         answers=AnswerSpeed(
             prompt_seconds=2.0 * shape.num_parameters / usable,
-            round_seconds=max(0.002, 8 * 2.0 * shape.num_parameters / usable),
+            round_seconds=round_seconds,
             single_seconds=max(0.002, weight_bytes(shape) / 5e9),
             tokens=_MAX_ANSWER / 2,
         ),
@@ -245,9 +258,10 @@ def _parts(plan: Plan, rates: Rates, saving: Saving) -> list[TimePart]:
         TimePart(name="base", seconds=_around(reading(plan.base), rates.width)),
         TimePart(name="steps", seconds=_around(steps, rates.width)),
         TimePart(name="validation", seconds=_around(validation, rates.width)),
+        TimePart(name="prompts", seconds=_around((spec.n_epochs + 1) * rates.prompts_seconds, _OTHER_WIDTH)),
         TimePart(name="saves", seconds=_around(saves, _OTHER_WIDTH)),
         TimePart(name="evaluation", seconds=_evaluation(plan, rates, reading(plan.epoch_end))),
-        TimePart(name="deployment", seconds=_deployment(rates)),
+        TimePart(name="deployment", seconds=_deployment(plan, rates)),
     ]
 
 
@@ -277,7 +291,7 @@ def _evaluation(plan: Plan, rates: Rates, reading: float) -> Span:
     prompts = sum(micro.padded for micro in plan.epoch_end[:-1]) * share / each
     # The expected answers are scored; of pairs both answers once more.
     scored = reading * share * (1.0 if each == 1 else 1.5)
-    fixed = 2 * (prompts * speed.prompt_seconds + scored + rates.load_seconds)
+    fixed = 2 * (prompts * speed.prompt_seconds + scored) + _loading(plan, rates)
     rounds = questions / min(_CONCURRENCY, questions) * speed.round_seconds
 
     def seconds(base: float, tuned: float) -> float:
@@ -289,14 +303,20 @@ def _evaluation(plan: Plan, rates: Rates, reading: float) -> Span:
     return Span(low=low * 0.7, likely=seconds(speed.tokens, expected), high=high * 1.5)
 
 
-def _deployment(rates: Rates) -> Span:
-    """The model is loaded and answers one question, base and tuned are traced on it."""
+def _deployment(plan: Plan, rates: Rates) -> Span:
+    """The model is loaded, unless the evaluation has it there, and answers one question; base and tuned are traced on it."""
+    load = 0.0 if plan.sources and rates.answers is not None else _loading(plan, rates)
     if rates.answers is None:
-        return _around(rates.load_seconds, _OTHER_WIDTH)
+        return _around(load, _OTHER_WIDTH)
     tokens = min(_MAX_TRACED, rates.answers.tokens)
-    likely = rates.load_seconds + _TRACED_ANSWERS * tokens * rates.answers.single_seconds
-    longest = rates.load_seconds + _TRACED_ANSWERS * _MAX_TRACED * rates.answers.single_seconds
+    likely = load + _TRACED_ANSWERS * tokens * rates.answers.single_seconds
+    longest = load + _TRACED_ANSWERS * _MAX_TRACED * rates.answers.single_seconds
     return Span(low=likely * 0.3, likely=likely, high=longest * 1.5 + 0.5)
+
+
+def _loading(plan: Plan, rates: Rates) -> float:
+    """Of the models that the engine host loads: the base with an adapter beside it, or the base and all tuned weights."""
+    return rates.served_seconds * (2 if plan.full else 1)
 
 
 def _buckets(steps: Sequence[PlannedStep], line: Line) -> tuple[LengthBucket, ...]:
@@ -342,25 +362,29 @@ def peak_by_formula(plan: Plan, *, process_bytes: int) -> Span:
 def peak_by_dry_run(plan: Plan, measured: Measurements) -> Span:
     """The dry run's own peak, what the run's largest forward takes beyond the largest that was carried out, and the heap's growth."""
     beyond = max(0, largest_activations(plan) - measured.peak_activations)
-    growth = 0.0 if not plan.makes_routines else heap_growth(measured.resident, plan.kernels())
-    return spread_bytes(measured.peak_bytes + beyond + growth, Basis.DRY_RUN)
+    likely = float(measured.peak_bytes + beyond)
+    if plan.makes_routines:
+        likely = (likely + heap_growth(measured.resident, plan.kernels())) * (1 + _HOLES)
+    return spread_bytes(likely, Basis.DRY_RUN)
 
 
 def heap_growth(resident: Sequence[tuple[int, int]], kernels: int) -> float:
     """Bytes by which the process grows between the last measured step and the end of the run.
 
-    On the CPU each new number of rows makes new routines (``work.kernel_count``), and these stay; what one takes is the slope over the
-    measured steps, or the measured usual where there were too few.
+    On the CPU each new number of rows makes new routines (``work.kernel_count``), and these stay. What one takes, with the holes that it
+    leaves between the large blocks of a step, is the slope over the measured steps; but no run grew by more than it had in its first ones.
+    Where those were too few, what one usually takes alone.
     """
     settled = resident[_FIRST_SETTLED:]
     if not settled:
         return 0.0
+    more = max(0, kernels - settled[-1][0])
     counts = np.array([count for count, _ in settled], dtype=float)
-    per_kernel = float(KERNEL_BYTES)
-    if len(settled) >= _ENOUGH_TO_FIT and np.ptp(counts) > 0:
-        slope = float(np.polyfit(counts, np.array([held for _, held in settled], dtype=float), 1)[0])
-        per_kernel = min(2.0 * KERNEL_BYTES, max(0.0, slope))
-    return per_kernel * max(0, kernels - settled[-1][0])
+    if len(settled) < _ENOUGH_TO_FIT or np.ptp(counts) == 0:
+        return float(KERNEL_BYTES * more)
+    slope = max(0.0, float(np.polyfit(counts, np.array([held for _, held in settled], dtype=float), 1)[0]))
+    seen = settled[-1][1] - settled[0][1]
+    return max(0.0, min(slope * more, float(seen)))
 
 
 def spread_bytes(likely: float, basis: Basis) -> Span:

@@ -12,7 +12,16 @@ from luthier.models.facts import ModelFacts
 from luthier.training.evaluate import base_rows, check_rows, forward_groups
 from luthier.training.packing import step_forwards
 from luthier.training.tokens import TokenSource, num_examples
-from luthier.training.work import Micro, ModelShape, activation_bytes, forward_bytes, kernel_count, micro_of, step_work
+from luthier.training.work import (
+    Micro,
+    ModelShape,
+    activation_bytes,
+    forward_bytes,
+    kernel_count,
+    logits_at_once,
+    micro_of,
+    step_work,
+)
 
 _MAX_PLANNED_ROWS = 200_000
 """Epochs are looked at one by one until so many rows are planned; those after are taken to be like these."""
@@ -79,17 +88,25 @@ class Plan:
         """Numbers that learn."""
         return self.shape.num_parameters if self.full else self.shape.adapter_parameters(self.spec.lora_rank, self.spec.targets)
 
+    @property
+    def at_once(self) -> int | None:
+        """Positions whose logits exist together; None: all of a forward."""
+        supervised = self.spec.objective is ObjectiveKind.SUPERVISED
+        return logits_at_once(self.shape, supervised=supervised, on_cpu=self.spec.device == "cpu", full=self.full)
+
     def activations(self, micro: Micro) -> int:
         """Bytes that a forward and its backward take beside what the run holds."""
-        return activation_bytes(micro, self.shape, rank=self.spec.lora_rank, packed=self.packed, narrow=self.narrow)
+        return activation_bytes(micro, self.shape, rank=self.spec.lora_rank, packed=self.packed, narrow=self.narrow, at_once=self.at_once)
 
     def forward_activations(self, micro: Micro) -> int:
         """Bytes of a forward without gradients."""
-        return forward_bytes(micro, self.shape, packed=self.packed, narrow=self.narrow)
+        return forward_bytes(micro, self.shape, packed=self.packed, narrow=self.narrow, at_once=self.at_once)
 
-    def kernels(self) -> int:
-        """Shapes for which the CPU library makes a routine during the run."""
-        return kernel_count([micro for step in self.steps for micro in step.micros], self.forwards(), self.spec.precision)
+    def kernels(self, steps: Sequence[Micro] | None = None, forwards: Sequence[Micro] | None = None) -> int:
+        """Routines that the CPU library makes during the run, or until these steps and forwards are through."""
+        steps = [micro for step in self.steps for micro in step.micros] if steps is None else steps
+        forwards = self.forwards() if forwards is None else forwards
+        return kernel_count(steps, forwards, self.spec.precision, self.at_once)
 
     @property
     def first_epoch(self) -> tuple[PlannedStep, ...]:

@@ -12,7 +12,7 @@ from luthier.core.tokens import TokenizedExample
 from luthier.models.decoder import LONG_ROW
 from luthier.models.decoder_config import parse
 from luthier.models.facts import ModelFacts
-from luthier.models.linear_cross_entropy import CHUNK_NUMBERS
+from luthier.models.linear_cross_entropy import rows_at_once
 from luthier.models.matrix import MAX_COPIED
 from luthier.models.row_counts import even_rows
 
@@ -157,11 +157,12 @@ def resume_bytes(trainable: int) -> int:
     return 3 * trainable * _FLOAT
 
 
-def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool, narrow: bool = False) -> int:
+def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool, narrow: bool = False, at_once: int | None = None) -> int:
     """What the forward keeps for the backward, the backward's own work space, and the logits with their gradient.
 
     ``packed``: frozen weights go through the CPU library's own layouts (``models/matrix.py``), which takes work space for the head.
-    ``narrow``: the blocks' numbers are bfloat16; logits are widened all the same.
+    ``narrow``: the blocks' numbers are bfloat16; logits are widened all the same. ``at_once``: positions whose logits exist together
+    (``models/linear_cross_entropy.py``); None: all.
     """
     c, tokens = shape, micro.padded
     per_token = 6 * c.hidden_size + 3 * c.q_size + 2 * c.kv_size + 3 * c.mlp_size + 7 * rank
@@ -172,20 +173,24 @@ def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool
     scores = micro.rows * c.num_heads * micro.longest**2 if (micro.longest <= LONG_ROW and not micro.lengths) or not c.fast else 0
     kept = c.num_layers * (tokens * per_token + scores)
     space = tokens * (4 * c.hidden_size + 4 * c.mlp_size + 3 * c.q_size) + 3 * scores
-    return (kept + space) * (_NARROW if narrow else _FLOAT) + (3 + _head_space(shape, packed)) * _logits(micro, shape) * _FLOAT
+    return (kept + space) * (_NARROW if narrow else _FLOAT) + (3 + _head_space(shape, packed)) * _logits(micro, shape, at_once) * _FLOAT
 
 
-def forward_bytes(micro: Micro, shape: ModelShape, *, packed: bool, narrow: bool = False) -> int:
+def logits_at_once(shape: ModelShape, *, supervised: bool, on_cpu: bool, full: bool) -> int | None:
+    """Positions whose logits exist together in training; None: all of a forward."""
+    return rows_at_once(shape.vocab_size, on_cpu=on_cpu, trains=full) if shape.fast and supervised else None
+
+
+def forward_bytes(micro: Micro, shape: ModelShape, *, packed: bool, narrow: bool = False, at_once: int | None = None) -> int:
     """The largest of a forward without gradients: one block's values and the logits. Arguments as ``activation_bytes``."""
     c, tokens = shape, micro.padded
     scores = 2 * micro.rows * c.num_heads * micro.longest**2 if micro.longest <= LONG_ROW or not c.fast else 0
     block = tokens * (6 * c.hidden_size + 3 * c.q_size + 2 * c.kv_size + 4 * c.mlp_size) + scores
-    return block * (_NARROW if narrow else _FLOAT) + (2 + _head_space(shape, packed)) * _logits(micro, shape) * _FLOAT
+    return block * (_NARROW if narrow else _FLOAT) + (2 + _head_space(shape, packed)) * _logits(micro, shape, at_once) * _FLOAT
 
 
-def _logits(micro: Micro, shape: ModelShape) -> int:
-    logits = micro.trained * shape.vocab_size
-    return min(logits, max(CHUNK_NUMBERS, shape.vocab_size)) if micro.lengths else logits
+def _logits(micro: Micro, shape: ModelShape, at_once: int | None) -> int:
+    return (micro.trained if at_once is None else min(micro.trained, at_once)) * shape.vocab_size
 
 
 def _head_space(shape: ModelShape, packed: bool) -> int:
@@ -203,10 +208,18 @@ KERNEL_BYTES = 500_000
 routines with AMX."""
 
 
-def kernel_count(steps: Sequence[Micro], forwards: Sequence[Micro], precision: str = "float32") -> int:
-    """Routines that oneDNN makes, one for each product and number of rows, alike in all blocks; the head has one for each direction."""
+def kernel_count(steps: Sequence[Micro], forwards: Sequence[Micro], precision: str = "float32", at_once: int | None = None) -> int:
+    """Routines that oneDNN makes, one for each product and number of rows, alike in all blocks; the head has one for each direction.
+    ``at_once`` as in ``activation_bytes``."""
     steps = [m for m in steps if not m.lengths]  # rows end to end do not go through the library's own layouts
     learned, read = {m.padded for m in steps}, {m.padded for m in (*steps, *forwards)}
-    learned_heads, read_heads = {even_rows(m.trained) for m in steps}, {even_rows(m.trained) for m in (*steps, *forwards)}
+    learned_heads, read_heads = _head_rows(steps, at_once), _head_rows((*steps, *forwards), at_once)
     learning, reading = _ROUTINES[precision]
     return min(_CACHED_KERNELS, learning * len(learned) + reading * len(read) + len(learned_heads) + len(read_heads))
+
+
+def _head_rows(micros: Sequence[Micro], at_once: int | None) -> set[int]:
+    if at_once is None:
+        return {even_rows(m.trained) for m in micros}
+    whole = {at_once} if any(m.trained >= at_once for m in micros) else set()
+    return whole | {even_rows(m.trained % at_once) for m in micros if m.trained % at_once}

@@ -17,7 +17,17 @@ from luthier.jobs.queue import JobQueue
 from luthier.models.facts import ModelFacts, read_config, read_facts
 from luthier.training.resolve import DEFAULT_RANK, auto_batch_size, resolve_max_length
 from luthier.training.sft import most_tokens_of
-from luthier.training.work import Micro, ModelShape, activation_bytes, learning_bytes, packed_bytes, resume_bytes, shape_of, weight_bytes
+from luthier.training.work import (
+    Micro,
+    ModelShape,
+    activation_bytes,
+    learning_bytes,
+    logits_at_once,
+    packed_bytes,
+    resume_bytes,
+    shape_of,
+    weight_bytes,
+)
 from luthier.worker.context import RunContext
 from luthier.worker.machine import available_memory
 from luthier.worker.start import hyperparameters_of, options_of
@@ -74,7 +84,8 @@ def _activations(shape: ModelShape, facts: ModelFacts, *, rank: int, rows: int, 
     """Of the largest forward: all rows as long as the longest, as many as the loop puts into one."""
     rows = max(1, min(rows, most_tokens_of(facts) // max(1, longest)))
     micro = Micro(rows=rows, longest=longest, trained=rows * longest)
-    return activation_bytes(micro, shape, rank=rank, packed=True)
+    at_once = logits_at_once(shape, supervised=True, on_cpu=True, full=False)
+    return activation_bytes(micro, shape, rank=rank, packed=True, at_once=at_once)
 
 
 def measure_lines(paths: list[Path]) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ import torch
 from luthier.core.errors import LuthierError, StorageFull
 from luthier.core.settings import Settings
 from luthier.models.facts import facts_of_config
-from luthier.training.work import Micro, activation_bytes, learning_bytes, packed_bytes, shape_of, weight_bytes
+from luthier.training.work import Micro, activation_bytes, learning_bytes, logits_at_once, packed_bytes, shape_of, weight_bytes
 from luthier.worker.machine import available_memory
 
 _RANK = 16
@@ -71,7 +71,8 @@ def room_for(settings: Settings, config: dict[str, Any], *, num_parameters: int)
     shape = shape_of(config, facts)
     trainable = shape.adapter_parameters(_RANK)
     learning = trainable * _BYTES["float32"] + learning_bytes(trainable)
-    activations = activation_bytes(_ROW, shape, rank=_RANK, packed=True)
+    at_once = logits_at_once(shape, supervised=True, on_cpu=True, full=False)
+    activations = activation_bytes(_ROW, shape, rank=_RANK, packed=True, at_once=at_once)
     full, half = weight_bytes(shape), weight_bytes(shape, bytes_per_weight=2)
     return Room(
         serve_float32=full + _PROCESS_BYTES,

@@ -22,6 +22,7 @@ from luthier.core.settings import Settings
 from luthier.core.specs import Decision, ObjectiveKind
 from luthier.data.stage import collect
 from luthier.data.validate import Method
+from luthier.models.checkpoint import MANIFEST_NAME, verify_folder
 from luthier.models.device import placement_of, prepare_device, serving_placement
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
@@ -32,6 +33,7 @@ from luthier.training.memory import resident_bytes
 from luthier.training.plan import Plan
 from luthier.training.resolve import resolve_max_length
 from luthier.worker.child import NICENESS
+from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecast_order import DATA_INVALID, FAILED, USAGE, ForecastOrder
 from luthier.worker.forecasting import find_cures, make_plan, refusal
 from luthier.worker.machine import EnergyMeter, available_memory, matrix_speed
@@ -158,6 +160,7 @@ def _measured(
             stop_ids=start.renderer.stop_ids,
             seconds=order.seconds,
             progress=progress,
+            asking=partial(FixedPrompts(model, start.renderer, training, validation).answer, 0),
             answering=None if placement.precision == "float32" else partial(_as_served, start, settings),
         )
     watts = meter.watts_since(mark)
@@ -167,6 +170,8 @@ def _measured(
 
 
 def _as_served(start: Start, settings: Settings) -> LanguageModel:
+    if (start.folder / MANIFEST_NAME).is_file():  # as the engine host does, which takes its time
+        verify_folder(start.folder)
     placement = serving_placement(settings.device, settings.precision, start.folder)
     prepare_device(placement.device, placement.precision)
     return load_model(start.folder, device=placement.device, dtype=placement.dtype)

@@ -43,6 +43,7 @@ def test_a_dry_run_tells_everything(train: str, tmp_path: Path) -> None:
         "base",
         "steps",
         "validation",
+        "prompts",
         "saves",
         "evaluation",
         "deployment",

@@ -46,6 +46,8 @@ def flat_rates(seconds: float = 2.0, **changes: object) -> Rates:
         write_seconds=0.0,
         slowed=1.0,
         checkpoint_seconds=0.0,
+        prompts_seconds=0.0,
+        served_seconds=0.0,
         answers=None,
         width=0.1,
     )
@@ -80,13 +82,24 @@ def test_states_written_beside_the_steps_slow_them_and_are_waited_for() -> None:
 
 def test_evaluation_takes_both_models_answers() -> None:
     train, valid = rows([(5, 2)] * 10), rows([(6, 3)] * 16)
-    parts = {part.name: part.seconds for part in made(a_plan(train, valid), flat_rates(answers=ANSWERS, load_seconds=1.0)).parts}
+    parts = {part.name: part.seconds for part in made(a_plan(train, valid), flat_rates(answers=ANSWERS, served_seconds=1.0)).parts}
     # Two rounds of eight questions: the base speaks 20 tokens, the tuned model the 3 that are expected.
-    assert parts["evaluation"].likely == pytest.approx(2 * (96 * 0.001 + 1.0) + 2 * 0.01 * (20 + 3), rel=1e-3)
+    assert parts["evaluation"].likely == pytest.approx(2 * 96 * 0.001 + 1.0 + 2 * 0.01 * (20 + 3), rel=1e-3)
     assert parts["evaluation"].low < parts["evaluation"].likely < parts["evaluation"].high
-    assert parts["deployment"].likely == pytest.approx(1.0 + 3 * 20 * 0.005)
+    # The evaluation has loaded the model.
+    assert parts["deployment"].likely == pytest.approx(3 * 20 * 0.005)
+    tuned_alone = flat_rates(answers=ANSWERS, served_seconds=1.0)
+    for method, loads in ((TuningMethod.LORA, 1), (TuningMethod.FULL, 2)):
+        parts = {part.name: part.seconds for part in made(a_plan(train, method=method), tuned_alone).parts}
+        assert parts["deployment"].likely == pytest.approx(loads * 1.0 + 3 * 20 * 0.005)
     alone = {part.name: part.seconds for part in made(a_plan(train), flat_rates(answers=ANSWERS)).parts}
     assert alone["evaluation"].high == 0.0
+
+
+def test_prompts_are_asked_before_the_first_step_and_after_each_epoch() -> None:
+    plan = a_plan(rows([(5, 2)] * 4), epochs=3)
+    (prompts,) = [part.seconds.likely for part in made(plan, flat_rates(prompts_seconds=1.5)).parts if part.name == "prompts"]
+    assert prompts == pytest.approx(4 * 1.5)
 
 
 def test_what_is_over_is_taken_as_it_was() -> None:
@@ -142,6 +155,7 @@ def test_a_process_grows_by_routines_it_has_not_made_yet() -> None:
     assert heap_growth(grown, 150) == pytest.approx(20_000 * 50)
     assert heap_growth([(10 * n, 1_000_000) for n in range(1, 11)], 150) == pytest.approx(0.0, abs=1.0)
     assert heap_growth(grown, 100) == 0.0
+    assert heap_growth(grown, 100_000) == grown[-1][1] - grown[2][1]
     assert heap_growth(grown[:4], 60) == KERNEL_BYTES * 20
     assert heap_growth([], 60) == 0.0
 
@@ -179,6 +193,8 @@ def test_largest_forwards_that_were_not_run_are_added() -> None:
         write_seconds=0,
         slowed=1,
         checkpoint_seconds=0,
+        prompts_seconds=0,
+        served_seconds=0,
         answers=None,
         peak_bytes=1000,
         peak_activations=0,

@@ -88,7 +88,7 @@ def test_the_plan_is_what_the_run_does(tmp_path, monkeypatch) -> None:
 
 
 def test_a_dry_run_needs_no_reference(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("luthier.training.dry_run._answers", lambda *_, **__: None)
+    monkeypatch.setattr("luthier.training.dry_run._answers", lambda *_, **__: (0.0, None))
     monkeypatch.setattr("luthier.training.dry_run._checkpoint", lambda *_: 0.0)
     train, valid = pairs(), pairs(9, seed=5)
     model = TrainableModel()

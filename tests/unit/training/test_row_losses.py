@@ -7,6 +7,7 @@ import torch
 from luthier.core.errors import NotFound
 from luthier.core.row_losses import ROW, known_epochs, read_epoch, write_epoch
 from luthier.models.linear_cross_entropy import LinearCrossEntropy
+from luthier.models.matrix import Matrix
 from luthier.training.evaluate import measure
 from luthier.training.loop import Trainer
 from luthier.training.row_losses import RowLosses
@@ -87,8 +88,8 @@ def test_losses_made_in_pieces_are_those_of_one_piece(monkeypatch):
     head = torch.randn(11, 5, generator=generator)
     targets, weights = torch.arange(7), torch.tensor([1.0, 0.5, 2.0, 1.0, 0.0, 1.0, 1.0])
     expected = torch.nn.functional.cross_entropy(x @ head.t(), targets, reduction="none") * weights
-    for chunk in (1 << 20, 22):
-        monkeypatch.setattr(linear_cross_entropy, "CHUNK_NUMBERS", chunk)
-        loss, _, losses = LinearCrossEntropy.apply(x, head, targets, weights)  # type: ignore[misc]
+    for rows in (100, 2):
+        monkeypatch.setattr(linear_cross_entropy, "rows_at_once", lambda *_, rows=rows, **__: rows)
+        loss, _, losses = LinearCrossEntropy.apply(x, Matrix(head), head, targets, weights)  # type: ignore[misc]
         torch.testing.assert_close(losses, expected)
         torch.testing.assert_close(loss, expected.sum())

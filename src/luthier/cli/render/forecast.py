@@ -20,6 +20,7 @@ _PARTS = {
     "base": "measuring the base",
     "steps": "steps",
     "validation": "validation",
+    "prompts": "prompts of the epochs' ends",
     "saves": "saves",
     "evaluation": "evaluation",
     "deployment": "deployment",
