@@ -107,6 +107,7 @@ class _Bench:
         self.resident: list[tuple[int, int]] = []
         self._micros: list[Micro] = []
         self._forwards: list[Micro] = []
+        model.module.train()
 
     def step(self, indices: Sequence[int]) -> float:
         """One optimiser step as the loop does it; returns its seconds."""
@@ -170,8 +171,7 @@ def dry_run(
 
     Args:
         model: freshly loaded; it is changed.
-        plan: of the job.
-        train, valid: the job's rows.
+        plan, train, valid: the job's.
         folder: empty, for a resume state and a checkpoint.
         parent_adapter: as the trainer has it.
         engine_threads: CPU threads of the engine host, which answers.
@@ -184,7 +184,6 @@ def dry_run(
     torch.set_num_threads(plan.spec.num_threads)
     keep_freed_memory()
     bench = _Bench(model, plan, train, valid, parent_adapter)
-    model.module.train()
     progress("forwards")
     with model.use_adapter(None):
         forwards = _forwards(bench, valid, until=time.perf_counter() + 0.2 * seconds)
