@@ -3,10 +3,10 @@
 What it does: parameters, start values, conversion from and to PEFT's names. What it does not: multiply; the layers do, with the fused
 form made here; find the lengths that DoRA learns (``dora.py`` does). Called by ``decoder.py``.
 
-The parameters of all layers are stacked (axis L), so that an optimiser meets eleven tensors (fifteen with DoRA) and not hundreds. A pair fused in one matrix
-(q, k, v or gate, up) shares one stacked A; its B parts stand on the diagonal of one block matrix, which is built once per call.
-Projections that the adapter does not adapt have no parameters: their rows of the block matrix are zero, and a group without any is
-left out.
+The parameters of all layers are stacked (axis L), so that an optimiser meets eleven tensors (fifteen with DoRA) and not hundreds. A pair
+fused in one matrix (q, k, v or gate, up) shares one stacked A; its B parts stand on the diagonal of one block matrix, which is built once
+per call. Projections that the adapter does not adapt have no parameters: their rows of the block matrix are zero, and a group without any
+is left out.
 """
 
 import math

@@ -46,7 +46,9 @@ class Matrix:
 
     def squared_rows(self) -> Tensor:
         """(out,) float32: the squared L2 norm of each row."""
-        return torch.linalg.vector_norm(self.weight.detach(), dim=1, dtype=torch.float32).square()
+        weight = self.weight.detach()
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        return torch.linalg.vector_norm(weight, dim=1, dtype=wide).square().float()
 
     def _columns(self) -> Tensor:
         if self._transposed is None:
