@@ -7,7 +7,8 @@ grows, m / n - 1. The norm n is a constant on the way back, as in section 4.3 of
 W + s B A:  n^2 = ||w||^2 + 2 w . (s B A) + ||s B A||^2  by row, of which the first never changes while the base is frozen.
 What it does not: multiply by anything else, read or write files. Called by ``lora.py``.
 
-Axis letters: L layers, O outputs of the fused matrix, R its adapters' ranks together, I inputs.
+Axis letters: L layers, O outputs of the fused matrix or of one projection in it, A those that are adapted, r the rank, R the ranks of a
+fused matrix together, I inputs.
 """
 
 from collections.abc import Sequence
@@ -37,36 +38,43 @@ class Magnitudes:
             InvalidRequest: an adapted row is zero, so that it has no direction.
         """
         self._matrices = tuple(matrices)
-        self._squared_LO = torch.stack([matrix.squared_rows() for matrix in matrices])
-        parts = self._squared_LO.split(list(sizes), dim=1)
+        squared_LO = torch.stack([matrix.squared_rows() for matrix in matrices])
+        parts = squared_LO.split(list(sizes), dim=1)
         for i in adapted:
             if bool((parts[i] == 0).any()):
                 raise InvalidRequest(ZERO_ROWS.format(names[i]))
-        self._sizes = [sizes[i] for i in adapted]
-        chosen = [torch.arange(sum(sizes[:i]), sum(sizes[: i + 1])) for i in adapted]
-        self._rows = None if len(adapted) == len(sizes) else torch.cat(chosen).to(self._squared_LO.device)
+        self._num_outputs = sum(sizes)
+        self._places = [(sum(sizes[:i]), sum(sizes[: i + 1])) for i in adapted]
         # Flat, for it is many vectors and no matrix: an optimiser's weight decay leaves it alone.
-        self.parameter = nn.Parameter(self._of_adapted(self._squared_LO.sqrt()).flatten())
+        self.parameter = nn.Parameter(torch.cat([squared_LO[:, a:b].sqrt() for a, b in self._places], dim=1).flatten())
+        self._squared = [squared_LO[:, a:b].contiguous() for a, b in self._places]
 
-    def gains(self, a_LRI: Tensor, b_LOR: Tensor) -> Tensor:
+    def gains(self, a_LRI: Tensor, parts_LOr: Sequence[Tensor]) -> Tensor:
         """(L, O) float32: m / n - 1, zero where nothing is adapted; differentiable in m alone.
 
         Args:
-            a_LRI: the stacked A, in the number format of the base.
-            b_LOR: the scaled B on the diagonal of one matrix, likewise.
+            a_LRI: the stacked A in the number format of the base.
+            parts_LOr: the scaled B of each adapted projection, likewise.
         """
+        norms = []
         with torch.no_grad():
-            b = b_LOR.float()
-            crossed = torch.stack([matrix.times(a) for matrix, a in zip(self._matrices, a_LRI.unbind(0), strict=True)])
-            wide = a_LRI.float()
-            added = torch.baddbmm(crossed.float().transpose(1, 2), b, wide @ wide.transpose(1, 2), beta=2.0)
-            norm = (self._squared_LO + (added * b).sum(-1)).sqrt()
-        own = self.parameter.view(norm.shape[0], -1) / self._of_adapted(norm) - 1.0
-        return own if self._rows is None else torch.zeros_like(norm).index_copy(1, self._rows, own)
+            weights, rank = [matrix.dense() for matrix in self._matrices], a_LRI.shape[1] // len(parts_LOr)
+            for at, ((first, last), b, squared) in enumerate(zip(self._places, parts_LOr, self._squared, strict=True)):
+                a_LrI = a_LRI[:, at * rank : (at + 1) * rank]
+                # Rows of a dense weight, and not of its packed copy: that has no rows, and all of it would be multiplied for each part.
+                crossed = torch.stack([w[first:last] @ a.t() for w, a in zip(weights, a_LrI.unbind(0), strict=True)])
+                a, b = a_LrI.float(), b.float()
+                both = torch.baddbmm(crossed.float(), b, a @ a.transpose(1, 2), beta=2.0)
+                norms.append((squared + (both * b).sum(-1)).sqrt())
+        own = self.parameter.view(len(self._matrices), -1) / torch.cat(norms, dim=1) - 1.0
+        return own if own.shape[1] == self._num_outputs else self._padded(own)
 
     def parts(self, layer: int) -> tuple[Tensor, ...]:
         """The lengths of each adapted projection in one layer: views that can be written."""
-        return self.parameter.data.view(self._squared_LO.shape[0], -1)[layer].split(self._sizes)
+        return self.parameter.data.view(len(self._matrices), -1)[layer].split([b - a for a, b in self._places])
 
-    def _of_adapted(self, values_LO: Tensor) -> Tensor:
-        return values_LO if self._rows is None else values_LO.index_select(1, self._rows)
+    def _padded(self, own_LA: Tensor) -> Tensor:
+        """(L, O): zeros where nothing is adapted."""
+        whole = own_LA.new_zeros(len(self._matrices), self._num_outputs)
+        rows = torch.cat([torch.arange(a, b, device=own_LA.device) for a, b in self._places])
+        return whole.index_copy(1, rows, own_LA)

@@ -10,7 +10,7 @@ is left out.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -180,7 +180,10 @@ class DecoderAdapter:
                 per_group.append([None] * self._config.num_layers)
                 continue
             cast, scaled = a.to(self._dtype), (self._block(group, parts) * self._scale).to(self._dtype)
-            gains = (None,) * len(cast) if magnitudes is None else magnitudes.gains(cast, scaled).to(self._dtype).unbind(0)
+            gains: Sequence[Tensor | None] = (None,) * len(cast)
+            if magnitudes is not None:
+                own = [(b.detach() * self._scale).to(self._dtype) for b in parts]
+                gains = magnitudes.gains(cast, own).to(self._dtype).unbind(0)
             per_group.append([LowRank(*low) for low in zip(cast.unbind(0), scaled.unbind(0), gains, strict=True)])
         return tuple(LayerAdapter(*low) for low in zip(*per_group, strict=True))
 

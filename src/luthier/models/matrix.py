@@ -44,9 +44,13 @@ class Matrix:
             return torch.ops.mkldnn._linear_pointwise(y, self._packed_back, None, "none", [], "")
         return y @ self.weight
 
+    def dense(self) -> Tensor:
+        """(out, in): the weight itself, without gradients."""
+        return self.weight.detach()
+
     def squared_rows(self) -> Tensor:
         """(out,) float32: the squared L2 norm of each row."""
-        weight = self.weight.detach()
+        weight = self.dense()
         wide = torch.promote_types(weight.dtype, torch.float32)
         return torch.linalg.vector_norm(weight, dim=1, dtype=wide).square().float()
 
