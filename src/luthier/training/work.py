@@ -138,10 +138,9 @@ def step_work(micros: Sequence[Micro], shape: ModelShape, *, full: bool) -> floa
 
 
 def norm_work(shape: ModelShape, rank: int) -> float:
-    """Floating-point operations by which DoRA finds the lengths of all rows, in each forward (``models/dora.py``): every fused matrix
-    times the A of its projections."""
-    h, q, kv, m = shape.hidden_size, shape.q_size, shape.kv_size, shape.mlp_size
-    return 2.0 * shape.num_layers * rank * h * (3 * (q + 2 * kv) + q + 2 * 2 * m + m)
+    """Floating-point operations by which DoRA finds the lengths of all rows, in each forward (``models/dora.py``): every matrix times its
+    adapter's A, as for so many more tokens."""
+    return 2.0 * rank * shape.layer_matrices
 
 
 def weight_bytes(shape: ModelShape, *, bytes_per_weight: int = _FLOAT) -> int:
@@ -190,12 +189,13 @@ def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool
 
 
 def dora_bytes(micro: Micro, shape: ModelShape, *, rank: int, narrow: bool = False) -> int:
-    """What DoRA takes in a step beyond LoRA of the same rank: each output as it was before its length changed, and the work space in which
-    the lengths of one kind of matrix are found in all layers at once."""
-    kept = shape.num_layers * micro.padded * shape.outputs * (_NARROW if narrow else _FLOAT)
+    """What DoRA takes in a step beyond LoRA of the same rank: each output as it was before its length changed, work space of four times the
+    widest output (measured on the embedded base), and that in which the lengths of one kind of matrix are found in all layers at once."""
+    widest = max(2 * shape.mlp_size, shape.q_size + 2 * shape.kv_size)
+    kept = micro.padded * (shape.num_layers * shape.outputs + 4 * widest) * (_NARROW if narrow else _FLOAT)
     if not shape.fast:  # peft makes the changed matrix itself, one at a time
         return kept + 4 * shape.hidden_size * max(shape.hidden_size, shape.mlp_size) * _FLOAT
-    return kept + 3 * shape.num_layers * rank * max(3 * (shape.q_size + 2 * shape.kv_size), 2 * 2 * shape.mlp_size) * _FLOAT
+    return kept + 5 * shape.num_layers * rank * max(shape.mlp_size, shape.q_size, shape.kv_size, shape.hidden_size) * _FLOAT
 
 
 def forward_bytes(micro: Micro, shape: ModelShape, *, packed: bool, narrow: bool = False) -> int:
