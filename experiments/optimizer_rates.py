@@ -1,8 +1,8 @@
-"""Held-out loss of the embedded base with an adapter, by optimizer and share of AdamW's rate.
+"""Held-out loss of the embedded base with an adapter, by optimizer, share of AdamW's rate and kind of adapter.
 
-From it come the numbers of ``rates.OPTIMIZER_FACTORS``.
+From it come the numbers of ``rates.OPTIMIZER_FACTORS``, and that DoRA has LoRA's rates.
 
-Run by hand from the repository's root: ``python -m experiments.optimizer_rates lion 0.4,0.7,1``.
+Run by hand from the repository's root: ``python -m experiments.optimizer_rates lion 0.4,0.7,1`` or ``... adamw 0.5,1,2 dora``.
 """
 
 import sys
@@ -36,6 +36,7 @@ def rows(task: str, name: str, count: int) -> Prepared:
 def main() -> None:
     """Print one line for each task and factor."""
     optimizer, factors = OptimizerName(sys.argv[1]), [float(word) for word in sys.argv[2].split(",")]
+    adapter = sys.argv[3] if len(sys.argv) > 3 else "lora"
     facts = RunFacts(
         num_examples=ROWS,
         num_parameters=8_500_000,
@@ -47,7 +48,7 @@ def main() -> None:
         num_threads=1,
     )
     asked = Hyperparameters(n_epochs=2, batch_size=4)
-    spec, _ = resolve(asked, options_from({"optimizer": optimizer.value}), facts, max_length=LENGTH)
+    spec, _ = resolve(asked, options_from({"optimizer": optimizer.value, "adapter": adapter}), facts, max_length=LENGTH)
     for task in TASKS:
         train, valid = rows(task, "train.jsonl", ROWS), rows(task, "valid.jsonl", HELD_OUT)
         for factor in factors:
@@ -56,7 +57,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 Trainer(load_mini(), replace(spec, learning_rate=rate, validation_every=NEVER), train, valid, hooks, Path(folder)).run()
             losses = ", ".join(f"{epoch.valid_loss:.3f}" for epoch in hooks.epochs)
-            print(f"{task} {optimizer.value} x {factor:g}: rate {rate:.2e}, held-out loss after each epoch {losses}", flush=True)
+            print(f"{task} {adapter} {optimizer.value} x {factor:g}: rate {rate:.2e}, held-out loss after each epoch {losses}", flush=True)
 
 
 if __name__ == "__main__":

@@ -198,6 +198,7 @@ def test_a_file_with_another_purpose_is_invalid(server: ApiServer, rows: bytes) 
         ({"luthier": {"adapter": "full", "rank": 4}}, "invalid_parameter_combination", "luthier.rank"),
         ({"luthier": {"adapter": "full", "targets": "mlp"}}, "invalid_parameter_combination", "luthier.targets"),
         ({"luthier": {"adapter": "ia3"}}, "invalid_value", "luthier.adapter"),
+        ({"luthier": {"adapter": "DoRA"}}, "invalid_value", "luthier.adapter"),
         ({"luthier": {"targets": []}}, "array_below_min_length", "luthier.targets"),
         ({"luthier": {"schedule": "step"}}, "invalid_value", "luthier.schedule"),
         ({"luthier": {"warmup_ratio": 1.0}}, "decimal_above_max_value", "luthier.warmup_ratio"),

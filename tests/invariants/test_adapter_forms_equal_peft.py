@@ -22,6 +22,8 @@ FORMS: dict[str, dict[str, Any]] = {
     "attention": {"targets": ("attention",)},
     "mlp": {"targets": ("mlp",)},
     "some": {"targets": ("q_proj", "v_proj", "down_proj"), "rslora": True},
+    "dora": {"dora": True},
+    "dora_some": {"targets": ("q_proj", "v_proj", "down_proj"), "rslora": True, "dora": True},
 }
 GPT2_NAMES = {"q_proj": "c_attn", "v_proj": "attn.c_proj", "down_proj": "mlp.c_proj"}
 
@@ -112,6 +114,7 @@ def test_pefts_loads_in_ours(folder: Path, form: AdapterForm, tmp_path: Path) ->
         lora_alpha=5,
         target_modules=list(form.targets) or "all-linear",
         use_rslora=form.rslora,
+        use_dora=form.dora,
         fan_in_fan_out=folder.name == "gpt2",
         task_type="CAUSAL_LM",
     )
@@ -132,7 +135,8 @@ def test_layers_that_are_not_adapted_have_no_tensor(folder: Path, form: AdapterF
         wanted = not form.targets or name in form.targets
         assert any(path.endswith(f".{name}") for path in paths) == wanted, name
     config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
-    assert config["use_rslora"] == form.rslora
+    assert (config["use_rslora"], config["use_dora"]) == (form.rslora, form.dora)
+    assert {key.rpartition(".lora_")[0] for key in saved if key.endswith(".lora_magnitude_vector")} == (paths if form.dora else set())
     assert sum(t.numel() for t in saved.values()) == sum(p.numel() for p in model.adapter_parameters("x"))
 
 
@@ -145,6 +149,7 @@ def test_only_adapted_layers_learn_and_the_rest_of_the_gradient_is_exact(folder:
         logits = model.logits_at(IDS, torch.tensor([14, 14]), rows, columns)
         logits.logsumexp(-1).sum().backward()
     named = {name.replace(".default", ""): p for name, p in theirs.named_parameters() if "lora_" in name}
+    named = {name.replace("magnitude_vector.weight", "magnitude_vector"): p for name, p in named.items()}
     for parameter in named.values():
         parameter.requires_grad_(True)
     theirs(input_ids=IDS).logits[rows, columns].logsumexp(-1).sum().backward()

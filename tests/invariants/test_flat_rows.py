@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from luthier.models import linear_cross_entropy
+from luthier.models.adapter_form import AdapterForm
 from luthier.models.linear_cross_entropy import LinearCrossEntropy
 from luthier.models.load import load_model
 from luthier.models.matrix import Matrix
@@ -13,8 +14,8 @@ from tests.support.tiny_models import build
 
 def _loss_and_gradients(model, *, flat, method, ids_BT, lengths, rows, columns):
     model.flat = flat
-    if method == "lora":
-        model.add_adapter("a", rank=4, alpha=8.0, seed=1)
+    if method != "full":
+        model.add_adapter("a", rank=4, alpha=8.0, seed=1, form=AdapterForm(dora=method == "dora"))
         parameters = model.adapter_parameters("a")
         for number, parameter in enumerate(parameters):
             parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
@@ -24,7 +25,7 @@ def _loss_and_gradients(model, *, flat, method, ids_BT, lengths, rows, columns):
         parameter.requires_grad_(True)
     weights = torch.linspace(0.0, 1.5, len(rows))
     targets = ids_BT[rows, columns]
-    with model.use_adapter("a" if method == "lora" else None):
+    with model.use_adapter("a" if method != "full" else None):
         loss, hits, _ = model.losses_at(ids_BT, torch.tensor(lengths), rows, columns - 1, targets, weights)
         loss.backward()
     gradients = [p.grad.clone() for p in parameters]
@@ -34,7 +35,7 @@ def _loss_and_gradients(model, *, flat, method, ids_BT, lengths, rows, columns):
     return loss.detach(), hits, gradients
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", "dora", "full"])
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "smollm3"])
 def test_flat_rows_equal_padded_rows(tmp_path, family, method, monkeypatch):
     monkeypatch.setattr(linear_cross_entropy, "rows_at_once", lambda *_, **__: 3)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luthier.models import decoder as decoder_module
+from luthier.models.adapter_form import AdapterForm
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from tests.support.tiny_models import build
@@ -35,9 +36,9 @@ def _gradients(model: LanguageModel, parameters: list[torch.nn.Parameter]) -> li
     return [p.grad.clone() for p in parameters if p.grad is not None]
 
 
-def _perturbed(folder: Path) -> LanguageModel:
+def _perturbed(folder: Path, form: AdapterForm) -> LanguageModel:
     model = load_model(folder)
-    model.add_adapter("a", rank=3, alpha=7.0, seed=2)
+    model.add_adapter("a", rank=3, alpha=7.0, seed=2, form=form)
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for parameter in model.adapter_parameters("a"):
@@ -46,11 +47,11 @@ def _perturbed(folder: Path) -> LanguageModel:
 
 
 @pytest.mark.parametrize("family", FAST_FAMILIES)
-@pytest.mark.parametrize("what", ["adapter", "full", "full-with-adapter"])
+@pytest.mark.parametrize("what", ["adapter", "full", "full-with-adapter", "dora", "full-with-dora"])
 def test_gradients_equal_autograd(family: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = _perturbed(build(family, tmp_path / family, num_key_value_heads=2))
+    model = _perturbed(build(family, tmp_path / family, num_key_value_heads=2), AdapterForm(dora=what.endswith("dora")))
     parameters = model.adapter_parameters("a") if what != "full" else []
-    if what != "adapter":
+    if what.startswith("full"):
         for parameter in model.all_parameters():
             parameter.requires_grad_(True)
         parameters = parameters + model.all_parameters()

@@ -194,7 +194,7 @@ def _write_adapter(folder: Path, base: Path, rank: int = 4) -> None:
     ("change", "sentence"),
     [
         ({"peft_type": "IA3"}, "Only LoRA"),
-        ({"use_dora": True}, "use_dora"),
+        ({"use_dora": True}, "use_dora, but .* has no lora_magnitude_vector"),
         ({"rank_pattern": {"q_proj": 8}}, "rank_pattern"),
         ({"bias": "all"}, "biases"),
         ({"r": 0}, "positive"),

@@ -23,6 +23,7 @@ from luthier.cli.settings_file import read_settings
 from luthier.core.errors import InvalidRequest, LuthierError
 
 _SECONDS = 10.0
+_ADAPTERS = ("lora", "rslora", "dora", "full")
 _HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
 _WORDS = {
     "rows": "reading and rendering the rows",
@@ -44,7 +45,7 @@ _WORDS = {
 @click.option("--n-epochs", type=AutoOr(int), default="auto", help="Passes over the training file.")
 @click.option("--batch-size", type=AutoOr(int), default="auto", help="Examples per step.")
 @click.option("--learning-rate-multiplier", type=AutoOr(float), default="auto", help="Times the base learning rate.")
-@click.option("--adapter", type=click.Choice(["lora", "full"]), default="lora", show_default=True, help="Which weights learn.")
+@click.option("--adapter", type=click.Choice(_ADAPTERS), default=_ADAPTERS[0], show_default=True, help="Which weights learn.")
 @click.option("--rank", type=click.IntRange(1), default=None, help="Rank of the adapter.")
 @click.option("--max-length", type=click.IntRange(1), default=None, help="Longest row in tokens; longer ones are cut at the end.")
 @click.option("--seed", type=click.IntRange(0, 2_147_483_647), default=0, help="The job's seed: it decides the order of the rows.")

@@ -21,7 +21,7 @@ natural, all probabilities are at temperature 1 before any bias; layers count fr
                 "targets": [int | null],                   the id that really follows each of them; null after the last
                 "tokens": {"ID": text},                    of every id in ``top``
                 "tuned": LayerSide, "base": LayerSide | null} | null,
-     "adapter": [{"layer": int | null, "module": str, "relative_change": float}] | null,   ||scale * B @ A||_F / ||W||_F
+     "adapter": [{"layer": int | null, "module": str, "relative_change": float}] | null,   ||W' - W||_F / ||W||_F
      "attention": {"layer": int, "heads": int, "keys": int,     of the tuned model; keys are the places of prompt + answer
                    "queries": [int], "mean": [[float per key up to and with the query] per query],
                    "per_head_queries": [int], "per_head": [[[float per key] per query] per head]} | null,

@@ -29,6 +29,8 @@ class LoraKind(StrEnum):
     """Scaled by alpha / rank (Hu et al. 2021, arXiv:2106.09685)."""
     RSLORA = "rslora"
     """Scaled by alpha / sqrt(rank), so that a large rank learns as fast as a small one (Kalajdzievski 2023, arXiv:2312.03732)."""
+    DORA = "dora"
+    """As LORA, and each row of an adapted matrix has a length that learns (Liu et al. 2024, arXiv:2402.09353)."""
 
 
 class Schedule(StrEnum):

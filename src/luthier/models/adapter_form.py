@@ -9,6 +9,8 @@ class AdapterForm:
 
     rslora: bool = False
     """Scaled by alpha / sqrt(rank) instead of alpha / rank."""
+    dora: bool = False
+    """Each row of an adapted matrix has a length that learns beside the low-rank change of its direction (``dora.py``)."""
     targets: tuple[str, ...] = ()
     """Names of the adapted layers (``q_proj``, ``attn.c_proj``); empty for all linear layers of attention and MLP."""
 

@@ -189,14 +189,12 @@ class DecoderModel(LanguageModel):
     def add_adapter(self, name: str, *, rank: int, alpha: float, seed: int, form: AdapterForm = PLAIN) -> None:
         """See ``LanguageModel``."""
         self._refuse_taken(name)
-        self._adapters[name] = DecoderAdapter.fresh(
-            self._config, rank=rank, alpha=alpha, seed=seed, form=form, device=self.device, dtype=self._dtype
-        )
+        self._adapters[name] = DecoderAdapter.fresh(self._config, self._weights, rank=rank, alpha=alpha, seed=seed, form=form)
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """See ``LanguageModel``."""
         self._refuse_taken(name)
-        self._adapters[name] = DecoderAdapter.load(self._config, folder, device=self.device, dtype=self._dtype)
+        self._adapters[name] = DecoderAdapter.load(self._config, self._weights, folder)
 
     def save_adapter(self, name: str, folder: Path, *, base_name: str) -> None:
         """See ``LanguageModel``."""
@@ -243,7 +241,7 @@ class DecoderModel(LanguageModel):
 
     def adapter_changes(self, name: str) -> list[tuple[str, float]]:
         """See ``LanguageModel``."""
-        return self._adapters[name].changes(self._weights)
+        return self._adapters[name].changes()
 
     def token_vectors(self) -> Tensor | None:
         """See ``LanguageModel``."""

@@ -10,7 +10,7 @@ Axis letters: N = B * T tokens of a batch, H query heads, K key/value heads, G =
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,25 @@ from luthier.models.decoder_config import DecoderConfig
 from luthier.models.decoder_weights import LayerWeights
 from luthier.models.matrix import Matrix
 
-LowRank = tuple[Tensor, Tensor]
-"""A (r, in) and scaled B (out, r) of one fused projection: the adapter adds (x @ A.T) @ B.T."""
+
+class LowRank(NamedTuple):
+    """The adapter of one fused projection: y = (x @ W.T + (x @ A.T) @ B.T) * (1 + gain)."""
+
+    a: Tensor
+    """(r, in)."""
+    b: Tensor
+    """(out, r), scaled."""
+    gain: Tensor | None = None
+    """(out,) of DoRA: the length of each row of W' as a share of what it would be, less one. None multiplies nothing."""
+
+
+class Kept(NamedTuple):
+    """What an adapted projection keeps for its gradient."""
+
+    inner: Tensor
+    """x @ A.T."""
+    short: Tensor | None
+    """The output before it grew by the gain, where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +51,8 @@ class LayerAdapter:
     down: LowRank | None
 
     def tensors(self) -> tuple[Tensor | None, ...]:
-        """All eight, in a fixed order."""
-        return tuple(tensor for low in (self.qkv, self.o, self.gate_up, self.down) for tensor in (low or (None, None)))
+        """All twelve, in a fixed order."""
+        return tuple(tensor for low in (self.qkv, self.o, self.gate_up, self.down) for tensor in (low or (None, None, None)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +97,33 @@ def _norm_back(grad: Tensor, weight: Tensor, unit: Tensor, factor: Tensor) -> Te
     return torch.addcmul(scaled, unit, share, value=-1).mul_(factor.to(grad.dtype))
 
 
-def project(x: Tensor, matrix: Matrix, low: LowRank | None) -> tuple[Tensor, Tensor | None]:
+def project(x: Tensor, matrix: Matrix, low: LowRank | None) -> tuple[Tensor, Kept | None]:
     y = matrix.times(x)
     if low is None:
         return y, None
-    inner = x @ low[0].t()
-    return y.addmm_(inner, low[1].t()), inner
+    inner = x @ low.a.t()
+    y.addmm_(inner, low.b.t())
+    if low.gain is None:
+        return y, Kept(inner, None)
+    # The gain is added and not multiplied by: in 16-bit numbers one plus a small share would be one.
+    return torch.addcmul(y, y, low.gain), Kept(inner, y)
 
 
 def _project_back(
-    grad: Tensor, matrix: Matrix, low: LowRank | None, x: Tensor, inner: Tensor | None, *, need_x: bool = True
+    grad: Tensor, matrix: Matrix, low: LowRank | None, x: Tensor, kept: Kept | None, *, need_x: bool = True
 ) -> tuple[Any, ...]:
-    """Gradients of x, A and B."""
+    """Gradients of x, of x @ W.T, and of A, B and the gain."""
+    grad_gain = None
+    if low is not None and low.gain is not None and kept is not None and kept.short is not None:
+        grad_gain = (grad * kept.short).sum(0)
+        grad = torch.addcmul(grad, grad, low.gain)
     grad_x = matrix.back(grad) if need_x else None
-    if low is None or inner is None:
-        return grad_x, None, None
-    grad_inner = grad @ low[1]
+    if low is None or kept is None:
+        return grad_x, grad, None, None, None
+    grad_inner = grad @ low.b
     if grad_x is not None:
-        grad_x.addmm_(grad_inner, low[0])
-    return grad_x, grad_inner.t() @ x, grad.t() @ inner
+        grad_x.addmm_(grad_inner, low.a)
+    return grad_x, grad, grad_inner.t() @ x, grad.t() @ kept.inner, grad_gain
 
 
 @dataclass(slots=True, init=False)
@@ -114,10 +139,10 @@ class Tape:
     attended: Tensor
     mlp: Tensor
     gated: Tensor
-    inner_qkv: Tensor | None
-    inner_o: Tensor | None
-    inner_gate_up: Tensor | None
-    inner_down: Tensor | None
+    low_qkv: Kept | None
+    low_o: Kept | None
+    low_gate_up: Kept | None
+    low_down: Kept | None
     norm_attention: tuple[Tensor, Tensor]
     norm_mlp: tuple[Tensor, Tensor]
     q_norm: tuple[Tensor, Tensor] | None
@@ -129,7 +154,7 @@ def block_forward(x_NH: Tensor, layer: LayerWeights, low: LayerAdapter | None, f
     c, b, t = frame.config, frame.batch, frame.length
     tape.h_attention, *kept = norm(x_NH, layer.attention_norm, c.norm_eps)
     tape.norm_attention = (kept[0], kept[1])
-    qkv, tape.inner_qkv = project(tape.h_attention, layer.qkv, low.qkv if low else None)
+    qkv, tape.low_qkv = project(tape.h_attention, layer.qkv, low.qkv if low else None)
     if layer.qkv_bias is not None:
         qkv += layer.qkv_bias
     heads = qkv.view(b, t, c.num_heads + 2 * c.num_kv_heads, c.head_dim)
@@ -148,13 +173,13 @@ def block_forward(x_NH: Tensor, layer: LayerWeights, low: LayerAdapter | None, f
     tape.probabilities = torch.softmax(scores, dim=-1, dtype=torch.float32).to(x_NH.dtype)
     attended = torch.bmm(tape.probabilities, tape.v)
     tape.attended = attended.view(b, c.num_heads, t, c.head_dim).transpose(1, 2).reshape(b * t, c.q_size)
-    middle, tape.inner_o = project(tape.attended, layer.o, low.o if low else None)
+    middle, tape.low_o = project(tape.attended, layer.o, low.o if low else None)
     middle += x_NH
     tape.h_mlp, *kept = norm(middle, layer.mlp_norm, c.norm_eps)
     tape.norm_mlp = (kept[0], kept[1])
-    tape.mlp, tape.inner_gate_up = project(tape.h_mlp, layer.gate_up, low.gate_up if low else None)
+    tape.mlp, tape.low_gate_up = project(tape.h_mlp, layer.gate_up, low.gate_up if low else None)
     tape.gated = F.silu(tape.mlp[:, : c.mlp_size]).mul_(tape.mlp[:, c.mlp_size :])
-    out, tape.inner_down = project(tape.gated, layer.down, low.down if low else None)
+    out, tape.low_down = project(tape.gated, layer.down, low.down if low else None)
     return out.add_(middle)
 
 
@@ -196,7 +221,7 @@ def base_tensors(layer: LayerWeights) -> tuple[Tensor | None, ...]:
 class BlockFunction(torch.autograd.Function):
     """``block_forward`` with its gradient.
 
-    All tensors come as arguments so that autograd sees them: nine base weights, then the adapter's eight.
+    All tensors come as arguments so that autograd sees them: nine base weights, then the adapter's twelve.
     """
 
     @staticmethod
@@ -213,34 +238,38 @@ class BlockFunction(torch.autograd.Function):
         need = ctx.needs_input_grad
         c: DecoderConfig = frame.config
         full = any(need[4:13])
-        d_gated, a_down, b_down = _project_back(grad, layer.down, low and low.down, tape.gated, tape.inner_down)
+        d_gated, d_down, *of_down = _project_back(grad, layer.down, low and low.down, tape.gated, tape.low_down)
         d_mlp = _mlp_back(d_gated, tape, c.mlp_size)
-        d_h_mlp, a_gate, b_gate = _project_back(d_mlp, layer.gate_up, low and low.gate_up, tape.h_mlp, tape.inner_gate_up)
+        d_h_mlp, d_mlp, *of_gate_up = _project_back(d_mlp, layer.gate_up, low and low.gate_up, tape.h_mlp, tape.low_gate_up)
         d_middle = _norm_back(d_h_mlp, layer.mlp_norm, *tape.norm_mlp).add_(grad)
-        d_attended, a_o, b_o = _project_back(d_middle, layer.o, low and low.o, tape.attended, tape.inner_o)
+        d_attended, d_o, *of_o = _project_back(d_middle, layer.o, low and low.o, tape.attended, tape.low_o)
         d_qkv, d_q_norm, d_k_norm = _attention_back(d_attended, tape, layer, frame)
         need_x = need[0] or full
-        d_h, a_qkv, b_qkv = _project_back(d_qkv, layer.qkv, low and low.qkv, tape.h_attention, tape.inner_qkv, need_x=need_x)
+        d_h, d_product, *of_qkv = _project_back(d_qkv, layer.qkv, low and low.qkv, tape.h_attention, tape.low_qkv, need_x=need_x)
         d_x = _norm_back(d_h, layer.attention_norm, *tape.norm_attention).add_(d_middle) if need[0] else None
         own: tuple[Tensor | None, ...] = (None,) * 9
         if full:
             own = (
                 (d_h * tape.norm_attention[0]).sum(0),
-                d_qkv.t() @ tape.h_attention,
+                d_product.t() @ tape.h_attention,
                 d_qkv.sum(0) if layer.qkv_bias is not None else None,
                 d_q_norm,
                 d_k_norm,
-                d_middle.t() @ tape.attended,
+                d_o.t() @ tape.attended,
                 (d_h_mlp * tape.norm_mlp[0]).sum(0),
                 d_mlp.t() @ tape.h_mlp,
-                grad.t() @ tape.gated,
+                d_down.t() @ tape.gated,
             )
-        return (d_x, None, None, None, *own, *((a_qkv, b_qkv, a_o, b_o, a_gate, b_gate, a_down, b_down) if low is not None else ()))
+        return (d_x, None, None, None, *own, *((*of_qkv, *of_o, *of_gate_up, *of_down) if low is not None else ()))
 
 
 def _plain_project(x: Tensor, weight: Tensor, low: LowRank | None, bias: Tensor | None = None) -> Tensor:
-    y = F.linear(x, weight, bias)
-    return y if low is None else y + (x @ low[0].t()) @ low[1].t()
+    if low is None or low.gain is None:
+        y = F.linear(x, weight, bias)
+        return y if low is None else y + (x @ low.a.t()) @ low.b.t()
+    y = F.linear(x, weight) + (x @ low.a.t()) @ low.b.t()
+    y = torch.addcmul(y, y, low.gain)
+    return y if bias is None else y + bias
 
 
 def plain_block(x_NH: Tensor, layer: LayerWeights, low: LayerAdapter | None, frame: Frame) -> tuple[Tensor, Tensor, Tensor]:

@@ -140,5 +140,9 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, frame: FlatFrame) -> Tensor:
 
 
 def _project(x: Tensor, weight: Tensor, low: LowRank | None, bias: Tensor | None = None) -> Tensor:
-    y = F.linear(x, weight, bias)
-    return y if low is None else torch.addmm(y, x @ low[0].t(), low[1].t())
+    if low is None or low.gain is None:
+        y = F.linear(x, weight, bias)
+        return y if low is None else torch.addmm(y, x @ low.a.t(), low.b.t())
+    y = torch.addmm(F.linear(x, weight), x @ low.a.t(), low.b.t())
+    y = torch.addcmul(y, y, low.gain)
+    return y if bias is None else y + bias

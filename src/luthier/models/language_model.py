@@ -195,7 +195,7 @@ class LanguageModel(ABC):
         return iter(())
 
     def adapter_changes(self, name: str) -> list[tuple[str, float]]:
-        """How much an adapter changes each matrix: its name in the model, and ||scale * B @ A||_F / ||W||_F."""
+        """How much an adapter changes each matrix: its name in the model, and ||W' - W||_F / ||W||_F."""
         return []
 
     def token_vectors(self) -> Tensor | None:

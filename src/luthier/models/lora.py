@@ -1,16 +1,16 @@
-"""LoRA for the decoder (Hu et al. 2021, arXiv:2106.09685), in PEFT's numbers and files.
+"""LoRA for the decoder (Hu et al. 2021, arXiv:2106.09685), and DoRA with it, in PEFT's numbers and files.
 
 What it does: parameters, start values, conversion from and to PEFT's names. What it does not: multiply; the layers do, with the fused
-form made here. Called by ``decoder.py``.
+form made here; find the lengths that DoRA learns (``dora.py`` does). Called by ``decoder.py``.
 
-The parameters of all layers are stacked (axis L), so that an optimiser meets eleven tensors and not hundreds. A pair fused in one matrix
-(q, k, v or gate, up) shares one stacked A; its B parts stand on the diagonal of one block matrix, which is built once per call.
-Projections that the adapter does not adapt have no parameters: their rows of the block matrix are zero, and a group without any is
-left out.
+The parameters of all layers are stacked (axis L), so that an optimiser meets eleven tensors (fifteen with DoRA) and not hundreds. A pair
+fused in one matrix (q, k, v or gate, up) shares one stacked A; its B parts stand on the diagonal of one block matrix, which is built once
+per call. Projections that the adapter does not adapt have no parameters: their rows of the block matrix are zero, and a group without any
+is left out.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.decoder_config import DecoderConfig
 from luthier.models.decoder_layer import LayerAdapter, LowRank
 from luthier.models.decoder_weights import DecoderWeights
-from luthier.models.peft_files import AdapterFiles, read_adapter, write_adapter
+from luthier.models.dora import Magnitudes
+from luthier.models.matrix import Matrix
+from luthier.models.peft_files import MAGNITUDE, AdapterFiles, read_adapter, write_adapter
 from luthier.models.probe import relative_change
 
 
@@ -53,6 +55,11 @@ def _groups(c: DecoderConfig) -> tuple[_Group, ...]:
     )
 
 
+def _matrices(weights: DecoderWeights) -> tuple[list[Matrix], ...]:
+    """Of each group, the fused matrix of every layer."""
+    return tuple([getattr(block, name) for block in weights.blocks] for name in ("qkv", "o", "gate_up", "down"))
+
+
 def _parameter(*shape: int, device: torch.device) -> nn.Parameter:
     return nn.Parameter(torch.zeros(*shape, dtype=torch.float32, device=device))
 
@@ -60,15 +67,14 @@ def _parameter(*shape: int, device: torch.device) -> nn.Parameter:
 class DecoderAdapter:
     """One adapter on one decoder."""
 
-    def __init__(
-        self, config: DecoderConfig, *, rank: int, alpha: float, form: AdapterForm = PLAIN, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        """All zeros; ``fresh`` and ``load`` fill it. ``dtype`` is the base's: the fused form is cast to it."""
+    def __init__(self, config: DecoderConfig, weights: DecoderWeights, *, rank: int, alpha: float, form: AdapterForm = PLAIN) -> None:
+        """All zeros, and the base's own lengths; ``fresh`` and ``load`` fill it. The fused form is cast to the base's number format."""
         if rank < 1 or alpha <= 0:
             raise InvalidRequest("The rank and alpha of an adapter must be positive.")
         self.rank, self.alpha, self.form = rank, alpha, form
         self._scale = alpha / math.sqrt(rank) if form.rslora else alpha / rank
-        self._config, self._dtype = config, dtype
+        device, self._dtype = weights.embedding.device, weights.embedding.dtype
+        self._config, self._weights = config, weights
         self._groups = tuple(group.among(form.targets) for group in _groups(config))
         if not any(group.adapted for group in self._groups):
             raise InvalidRequest(f"The base model has no layer to adapt among {', '.join(form.targets)}.")
@@ -76,22 +82,25 @@ class DecoderAdapter:
         # A group without an adapted projection has a matrix of no rows, which is no parameter.
         self._a = [_parameter(n, len(g.adapted) * rank, g.input_size, device=device) for g in self._groups]
         self._b = [[_parameter(n, g.sizes[i], rank, device=device) for i in g.adapted] for g in self._groups]
+        self._magnitudes: list[Magnitudes | None] = [
+            Magnitudes(matrices, g.sizes, g.adapted, g.names) if form.dora and g.adapted else None
+            for g, matrices in zip(self._groups, _matrices(weights), strict=True)
+        ]
         self._fused: tuple[LayerAdapter, ...] | None = None
 
     @classmethod
     def fresh(
         cls,
         config: DecoderConfig,
+        weights: DecoderWeights,
         *,
         rank: int,
         alpha: float,
         seed: int,
         form: AdapterForm = PLAIN,
-        device: torch.device,
-        dtype: torch.dtype,
     ) -> "DecoderAdapter":
         """A Kaiming uniform with PEFT's slope, B zero: the model's function is unchanged at first."""
-        adapter = cls(config, rank=rank, alpha=alpha, form=form, device=device, dtype=dtype)
+        adapter = cls(config, weights, rank=rank, alpha=alpha, form=form)
         generator = torch.Generator().manual_seed(seed)
         for group, a in zip(adapter._groups, adapter._a, strict=True):
             bound = 1.0 / math.sqrt(group.input_size)
@@ -99,7 +108,7 @@ class DecoderAdapter:
         return adapter
 
     @classmethod
-    def load(cls, config: DecoderConfig, folder: Path, *, device: torch.device, dtype: torch.dtype) -> "DecoderAdapter":
+    def load(cls, config: DecoderConfig, weights: DecoderWeights, folder: Path) -> "DecoderAdapter":
         """Read PEFT's files. Projections that the adapter does not have stay without one when it is trained on.
 
         Raises:
@@ -110,8 +119,8 @@ class DecoderAdapter:
             raise InvalidRequest("The adapter holds no weights.")
         known = {name for group in _groups(config) for name in group.names}
         named = {key.rsplit(".lora_", 1)[0].rpartition(".")[2] for key in files.tensors}
-        form = AdapterForm(rslora=files.rslora, targets=tuple(sorted(named)) if named < known else ())
-        adapter = cls(config, rank=files.rank, alpha=files.alpha, form=form, device=device, dtype=dtype)
+        form = AdapterForm(rslora=files.rslora, dora=files.dora, targets=tuple(sorted(named)) if named < known else ())
+        adapter = cls(config, weights, rank=files.rank, alpha=files.alpha, form=form)
         places = dict(adapter._places())
         for name, tensor in files.tensors.items():
             if name not in places:
@@ -126,24 +135,26 @@ class DecoderAdapter:
     def save(self, folder: Path, *, base_name: str) -> None:
         """Write PEFT's files into an existing folder."""
         tensors = {name: place.to("cpu", copy=True).contiguous() for name, place in self._places()}
-        scale = self._scale
-        files = AdapterFiles(rank=self.rank, alpha=self.alpha, scale=scale, rslora=self.form.rslora, tensors=tensors)
+        form, scale = self.form, self._scale
+        files = AdapterFiles(rank=self.rank, alpha=self.alpha, scale=scale, rslora=form.rslora, dora=form.dora, tensors=tensors)
         write_adapter(folder, files, base_name=base_name, targets=[g.names[i] for g in self._groups for i in g.adapted])
 
     def parameters(self) -> list[nn.Parameter]:
-        """All A, then all B, in a fixed order."""
-        return [*(a for a in self._a if a.numel()), *(b for group in self._b for b in group)]
+        """All A, then all B, then DoRA's lengths, in a fixed order."""
+        lengths = (magnitudes.parameter for magnitudes in self._magnitudes if magnitudes is not None)
+        return [*(a for a in self._a if a.numel()), *(b for group in self._b for b in group), *lengths]
 
-    def changes(self, weights: DecoderWeights) -> list[tuple[str, float]]:
+    def changes(self) -> list[tuple[str, float]]:
         """How much each adapted matrix is changed, by its name in the files (see ``probe.relative_change``)."""
         found: list[tuple[str, float]] = []
-        for layer, block in enumerate(weights.blocks):
+        for layer, block in enumerate(self._weights.blocks):
             fused = (block.qkv_weight, block.o_weight, block.gate_up_weight, block.down_weight)
-            for group, a, parts, whole in zip(self._groups, self._a, self._b, fused, strict=True):
+            for group, a, parts, magnitudes, whole in zip(self._groups, self._a, self._b, self._magnitudes, fused, strict=True):
                 rows = whole.split(group.sizes)
+                lengths = magnitudes.parts(layer) if magnitudes is not None else (None,) * len(parts)
                 for at, i in enumerate(group.adapted):
                     own = a.data[layer, at * self.rank : (at + 1) * self.rank]
-                    change = relative_change(own, parts[at].data[layer], self._scale, rows[i])
+                    change = relative_change(own, parts[at].data[layer], self._scale, rows[i], lengths[at])
                     found.append((f"model.layers.{layer}.{group.module}.{group.names[i]}", change))
         return found
 
@@ -164,12 +175,16 @@ class DecoderAdapter:
 
     def _fuse(self) -> tuple[LayerAdapter, ...]:
         per_group: list[list[LowRank | None]] = []
-        for group, a, parts in zip(self._groups, self._a, self._b, strict=True):
+        for group, a, parts, magnitudes in zip(self._groups, self._a, self._b, self._magnitudes, strict=True):
             if not parts:
                 per_group.append([None] * self._config.num_layers)
                 continue
-            scaled = (self._block(group, parts) * self._scale).to(self._dtype)
-            per_group.append(list(zip(a.to(self._dtype).unbind(0), scaled.unbind(0), strict=True)))
+            cast, scaled = a.to(self._dtype), (self._block(group, parts) * self._scale).to(self._dtype)
+            gains: Sequence[Tensor | None] = (None,) * len(cast)
+            if magnitudes is not None:
+                own = [(b.detach() * self._scale).to(self._dtype) for b in parts]
+                gains = magnitudes.gains(cast, own).to(self._dtype).unbind(0)
+            per_group.append([LowRank(*low) for low in zip(cast.unbind(0), scaled.unbind(0), gains, strict=True)])
         return tuple(LayerAdapter(*low) for low in zip(*per_group, strict=True))
 
     def _block(self, group: _Group, parts: list[nn.Parameter]) -> Tensor:
@@ -185,9 +200,11 @@ class DecoderAdapter:
 
     def _places(self) -> Iterator[tuple[str, Tensor]]:
         """PEFT's name and the part of a parameter that it stands for (a view that can be written)."""
-        for group, a, parts in zip(self._groups, self._a, self._b, strict=True):
+        for group, a, parts, magnitudes in zip(self._groups, self._a, self._b, self._magnitudes, strict=True):
             for layer in range(self._config.num_layers):
                 for at, i in enumerate(group.adapted):
                     base = f"base_model.model.model.layers.{layer}.{group.module}.{group.names[i]}."
                     yield base + "lora_A.weight", a.data[layer, at * self.rank : (at + 1) * self.rank]
                     yield base + "lora_B.weight", parts[at].data[layer]
+                    if magnitudes is not None:
+                        yield base + MAGNITUDE, magnitudes.parts(layer)[at]

@@ -3,7 +3,7 @@
 What it does: keeps, beside a frozen float32 matrix on the CPU, copies in other layouts, made when first used. For the few rows of a short
 example oneDNN's blocked layout is about twice as fast as the default routine; for one row a tall matrix is two to four times as fast
 transposed. What it does not: gradients (``decoder_layer.py`` writes them by hand).
-Called by ``decoder_layer.py`` and ``decoder.py``. A matrix that trains is never packed.
+Called by ``decoder_layer.py``, ``decoder.py`` and ``dora.py``. A matrix that trains is never packed.
 """
 
 import torch
@@ -43,6 +43,16 @@ class Matrix:
                 self._packed_back = _pack(self.weight.t())
             return torch.ops.mkldnn._linear_pointwise(y, self._packed_back, None, "none", [], "")
         return y @ self.weight
+
+    def dense(self) -> Tensor:
+        """(out, in): the weight itself, without gradients."""
+        return self.weight.detach()
+
+    def squared_rows(self) -> Tensor:
+        """(out,) float32: the squared L2 norm of each row."""
+        weight = self.dense()
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        return torch.linalg.vector_norm(weight, dim=1, dtype=wide).square().float()
 
     def _columns(self) -> Tensor:
         if self._transposed is None:

@@ -19,17 +19,21 @@ from luthier.core.errors import InvalidRequest
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
+MAGNITUDE = "lora_magnitude_vector"
+"""How the name of a DoRA layer's lengths ends in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterFiles:
-    """A LoRA adapter as read."""
+    """A LoRA or DoRA adapter as read."""
 
     rank: int
     alpha: float
     scale: float
     """Factor of B @ A: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
     rslora: bool
+    dora: bool
+    """Each adapted layer has a vector of lengths beside its two matrices."""
     tensors: dict[str, Tensor]
     """PEFT's names (``base_model.model....lora_A.weight``) -> float32."""
 
@@ -38,7 +42,7 @@ def read_adapter(folder: Path) -> AdapterFiles:
     """Read both files.
 
     Raises:
-        InvalidRequest: a file is missing or torn, or the adapter is no plain LoRA.
+        InvalidRequest: a file is missing or torn, or the adapter is neither LoRA nor DoRA.
     """
     config = read_adapter_config(folder)
     try:
@@ -47,7 +51,20 @@ def read_adapter(folder: Path) -> AdapterFiles:
         raise InvalidRequest(f"{WEIGHTS_NAME} of the adapter is missing or torn.") from error
     rank, alpha, rslora = config["r"], float(config["lora_alpha"]), bool(config.get("use_rslora"))
     scale = alpha / math.sqrt(rank) if rslora else alpha / rank
-    return AdapterFiles(rank=rank, alpha=alpha, scale=scale, rslora=rslora, tensors={k: v.to(torch.float32) for k, v in tensors.items()})
+    dora = bool(config.get("use_dora"))
+    _check_magnitudes(tensors, dora=dora)
+    plain = {key: value.to(torch.float32) for key, value in tensors.items()}
+    return AdapterFiles(rank=rank, alpha=alpha, scale=scale, rslora=rslora, dora=dora, tensors=plain)
+
+
+def _check_magnitudes(tensors: dict[str, Tensor], *, dora: bool) -> None:
+    """Every adapted layer has its vector of lengths with DoRA, and none without."""
+    layers = {key.rsplit(".lora_", 1)[0] for key in tensors}
+    having = {key.removesuffix(f".{MAGNITUDE}") for key in tensors if key.endswith(f".{MAGNITUDE}")}
+    if not dora and having:
+        raise InvalidRequest(f"The adapter has {MAGNITUDE} tensors, but {CONFIG_NAME} does not say use_dora.")
+    if dora and layers - having:
+        raise InvalidRequest(f"{CONFIG_NAME} of the adapter says use_dora, but {min(layers - having)} has no {MAGNITUDE}.")
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:
@@ -58,7 +75,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         raise InvalidRequest(f"{CONFIG_NAME} of the adapter is missing or not valid JSON.") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise InvalidRequest("Only LoRA adapters can be loaded.")
-    for option in ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "trainable_token_indices"):
+    for option in ("rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication", "trainable_token_indices"):
         if config.get(option):
             raise InvalidRequest(f"The adapter uses {option}, which is not supported.")
     if config.get("bias", "none") != "none":
@@ -88,6 +105,7 @@ def write_adapter(folder: Path, files: AdapterFiles, *, base_name: str, targets:
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": fan_in_fan_out,
+        "use_dora": files.dora,
         "use_rslora": files.rslora,
         "target_modules": sorted(targets),
         "inference_mode": True,

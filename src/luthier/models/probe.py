@@ -75,18 +75,28 @@ def mean_norm(x_Nh: Tensor) -> Tensor:
     return x_Nh.float().norm(dim=-1).mean()
 
 
-def relative_change(a: Tensor, b: Tensor, scale: float, weight: Tensor) -> float:
-    """||scale * B @ A||_F / ||W||_F, without making the product: its square is the sum of (B'B) * (AA').
+def relative_change(a: Tensor, b: Tensor, scale: float, weight: Tensor, magnitude: Tensor | None = None) -> float:
+    """||W' - W||_F / ||W||_F, without making W' = W + scale * B @ A, whose rows DoRA gives the lengths ``magnitude``.
 
     Args:
         a: (r, in).
         b: (out, r).
         scale: of the adapter.
-        weight: the matrix that is changed, in either orientation.
+        weight: the matrix that is changed, (out, in); without ``magnitude`` in either orientation.
+        magnitude: (out,) with DoRA.
     """
-    a, b = a.detach().double(), b.detach().double()
-    squared = ((b.t() @ b) * (a @ a.t())).sum().clamp(min=0.0)
-    return scale * float(squared.sqrt()) / float(torch.linalg.vector_norm(weight.detach().float()))
+    a, b, weight = a.detach().double(), scale * b.detach().double(), weight.detach()
+    size = float(torch.linalg.vector_norm(weight.float()))
+    gram = a @ a.t()
+    if magnitude is None:
+        return float(((b.t() @ b) * gram).sum().clamp(min=0.0).sqrt()) / size
+    # By row, with w of W, d of scale * B @ A and c the factor: ||c (w + d) - w||^2.
+    own = torch.linalg.vector_norm(weight, dim=1, dtype=torch.float64).square()
+    crossed, added = ((weight.double() @ a.t()) * b).sum(-1), ((b @ gram) * b).sum(-1)
+    factor = magnitude.detach().double() / (own + 2 * crossed + added).sqrt()
+    less = factor - 1.0
+    squared = less.square() * own + 2 * less * factor * crossed + factor.square() * added
+    return float(squared.sum().clamp(min=0.0).sqrt()) / size
 
 
 @torch.inference_mode()

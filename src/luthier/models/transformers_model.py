@@ -20,9 +20,10 @@ from transformers import DynamicCache
 from luthier.core.errors import InvalidRequest
 from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.companions import copy_companions
+from luthier.models.dora import ZERO_ROWS
 from luthier.models.facts import ModelFacts
 from luthier.models.language_model import Cache, LanguageModel
-from luthier.models.peft_files import AdapterFiles, read_adapter, write_adapter
+from luthier.models.peft_files import MAGNITUDE, AdapterFiles, read_adapter, write_adapter
 from luthier.models.probe import Probe, relative_change
 from luthier.models.transformers_parts import (
     Still,
@@ -148,7 +149,7 @@ class TransformersModel(LanguageModel):
         targets = [path for path in self._targets if not ends or f".{path}".endswith(ends)]
         if not targets:
             raise InvalidRequest(f"The base model has no layer to adapt among {', '.join(form.targets)}.")
-        self._attach(name, self._lora_config(rank=rank, alpha=alpha, targets=targets, rslora=form.rslora))
+        self._attach(name, self._lora_config(rank=rank, alpha=alpha, targets=targets, form=form))
         generator = torch.Generator().manual_seed(seed)
         for key, parameter in self._named(name):
             if "lora_A" in key:
@@ -160,7 +161,8 @@ class TransformersModel(LanguageModel):
         files = read_adapter(folder)
         paths = sorted({key.removeprefix(_PREFIX).rsplit(".lora_", 1)[0] for key in files.tensors})
         try:
-            self._attach(name, self._lora_config(rank=files.rank, alpha=files.alpha, targets=paths, rslora=files.rslora))
+            form = AdapterForm(rslora=files.rslora, dora=files.dora)
+            self._attach(name, self._lora_config(rank=files.rank, alpha=files.alpha, targets=paths, form=form))
         except ValueError as error:
             self._names.pop(name, None)
             raise InvalidRequest("The adapter adapts layers that this base model does not have.") from error
@@ -179,7 +181,8 @@ class TransformersModel(LanguageModel):
         tensors = {key: value.detach().to("cpu", torch.float32, copy=True).contiguous() for key, value in state.items()}
         assert self._peft is not None
         config: Any = self._peft.peft_config[inner]
-        files = AdapterFiles(rank=config.r, alpha=float(config.lora_alpha), scale=0.0, rslora=config.use_rslora, tensors=tensors)
+        alpha, kinds = float(config.lora_alpha), {"rslora": config.use_rslora, "dora": config.use_dora}
+        files = AdapterFiles(rank=config.r, alpha=alpha, scale=0.0, tensors=tensors, **kinds)
         targets = short_targets(self._linear, sorted({key.removeprefix(_PREFIX).rsplit(".lora_", 1)[0] for key in tensors}))
         write_adapter(folder, files, base_name=base_name, targets=targets, fan_in_fan_out=config.fan_in_fan_out)
 
@@ -265,7 +268,9 @@ class TransformersModel(LanguageModel):
             module: Any = layer
             if hasattr(module, "lora_A") and inner in module.lora_A:
                 a, b, weight = module.lora_A[inner].weight, module.lora_B[inner].weight, module.get_base_layer().weight
-                found.append((path.removeprefix(_PREFIX), relative_change(a, b, float(module.scaling[inner]), weight)))
+                lengths = module.lora_magnitude_vector[inner].weight if inner in module.lora_magnitude_vector else None
+                upright = weight.t() if module.fan_in_fan_out else weight
+                found.append((path.removeprefix(_PREFIX), relative_change(a, b, float(module.scaling[inner]), upright, lengths)))
         return found
 
     def token_vectors(self) -> Tensor | None:
@@ -327,15 +332,31 @@ class TransformersModel(LanguageModel):
         self._names[name] = inner
         for parameter in self.adapter_parameters(name):
             parameter.data = parameter.data.float()
+        self._measure_rows(name)
         self._keep_trainable()
 
-    def _lora_config(self, *, rank: int, alpha: float, targets: list[str], rslora: bool = False) -> LoraConfig:
+    def _measure_rows(self, name: str) -> None:
+        """DoRA's lengths in float32: peft takes the norms in the base's number format, and 16 bits of a length are too few."""
+        inner = self._names[name]
+        assert self._peft is not None
+        for path, layer in self._peft.named_modules():
+            module: Any = layer
+            if hasattr(module, MAGNITUDE) and inner in module.lora_magnitude_vector:
+                weight = module.get_base_layer().weight.detach()
+                length = torch.linalg.vector_norm(weight, dim=0 if module.fan_in_fan_out else 1, dtype=torch.float32)
+                if bool((length == 0).any()):
+                    self.remove_adapter(name)
+                    raise InvalidRequest(ZERO_ROWS.format(path.removeprefix(_PREFIX)))
+                module.lora_magnitude_vector[inner].weight.data.copy_(length)
+
+    def _lora_config(self, *, rank: int, alpha: float, targets: list[str], form: AdapterForm) -> LoraConfig:
         return LoraConfig(
             r=rank,
             lora_alpha=alpha,  # type: ignore[arg-type]
             target_modules=targets,
             fan_in_fan_out=self._transposed,
-            use_rslora=rslora,
+            use_rslora=form.rslora,
+            use_dora=form.dora,
             lora_dropout=0.0,
             bias="none",
             task_type="CAUSAL_LM",

@@ -25,7 +25,8 @@ def attach(model: LanguageModel, spec: TrainingSpec, parent_adapter: Path | None
         if parent_adapter is not None:
             model.load_adapter(adapter, parent_adapter)
         else:
-            form = AdapterForm(rslora=spec.lora_kind is LoraKind.RSLORA, targets=spec.targets)
+            kind = spec.lora_kind
+            form = AdapterForm(rslora=kind is LoraKind.RSLORA, dora=kind is LoraKind.DORA, targets=spec.targets)
             model.add_adapter(adapter, rank=spec.lora_rank, alpha=spec.lora_alpha, seed=spec.seed, form=form)
         parameters = model.adapter_parameters(adapter)
     for parameter in parameters:

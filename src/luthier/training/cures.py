@@ -6,14 +6,14 @@ where one is not enough. What it does not: change anything. Pure. Called by ``wo
 
 from dataclasses import dataclass, replace
 
-from luthier.core.specs import Keep, TrainingSpec, TuningMethod
+from luthier.core.specs import Keep, LoraKind, TrainingSpec, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.facts import ModelFacts
 from luthier.training.forecast import LOADED_CODE, fixed_bytes
 from luthier.training.resolve import DEFAULT_RANK
 from luthier.training.sft import ACTIVATION_BYTES, Room, micro_batches
 from luthier.training.tokens import TokenSource
-from luthier.training.work import ModelShape, activation_bytes, logits_at_once, micro_of
+from luthier.training.work import ModelShape, activation_bytes, dora_bytes, logits_at_once, micro_of
 
 _LEAST_LENGTH = 32
 _LENGTHS_PER_DOUBLING = 4
@@ -105,6 +105,7 @@ class _Search:
         self._facts, self._shape = facts, shape
         self._process, self._available, self._factor = process, available, factor
         self._keeps_best, self._packing = spec.keep is Keep.BEST, spec.packing
+        self._dora = spec.method is TuningMethod.LORA and spec.lora_kind is LoraKind.DORA
         # Where all weights learn in mixed precision, an adapter would learn over a bfloat16 base.
         self._narrow = spec.precision != "float32"
         self._on_cpu = spec.device == "cpu"
@@ -136,7 +137,7 @@ class _Search:
     def _peak(self, setting: _Setting) -> int:
         """With the longest rows side by side, which some epoch may bring."""
         c, rank = self._shape, 0 if setting.full else setting.rank
-        trainable = c.num_parameters if setting.full else c.adapter_parameters(rank)
+        trainable = c.num_parameters if setting.full else c.adapter_parameters(rank, dora=self._dora)
         # Forwards are bounded: the longest rows of some batches make the largest one.
         rows = [_cut(example, setting.max_length) for example in self._examples[: max(64, setting.batch_size * self._each)]]
         rows = [row for row in rows if row.rendered.num_trained]
@@ -151,7 +152,8 @@ class _Search:
             chosen = range(at, min(len(rows), at + size))
             for group in micro_batches(list(chosen), rows, self._facts, room, rows_per_example=self._each):
                 micro = micro_of(group, rows, end_to_end=self._packing)
-                largest = max(largest, activation_bytes(micro, c, rank=rank, packed=packed, narrow=narrow, at_once=at_once))
+                more = dora_bytes(micro, c, rank=rank, narrow=narrow) if self._dora else 0
+                largest = max(largest, more + activation_bytes(micro, c, rank=rank, packed=packed, narrow=narrow, at_once=at_once))
         fixed = fixed_bytes(c, trainable=trainable, full=setting.full, keeps_best=self._keeps_best, narrow=narrow)
         return self._process + LOADED_CODE + fixed + largest
 

@@ -150,13 +150,14 @@ def assumed_rates(plan: Plan, *, operations_per_second: float, start_seconds: fl
     # Beside the products a block spends about as long on everything else; short rows keep the processor less busy.
     usable = 0.5 * operations_per_second
     typical = statistics.median(step.work for step in plan.first_epoch)
+    norms = statistics.median(len(step.micros) for step in plan.first_epoch) * plan.norm_work
     forward = statistics.median(forward_work(micro, shape) for micro in plan.base)
     bytes_saved = resume_bytes(plan.trainable)
     round_seconds = max(0.002, 8 * 2.0 * shape.num_parameters / usable)
     return Rates(
         basis=Basis.FORMULA,
-        step=Line(points=((typical, typical / usable),)),
-        forward=Line(points=((forward, forward / usable),)),
+        step=Line(points=((typical, (typical + norms) / usable),)),
+        forward=Line(points=((forward, (forward + plan.norm_work) / usable),)),
         start_seconds=start_seconds + weight_bytes(shape) / 1e9,
         load_seconds=weight_bytes(shape) / 1e9,
         export_seconds=bytes_saved / 2e9,

@@ -18,6 +18,12 @@ def adapter_decisions(kind: LoraKind, targets: tuple[str, ...], rank: int, alpha
             f"alpha / rank = {alpha / rank:.3g} (Kalajdzievski 2023, arXiv:2312.03732)."
         )
         found.append(Decision(name="adapter", value=kind.value, reason=reason))
+    if kind is LoraKind.DORA:
+        reason = (
+            "DoRA: beside the low-rank change of its direction each row of an adapted matrix has a length that learns "
+            "(Liu et al. 2024, arXiv:2402.09353). The learning rate is LoRA's."
+        )
+        found.append(Decision(name="adapter", value=kind.value, reason=reason))
     if targets:
         reason = "As asked: only these linear layers get an adapter."
         found.append(Decision(name="targets", value=", ".join(targets), reason=reason))

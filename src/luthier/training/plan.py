@@ -7,7 +7,7 @@ not: say how long any of it takes (``forecast.py``). Called by ``forecast.py``, 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from luthier.core.specs import ObjectiveKind, TrainingSpec, TuningMethod
+from luthier.core.specs import LoraKind, ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.models.facts import ModelFacts
 from luthier.training.evaluate import base_rows, check_rows, forward_groups
 from luthier.training.packing import step_forwards
@@ -16,10 +16,12 @@ from luthier.training.work import (
     Micro,
     ModelShape,
     activation_bytes,
+    dora_bytes,
     forward_bytes,
     kernel_count,
     logits_at_once,
     micro_of,
+    norm_work,
     step_work,
 )
 
@@ -69,6 +71,16 @@ class Plan:
         return self.spec.method is TuningMethod.FULL
 
     @property
+    def dora(self) -> bool:
+        """True where the rows of adapted matrices have lengths that learn."""
+        return self.spec.lora_kind is LoraKind.DORA and not self.full
+
+    @property
+    def norm_work(self) -> float:
+        """Operations of each forward beside those of its tokens."""
+        return norm_work(self.shape, self.spec.lora_rank) if self.dora else 0.0
+
+    @property
     def narrow(self) -> bool:
         """True where the base is bfloat16 in memory."""
         return self.spec.precision == "bfloat16"
@@ -86,7 +98,8 @@ class Plan:
     @property
     def trainable(self) -> int:
         """Numbers that learn."""
-        return self.shape.num_parameters if self.full else self.shape.adapter_parameters(self.spec.lora_rank, self.spec.targets)
+        spec = self.spec
+        return self.shape.num_parameters if self.full else self.shape.adapter_parameters(spec.lora_rank, spec.targets, dora=self.dora)
 
     @property
     def at_once(self) -> int | None:
@@ -96,7 +109,9 @@ class Plan:
 
     def activations(self, micro: Micro) -> int:
         """Bytes that a forward and its backward take beside what the run holds."""
-        return activation_bytes(micro, self.shape, rank=self.spec.lora_rank, packed=self.packed, narrow=self.narrow, at_once=self.at_once)
+        rank, narrow = self.spec.lora_rank, self.narrow
+        more = dora_bytes(micro, self.shape, rank=rank, narrow=narrow) if self.dora else 0
+        return more + activation_bytes(micro, self.shape, rank=rank, packed=self.packed, narrow=narrow, at_once=self.at_once)
 
     def forward_activations(self, micro: Micro) -> int:
         """Bytes of a forward without gradients."""

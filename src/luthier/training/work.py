@@ -47,8 +47,14 @@ class ModelShape:
         """Numbers in the head."""
         return self.vocab_size * self.hidden_size
 
-    def adapter_parameters(self, rank: int, targets: Sequence[str] = ()) -> int:
-        """Numbers of an adapter on these linear layers of the blocks, without names on all of them."""
+    @property
+    def outputs(self) -> int:
+        """Numbers that a block's matrices make of one token."""
+        return self.q_size + 2 * self.kv_size + 2 * self.hidden_size + 2 * self.mlp_size
+
+    def adapter_parameters(self, rank: int, targets: Sequence[str] = (), *, dora: bool = False) -> int:
+        """Numbers of an adapter on these linear layers of the blocks, without names on all of them; ``dora``: with a length for each of
+        their outputs."""
         h, q, kv, m = self.hidden_size, self.q_size, self.kv_size, self.mlp_size
         ends = {
             "q_proj": h + q,
@@ -59,10 +65,11 @@ class ModelShape:
             "up_proj": h + m,
             "down_proj": m + h,
         }
+        rows = {"q_proj": q, "k_proj": kv, "v_proj": kv, "o_proj": h, "gate_proj": m, "up_proj": m, "down_proj": h}
         named = {name.rpartition(".")[2] for name in targets}
         # Families with other names are forecast as if all layers were adapted.
         chosen = named if named and named <= ends.keys() else ends.keys()
-        return self.num_layers * rank * sum(ends[name] for name in chosen)
+        return self.num_layers * sum(rank * ends[name] + (rows[name] if dora else 0) for name in chosen)
 
 
 def shape_of(config: dict[str, Any], facts: ModelFacts) -> ModelShape:
@@ -130,6 +137,12 @@ def step_work(micros: Sequence[Micro], shape: ModelShape, *, full: bool) -> floa
     return sum(forward_work(micro, shape) * (3.0 if full else 2.0) for micro in micros)
 
 
+def norm_work(shape: ModelShape, rank: int) -> float:
+    """Floating-point operations by which DoRA finds the lengths of all rows, in each forward (``models/dora.py``): every matrix times its
+    adapter's A, as for so many more tokens."""
+    return 2.0 * rank * shape.layer_matrices
+
+
 def weight_bytes(shape: ModelShape, *, bytes_per_weight: int = _FLOAT) -> int:
     """The weights in memory."""
     return shape.num_parameters * bytes_per_weight
@@ -179,6 +192,16 @@ def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool
 def logits_at_once(shape: ModelShape, *, supervised: bool, on_cpu: bool, full: bool) -> int | None:
     """Positions whose logits exist together in training; None: all of a forward."""
     return rows_at_once(shape.vocab_size, on_cpu=on_cpu, trains=full) if shape.fast and supervised else None
+
+
+def dora_bytes(micro: Micro, shape: ModelShape, *, rank: int, narrow: bool = False) -> int:
+    """What DoRA takes in a step beyond LoRA of the same rank: each output as it was before its length changed, work space of four times the
+    widest output (measured on the embedded base), and that in which the lengths of one kind of matrix are found in all layers at once."""
+    widest = max(2 * shape.mlp_size, shape.q_size + 2 * shape.kv_size)
+    kept = micro.padded * (shape.num_layers * shape.outputs + 4 * widest) * (_NARROW if narrow else _FLOAT)
+    if not shape.fast:  # peft makes the changed matrix itself, one at a time
+        return kept + 4 * shape.hidden_size * max(shape.hidden_size, shape.mlp_size) * _FLOAT
+    return kept + 5 * shape.num_layers * rank * max(shape.mlp_size, shape.q_size, shape.kv_size, shape.hidden_size) * _FLOAT
 
 
 def forward_bytes(micro: Micro, shape: ModelShape, *, packed: bool, narrow: bool = False, at_once: int | None = None) -> int:

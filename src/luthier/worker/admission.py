@@ -12,7 +12,7 @@ from pathlib import Path
 
 from luthier.core.errors import Unavailable
 from luthier.core.jobs import ModelKind, NewEvent
-from luthier.core.specs import Keep
+from luthier.core.specs import Keep, LoraKind
 from luthier.jobs.queue import JobQueue
 from luthier.models.facts import ModelFacts, read_config, read_facts
 from luthier.training.resolve import DEFAULT_RANK, auto_batch_size, resolve_max_length
@@ -21,6 +21,7 @@ from luthier.training.work import (
     Micro,
     ModelShape,
     activation_bytes,
+    dora_bytes,
     learning_bytes,
     logits_at_once,
     packed_bytes,
@@ -70,22 +71,24 @@ def need_of(ctx: RunContext) -> Need:
     batch_size = hyperparameters_of(job).batch_size or int(auto_batch_size(max(1, rows)).value)
     longest = min(longest + _TEMPLATE_TOKENS, int(resolve_max_length(options.max_length, facts.max_length).value))
     rank = options.rank or DEFAULT_RANK
-    trainable = shape.adapter_parameters(rank)
+    dora = options.kind is LoraKind.DORA
+    trainable = shape.adapter_parameters(rank, dora=dora)
     best = options.keep is Keep.BEST or options.patience > 0
     return Need(
         base=folder,
         base_bytes=weight_bytes(shape) + packed_bytes(shape),
         own_bytes=trainable * (8 if best else 4) + learning_bytes(trainable) + resume_bytes(trainable) + _BYTES_PER_FILE_BYTE * num_bytes,
-        activation_bytes=_activations(shape, facts, rank=rank, rows=batch_size, longest=longest),
+        activation_bytes=_activations(shape, facts, rank=rank, rows=batch_size, longest=longest, dora=dora),
     )
 
 
-def _activations(shape: ModelShape, facts: ModelFacts, *, rank: int, rows: int, longest: int) -> int:
+def _activations(shape: ModelShape, facts: ModelFacts, *, rank: int, rows: int, longest: int, dora: bool) -> int:
     """Of the largest forward: all rows as long as the longest, as many as the loop puts into one."""
     rows = max(1, min(rows, most_tokens_of(facts) // max(1, longest)))
     micro = Micro(rows=rows, longest=longest, trained=rows * longest)
     at_once = logits_at_once(shape, supervised=True, on_cpu=True, full=False)
-    return activation_bytes(micro, shape, rank=rank, packed=True, at_once=at_once)
+    more = dora_bytes(micro, shape, rank=rank) if dora else 0
+    return more + activation_bytes(micro, shape, rank=rank, packed=True, at_once=at_once)
 
 
 def measure_lines(paths: list[Path]) -> tuple[int, int, int]:

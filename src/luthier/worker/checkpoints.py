@@ -39,7 +39,7 @@ from luthier.worker.context import RunContext
 from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecasting import JobForecaster
 
-KIND_NAMES = {LoraKind.LORA: "LoRA", LoraKind.RSLORA: "rank-stabilised LoRA"}
+KIND_NAMES = {LoraKind.LORA: "LoRA", LoraKind.RSLORA: "rank-stabilised LoRA", LoraKind.DORA: "DoRA"}
 OPTIMIZER_NAMES = {
     OptimizerName.ADAMW: "AdamW",
     OptimizerName.SGD: "SGD with momentum",

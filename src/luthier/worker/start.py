@@ -205,6 +205,8 @@ def _record(ctx: RunContext, name: str) -> ModelRecord:
 def _read_adapter(folder: Path) -> ParentAdapter:
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     kind = LoraKind.RSLORA if config.get("use_rslora") else LoraKind.LORA
+    if config.get("use_dora"):
+        kind = LoraKind.DORA
     return ParentAdapter(folder=folder, rank=int(config["r"]), alpha=float(config["lora_alpha"]), kind=kind)
 
 

@@ -13,6 +13,11 @@ def test_the_relative_change_is_that_of_the_product(shape: tuple[int, int, int])
     expected = float((2.5 * b @ a).norm() / weight.norm())
     assert relative_change(a, b, 2.5, weight) == pytest.approx(expected, rel=1e-5)
     assert relative_change(a, torch.zeros_like(b), 2.5, weight) == 0.0
+    lengths = torch.rand(size_out, generator=generator) + 0.5
+    changed = weight + 2.5 * b @ a
+    changed *= (lengths / changed.norm(dim=1))[:, None]
+    assert relative_change(a, b, 2.5, weight, lengths) == pytest.approx(float((changed - weight).norm() / weight.norm()), rel=1e-5)
+    assert relative_change(a, torch.zeros_like(b), 2.5, weight, weight.norm(dim=1)) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_the_best_token_has_its_softmax_probability() -> None:

@@ -9,13 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.core.examples import SourceLine
-from luthier.core.specs import TuningMethod
+from luthier.core.specs import LoraKind, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
-from luthier.models.facts import ModelFacts
+from luthier.models.adapter_form import AdapterForm
+from luthier.models.facts import ModelFacts, read_config
 from luthier.preprocessing.stage import Prepared
+from luthier.training.forecast import assumed_rates
 from luthier.training.loop import Trainer
 from luthier.training.plan import Plan, plan_run
-from luthier.training.work import ModelShape, kernel_count, micro_of
+from luthier.training.work import ModelShape, kernel_count, micro_of, shape_of
+from tests.support.mini import MINI, load_mini
 from tests.support.trainable_model import Recorder, TrainableModel, spec_for
 
 
@@ -88,6 +91,27 @@ def test_more_tokens_are_more_work_and_all_weights_are_more_than_an_adapter() ->
     short, long = sorted(lora.first_epoch, key=lambda step: step.longest)
     assert short.work < long.work
     assert [step.work for step in full.steps] == [1.5 * step.work for step in lora.steps]
+
+
+def test_doras_numbers_are_those_of_its_adapter_and_its_memory_is_more_than_loras() -> None:
+    train, plain = rows([(40, 10)] * 8), AdapterForm()
+    model = load_mini()
+    base = shape_of(read_config(MINI), model.facts)
+    for targets in ((), ("q_proj", "down_proj")):
+        for kind, form in ((LoraKind.LORA, plain), (LoraKind.DORA, AdapterForm(dora=True))):
+            name = f"{kind.value}-{len(targets)}"
+            model.add_adapter(name, rank=4, alpha=8.0, seed=1, form=replace(form, targets=targets))
+            spec = replace(spec_for(train), lora_kind=kind, targets=targets)
+            plan = plan_run(spec, train, None, model.facts, base)
+            assert plan.trainable == sum(p.numel() for p in model.adapter_parameters(name))
+    lora, dora = (plan_run(replace(spec_for(train), lora_kind=k), train, None, model.facts, base) for k in (LoraKind.LORA, LoraKind.DORA))
+    micro = lora.steps[0].micros[0]
+    kept = micro.padded * base.num_layers * base.outputs * 4
+    assert kept < dora.activations(micro) - lora.activations(micro) < 2 * kept + 10_000_000
+    assert dora.forward_activations(micro) == lora.forward_activations(micro)
+    assert (lora.norm_work, dora.norm_work > 0) == (0.0, True)
+    lora_rates, dora_rates = (assumed_rates(plan, operations_per_second=1e10, start_seconds=0.0) for plan in (lora, dora))
+    assert dora_rates.step.at(1e9) > lora_rates.step.at(1e9)
 
 
 def test_routines_are_counted_by_different_numbers_of_rows() -> None:

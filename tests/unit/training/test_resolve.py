@@ -155,6 +155,17 @@ def test_the_adapters_kind_and_layers_are_decided_and_explained():
     assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
+def test_dora_is_explained_and_learns_at_loras_rate():
+    options = options_from({"adapter": "dora"})
+    assert (options.adapter, options.kind) == (TuningMethod.LORA, LoraKind.DORA)
+    spec, decisions = resolve(Hyperparameters(), options, _facts(), max_length=512)
+    plain, _ = resolve(Hyperparameters(), LuthierOptions(), _facts(), max_length=512)
+    assert (spec.lora_kind, spec.learning_rate, spec.lora_rank) == (LoraKind.DORA, plain.learning_rate, plain.lora_rank)
+    assert spec.identity() != plain.identity()
+    assert "arXiv:2402.09353" in _decided(decisions, "adapter").reason
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
 def test_a_continued_adapter_keeps_its_kind_and_layers():
     facts = _facts(parent_rank=8, parent_alpha=16.0, parent_kind=LoraKind.RSLORA, targets=("q_proj",))
     spec, decisions = resolve(Hyperparameters(), options_from({"targets": "attention"}), facts, max_length=512)

@@ -11,6 +11,7 @@ from luthier.core.errors import Unavailable
 from luthier.core.jobs import Job, JobStatus, ModelKind
 from luthier.core.settings import Settings
 from luthier.jobs.queue import JobQueue
+from luthier.models.adapter_form import AdapterForm
 from luthier.models.load import load_model
 from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database, migrate
@@ -38,8 +39,8 @@ class Office:
         self.sha256, _ = self.blobs.put(chat_file(12))
         self.stop = threading.Event()
 
-    def lease(self) -> Job:
-        job = self.queue.submit(new_job(status=JobStatus.QUEUED, training_sha256=self.sha256))
+    def lease(self, **options: object) -> Job:
+        job = self.queue.submit(new_job(status=JobStatus.QUEUED, training_sha256=self.sha256, options=options))
         leased = self.queue.take(job.id, "me", seconds=1e9)
         assert leased is not None
         return leased
@@ -91,14 +92,16 @@ def test_lines_are_measured(tmp_path: Path) -> None:
     assert measure_lines([]) == (0, 0, 0)
 
 
-def test_the_bound_of_a_job_holds_its_base_and_adapter(office: Office) -> None:
-    need = need_of(office.context(office.lease()))
+@pytest.mark.parametrize("dora", [False, True])
+def test_the_bound_of_a_job_holds_its_base_and_adapter(office: Office, dora: bool) -> None:
+    need = need_of(office.context(office.lease(**({"adapter": "dora"} if dora else {}))))
     model = load_model(MINI)
-    model.add_adapter("x", rank=16, alpha=32.0, seed=0)
+    model.add_adapter("x", rank=16, alpha=32.0, seed=0, form=AdapterForm(dora=dora))
     adapter = sum(p.nbytes for p in model.adapter_parameters("x"))
     assert need.base_bytes >= sum(p.nbytes for p in model.all_parameters())
     assert need.own_bytes >= 4 * adapter, "weights, gradients and two moments"
     assert need.activation_bytes > 0
+    assert (need.activation_bytes > need_of(office.context(office.lease())).activation_bytes) == dora
 
 
 def test_the_first_is_never_kept_and_the_second_waits_until_the_first_is_over(office: Office) -> None:

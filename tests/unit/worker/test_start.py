@@ -8,7 +8,9 @@ from luthier.core.errors import JobFailure
 from luthier.core.jobs import ModelKind, ModelRecord
 from luthier.core.settings import Settings
 from luthier.core.specs import Decision, Hyperparameters, TrainingSpec, options_from
+from luthier.models.adapter_form import AdapterForm
 from luthier.worker.start import decide, start_of
+from tests.support.mini import load_mini, save_adapter
 from tests.support.tiny_models import build
 
 MINI = ModelRecord(
@@ -45,6 +47,30 @@ def test_a_layer_that_the_base_lacks_fails_the_job_and_names_those_it_has():
     with pytest.raises(JobFailure, match=r"no layer named 'c_attn'.*down_proj, gate_proj") as caught:
         _decide(targets=["q_proj", "c_attn"])
     assert (caught.value.code, caught.value.param) == ("invalid_value", "luthier.targets")
+
+
+@pytest.mark.parametrize(("form", "kind"), [({}, "lora"), ({"rslora": True}, "rslora"), ({"dora": True}, "dora")])
+def test_a_tuned_model_whose_tuning_goes_on_keeps_its_kind_whatever_is_asked(tmp_path, form, kind):
+    folder = tmp_path / "adapter"
+    model = load_mini()
+    model.add_adapter("a", rank=2, alpha=3.0, seed=1, form=AdapterForm(**form))
+    save_adapter(model, "a", folder)
+    parent = replace(MINI, name="ft:luthier-mini:x", kind=ModelKind.ADAPTER, path=str(folder))
+    for asked in ("lora", "rslora", "dora"):
+        settings, options = Settings(device="cpu"), options_from({"adapter": asked})
+        spec, decisions = decide(
+            settings,
+            start_of(settings, MINI, parent, options),
+            Hyperparameters(),
+            options,
+            base="luthier-mini",
+            seed=1,
+            num_examples=20,
+            fingerprints=("d", None),
+            max_length=Decision(name="max_length", value=64, reason="As asked."),
+        )
+        assert (spec.lora_kind.value, spec.lora_rank, spec.lora_alpha) == (kind, 2, 3.0)
+        assert any("cannot change" in d.reason for d in decisions) == (asked != kind)
 
 
 def test_packing_needs_a_base_whose_path_reads_rows_end_to_end(tmp_path):

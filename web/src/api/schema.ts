@@ -762,7 +762,7 @@ export interface Schemas {
     has_more: boolean;
   };
   "LuthierOptions": {
-    adapter?: "lora" | "rslora" | "full" | null;
+    adapter?: "lora" | "rslora" | "dora" | "full" | null;
     rank?: number | null;
     alpha?: number | null;
     targets?: string | string[] | null;

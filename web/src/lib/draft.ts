@@ -34,7 +34,7 @@ export interface OptionRule {
 
 /** docs/guides/training-options.md as a form. */
 export const OPTIONS: readonly OptionRule[] = [
-  { name: 'adapter', label: 'Adapter', kind: 'choice', choices: ['lora', 'rslora', 'full'], auto: 'lora' },
+  { name: 'adapter', label: 'Adapter', kind: 'choice', choices: ['lora', 'rslora', 'dora', 'full'], auto: 'lora' },
   { name: 'rank', label: 'Rank', kind: 'integer', least: 1, most: 512, auto: '16' },
   { name: 'alpha', label: 'Alpha', kind: 'number', least: 0, most: 4096, auto: 'twice the rank' },
   { name: 'targets', label: 'Layers that learn', kind: 'text', auto: 'all-linear' },

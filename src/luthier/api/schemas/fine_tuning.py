@@ -121,7 +121,7 @@ Stopping = Annotated[EarlyStopping | None, BeforeValidator(_as_an_object, json_s
 class LuthierOptions(WireModel):
     """Our own options: ``extra_body={"luthier": {...}}``."""
 
-    adapter: Literal["lora", "rslora", "full"] | None = None
+    adapter: Literal["lora", "rslora", "dora", "full"] | None = None
     rank: Annotated[int, Field(ge=1, le=512)] | None = None
     alpha: Annotated[float, Field(gt=0.0, le=4096.0)] | None = None
     targets: Targets | None = None
