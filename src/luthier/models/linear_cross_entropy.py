@@ -1,7 +1,7 @@
 """Output matrix and cross-entropy in one, a few rows at a time: logits of all rows never exist together.
 
-What it does: the weighted sum of losses with its gradient made on the way forward (as in Liger, Hsu et al. 2024, arXiv:2410.10989), the
-number of greedy hits and each loss. What it does not: divide. Called by ``decoder.py`` where the logits would be large.
+What it does: the weighted sum of losses with its gradient made on the way forward (as in Liger, Hsu et al. 2024, arXiv:2410.10989), greedy
+hits and each loss. What it does not: divide. Called by ``decoder.py`` where the logits would be large.
 
 Axis letters: N chosen positions, h width, V vocabulary.
 """
@@ -21,9 +21,9 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_Nh: Tensor, head_Vh: Tensor, targets_N: Tensor, weights_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Two scalars and (N,); gradients of the first for x, and for W where it trains."""
+        """A scalar and twice (N,); gradients of the first for x, and for W where it trains."""
         rows = max(1, CHUNK_NUMBERS // head_Vh.shape[0])
-        loss, hits = torch.zeros((), device=x_Nh.device), torch.zeros((), dtype=torch.int64, device=x_Nh.device)
+        loss, hits_N = torch.zeros((), device=x_Nh.device), torch.empty(x_Nh.shape[0], dtype=torch.int64, device=x_Nh.device)
         losses_N = torch.empty(x_Nh.shape[0], device=x_Nh.device)
         wanted = ctx.needs_input_grad
         d_x = torch.empty_like(x_Nh) if wanted[0] else None
@@ -36,7 +36,7 @@ class LinearCrossEntropy(torch.autograd.Function):
             losses = (norms - logits.gather(-1, targets)) * weights
             losses_N[part] = losses[:, 0]
             loss += losses.sum()
-            hits += (logits.argmax(-1, keepdim=True) == targets).sum()
+            hits_N[part] = logits.argmax(-1) == targets_N[part]
             if d_x is None and d_head is None:
                 continue
             gradient = logits.sub_(norms).exp_()
@@ -47,8 +47,8 @@ class LinearCrossEntropy(torch.autograd.Function):
             if d_head is not None:
                 d_head.addmm_(narrow.t(), x_Nh[part])
         ctx.save_for_backward(d_x, d_head)
-        ctx.mark_non_differentiable(hits, losses_N)
-        return loss, hits, losses_N
+        ctx.mark_non_differentiable(hits_N, losses_N)
+        return loss, hits_N, losses_N
 
     @staticmethod
     @torch.autograd.function.once_differentiable
