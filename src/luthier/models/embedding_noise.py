@@ -1,11 +1,11 @@
 """Noise on a model's input embeddings, for each row from a seed of its own.
 
-NEFTune (Jain et al. 2023, arXiv:2310.05914): a row of T tokens and width h gets numbers that are uniform in [-1, 1] times alpha / sqrt(T * h): its norm is about alpha / sqrt(3)
-whatever the row's length.
+NEFTune (Jain et al. 2023, arXiv:2310.05914): a row of T tokens and width h gets numbers that are uniform in [-1, 1] times
+alpha / sqrt(T * h); their norm is about alpha / sqrt(3) whatever the row's length.
 
-What it does: makes the noise of each row, which depends neither on the rows beside it nor on padding nor on
-what was drawn before. What it does not: choose the seeds, or say when there is noise (``training/noise.py`` does both). Called by
-``decoder.py`` and ``transformers_model.py``.
+What it does: makes the noise of each row, which depends neither on the rows beside it nor on padding nor on what was drawn before. What
+it does not: choose the seeds, or say when there is noise (``training/noise.py`` does both). Called by ``decoder.py`` and
+``transformers_model.py``.
 
 Axis letters: B rows, T tokens, h width, N tokens of all rows.
 """
