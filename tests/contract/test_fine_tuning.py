@@ -215,6 +215,16 @@ def test_a_file_with_another_purpose_is_invalid(server: ApiServer, rows: bytes) 
         ({"luthier": {"max_skipped_steps": -1}}, "integer_below_min_value", "luthier.max_skipped_steps"),
         ({"luthier": {"on_loss_spike": "stop"}}, "invalid_value", "luthier.on_loss_spike"),
         ({"luthier": {"packing": "always"}}, "invalid_value", "luthier.packing"),
+        ({"luthier": {"neftune_alpha": 0}}, "decimal_below_min_value", "luthier.neftune_alpha"),
+        ({"luthier": {"neftune_alpha": 100.5}}, "decimal_above_max_value", "luthier.neftune_alpha"),
+        ({"luthier": {"neftune_alpha": 5}, "method": {"type": "dpo"}}, "invalid_parameter_combination", "luthier.neftune_alpha"),
+        ({"luthier": {"prompt_loss_weight": -0.1}}, "decimal_below_min_value", "luthier.prompt_loss_weight"),
+        ({"luthier": {"prompt_loss_weight": 1.5}}, "decimal_above_max_value", "luthier.prompt_loss_weight"),
+        (
+            {"luthier": {"prompt_loss_weight": 0.1}, "method": {"type": "dpo"}},
+            "invalid_parameter_combination",
+            "luthier.prompt_loss_weight",
+        ),
         ({"luthier": {"max_grad_norm": 0}}, "decimal_below_min_value", "luthier.max_grad_norm"),
         ({"luthier": {"targets": ["q_proj", "a/b"]}}, "invalid_value", "luthier.targets[1]"),
         ({"training_file": None}, "invalid_type", "training_file"),
@@ -380,3 +390,12 @@ def test_an_idempotency_key_means_one_job(server: ApiServer, training_file: str,
     reused = post_job(server, other, **key)
     assert (reused.status_code, reused.json()["error"]["code"]) == (422, "idempotency_key_reused")
     assert reused.headers["x-should-retry"] == "false"
+
+
+def test_noise_and_weighted_prompts_are_for_supervised_jobs(server: ApiServer, training_file: str) -> None:
+    asked = {"neftune_alpha": 5, "prompt_loss_weight": 0.1}
+    job = create(server.client(), training_file, extra_body={"luthier": asked})
+    assert job.luthier["options"] == asked
+    body = {"model": BASE_NAME, "training_file": training_file, "method": {"type": "dpo"}, "luthier": {"neftune_alpha": 5}}
+    expected = "'luthier.neftune_alpha' belongs to supervised fine-tuning and has no meaning with the method 'dpo'."
+    assert refused(server, body)["message"] == expected

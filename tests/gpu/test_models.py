@@ -32,7 +32,7 @@ def _loss_and_gradients(model):
         targets = IDS_BT[ROWS_N, COLUMNS_N]
         loss, hits, _ = model.losses_at(IDS_BT, torch.tensor(LENGTHS), ROWS_N, COLUMNS_N - 1, targets, torch.ones(len(ROWS_N)))
         loss.backward()
-    return loss.detach().cpu(), int(hits), [p.grad.float().cpu() for p in parameters]
+    return loss.detach().cpu(), int(hits.sum()), [p.grad.float().cpu() for p in parameters]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -27,8 +27,10 @@ def rows():
     return prepare(replace(dataset, examples=dataset.examples[:ROWS]), Renderer.load(MINI), max_length=512, role="training")
 
 
-def _run(tmp_path, rows, method, *, device, dtype=torch.float32, hooks=None):
-    spec = replace(spec_for(rows, method=method, epochs=2, batch_size=8, rate=2e-3 if method is TuningMethod.LORA else 2e-4), lora_rank=16)
+def _run(tmp_path, rows, method, *, device, dtype=torch.float32, hooks=None, **changes):
+    spec = replace(
+        spec_for(rows, method=method, epochs=2, batch_size=8, rate=2e-3 if method is TuningMethod.LORA else 2e-4), lora_rank=16, **changes
+    )
     recorder = hooks or Recorder()
     Trainer(load_model(MINI, device=device, dtype=dtype), spec, rows, None, recorder, tmp_path).run()
     return recorder
@@ -55,3 +57,14 @@ def test_a_stopped_run_goes_on(tmp_path, rows, method):
     second = _run(tmp_path / "torn", rows, method, device="cuda")
     losses = [s.loss for s in (*first.steps, *second.steps)]
     assert losses == pytest.approx([s.loss for s in straight.steps], rel=0.01, abs=0.003)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_noise_and_weighted_prompts_learn_and_a_stopped_run_goes_on(tmp_path, rows, dtype):
+    asked = {"device": "cuda", "dtype": dtype, "neftune_alpha": 5.0, "prompt_loss_weight": 0.1}
+    straight = _run(tmp_path / "straight", rows, TuningMethod.LORA, **asked)
+    first = _run(tmp_path / "torn", rows, TuningMethod.LORA, hooks=Recorder(stop_after=5), **asked)
+    second = _run(tmp_path / "torn", rows, TuningMethod.LORA, **asked)
+    losses = [s.loss for s in (*first.steps, *second.steps)]
+    assert losses == pytest.approx([s.loss for s in straight.steps], rel=0.01, abs=0.003)
+    assert straight.epochs[-1].train_loss < straight.base[0].loss

@@ -4,14 +4,11 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from luthier.core.examples import SourceLine
 from luthier.core.row_losses import read_epoch
 from luthier.core.specs import TrainingSpec, TuningMethod
-from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.facts import read_config
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
@@ -26,21 +23,8 @@ from luthier.training.plan import plan_run
 from luthier.training.sft import Room, SupervisedObjective, micro_batches
 from luthier.training.work import shape_of
 from tests.support.tiny_models import build
+from tests.support.token_rows import uneven_rows as rows
 from tests.support.trainable_model import Recorder, spec_for
-
-
-def rows(count: int = 18) -> Prepared:
-    """Rows of very different lengths, some tokens of them untrained or of half a weight."""
-    draw = np.random.default_rng(4)
-    made = []
-    for line in range(1, count + 1):
-        length = int(draw.integers(4, 60))
-        weights = draw.choice([0.0, 0.5, 1.0], size=length).astype(np.float32)
-        weights[0], weights[-1] = 0.0, 1.0
-        ids = draw.integers(6, 8192, size=length)
-        made.append(TokenizedExample(source=SourceLine("file-A", line), rendered=Rendered(ids_T=ids, weights_T=weights)))
-    tokens, trained = sum(e.num_tokens for e in made), sum(e.rendered.num_trained for e in made)
-    return Prepared(examples=made, num_tokens=tokens, num_trained=trained, num_truncated=0)
 
 
 @pytest.fixture(params=["llama", "qwen3", "smollm3"])

@@ -33,10 +33,11 @@ def rows() -> dict[str, Prepared]:
 
 
 def spec_of(name: str, rows: dict[str, Prepared]) -> TrainingSpec:
-    """Another rank, rate, batch size and seed for each."""
+    """Another rank, rate, batch size and seed for each; one learns under noise, one its prompts too."""
     at = NAMES.index(name)
     spec = spec_for(rows[name], epochs=2, batch_size=(3, 2, 1)[at], rate=(1e-3, 3e-3, 1e-2)[at])
-    return replace(spec, lora_rank=(4, 16, 8)[at], lora_alpha=16.0, seed=at)
+    own = {"neftune_alpha": (0.0, 5.0, 0.0)[at], "prompt_loss_weight": (0.0, 0.0, 0.1)[at]}
+    return replace(spec, lora_rank=(4, 16, 8)[at], lora_alpha=16.0, seed=at, **own)
 
 
 def transformers_mini() -> LanguageModel:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from luthier.core.examples import SourceLine
 from luthier.core.tokens import Rendered, TokenizedExample, TokenKind, TokenSpan
+from luthier.preprocessing.stage import Prepared
 
 VOCABULARY = 200
 _ROLES = ("", "system", "user", "assistant")
@@ -36,6 +37,49 @@ def plain_row(line: int, ids: list[int], *, trained: int = 1) -> TokenizedExampl
     weights[len(ids) - trained :] = 1.0
     rendered = Rendered(ids_T=np.array(ids, dtype=np.int64), weights_T=weights)
     return TokenizedExample(source=SourceLine("file-A", line), rendered=rendered)
+
+
+def uneven_rows(count: int = 18) -> Prepared:
+    """Rows of very different lengths, some tokens of them untrained or of half a weight; without spans."""
+    draw = np.random.default_rng(4)
+    made = []
+    for line in range(1, count + 1):
+        length = int(draw.integers(4, 60))
+        weights = draw.choice([0.0, 0.5, 1.0], size=length).astype(np.float32)
+        weights[0], weights[-1] = 0.0, 1.0
+        ids = draw.integers(6, 8192, size=length)
+        made.append(TokenizedExample(source=SourceLine("file-A", line), rendered=Rendered(ids_T=ids, weights_T=weights)))
+    return _prepared(made)
+
+
+def spoken_rows(count: int = 18) -> Prepared:
+    """Rows of very different lengths in which a user and an assistant speak twice each: of its answers the last one is trained."""
+    draw = np.random.default_rng(5)
+    parts = (
+        (TokenKind.SPECIAL, -1, ""),
+        (TokenKind.CONTEXT, 0, "user"),
+        (TokenKind.SPECIAL, -1, ""),
+        (TokenKind.CONTEXT, 1, "assistant"),
+        (TokenKind.CONTEXT, 2, "user"),
+        (TokenKind.TRAINED, 3, "assistant"),
+    )
+    made = []
+    for line in range(1, count + 1):
+        spans, at, weights = [], 0, np.zeros(0, dtype=np.float32)
+        # Every third row begins with the user's own first token, which nothing predicts.
+        for kind, message, role in parts[line % 3 == 0 :]:
+            size = int(draw.integers(1, 3 if kind is TokenKind.SPECIAL else 14))
+            spans.append(TokenSpan(start=at, end=at + size, kind=kind, message=message, role=role))
+            own = draw.choice([0.5, 1.0], size=size) if kind is TokenKind.TRAINED else np.zeros(size)
+            at, weights = at + size, np.concatenate([weights, own.astype(np.float32)])
+        rendered = Rendered(ids_T=draw.integers(6, 8192, size=at), weights_T=weights, spans=tuple(spans))
+        made.append(TokenizedExample(source=SourceLine("file-A", line), rendered=rendered))
+    return _prepared(made)
+
+
+def _prepared(made: list[TokenizedExample]) -> Prepared:
+    tokens, trained = sum(e.num_tokens for e in made), sum(e.rendered.num_trained for e in made)
+    return Prepared(examples=made, num_tokens=tokens, num_trained=trained, num_truncated=0)
 
 
 def as_values(example: TokenizedExample) -> tuple[object, ...]:

@@ -11,10 +11,11 @@ from luthier.core.errors import InvalidRequest
 
 _OF_ADAPTERS = ("rank", "alpha", "targets")
 _OF_HELD_OUT = ("early_stopping", "keep")
+_OF_SUPERVISED = ("neftune_alpha", "prompt_loss_weight")
 
 
-def asked_options(options: LuthierOptions | None, *, held_out: bool) -> dict[str, Any]:
-    """The options that were given. ``held_out``: the request has a validation file.
+def asked_options(options: LuthierOptions | None, *, held_out: bool, method: str = "supervised") -> dict[str, Any]:
+    """The options that were given. ``held_out``: the request has a validation file. ``method``: its type.
 
     Raises:
         InvalidRequest: two of them contradict each other, or one has no meaning beside another.
@@ -26,6 +27,8 @@ def asked_options(options: LuthierOptions | None, *, held_out: bool) -> dict[str
         reason = _misplaced(name, given)
         if reason is None and not held_out and name in _OF_HELD_OUT and given[name] != "last":
             reason = "goes by the loss on held-out examples. Give a 'validation_file'."
+        if reason is None and method != "supervised" and name in _OF_SUPERVISED:
+            reason = f"belongs to supervised fine-tuning and has no meaning with the method '{method}'."
         if reason is not None:
             raise InvalidRequest(f"'luthier.{name}' {reason}", code="invalid_parameter_combination", param=f"luthier.{name}")
     return given

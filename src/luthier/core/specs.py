@@ -122,6 +122,8 @@ class LuthierOptions:
     """``tell``, or ``halve``: the learning rate."""
     packing: str = "auto"
     """``on``: a step's rows lie end to end in the fewest forwards; ``off``: side by side; ``auto``: by the device."""
+    neftune_alpha: float | None = None
+    prompt_loss_weight: float | None = None
     priority: int = 0
     """Beside the project's other jobs; of the queue and the turns, not of training."""
 
@@ -211,6 +213,10 @@ class TrainingSpec:
     """A loss far above the usual halves the learning rate of what follows."""
     packing: bool = False
     """A step's rows lie end to end in packed sequences, one forward each; no row sees another."""
+    neftune_alpha: float = 0.0
+    """Size of the noise on the input embeddings of a training step; 0: none."""
+    prompt_loss_weight: float = 0.0
+    """Weight of a prompt's tokens in the training loss, beside 1 of an answer's; 0: they do not count."""
 
     def identity(self) -> str:
         """SHA-256 over all fields; a field that has its default is left out, so that a new one does not cut older runs off."""

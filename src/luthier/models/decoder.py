@@ -111,6 +111,8 @@ class DecoderModel(LanguageModel):
         # The tied head's gradient is dense; the few rows of the lookup are added to it instead of to a second matrix of zeros.
         rows_only = self._config.tied_head and self._weights.embedding.requires_grad
         x = F.embedding(ids_BT.reshape(-1), self._weights.embedding, sparse=rows_only)
+        if self.noise is not None:
+            x = self.noise.on_padded(x.view(batch, length, -1), lengths_B.tolist()).flatten(0, 1)
         for layer, low, own in zip(self._weights.blocks, self._lows(reuse=False), self._by_layer(frame), strict=True):
             if length > LONG_ROW:
                 x = plain_block(x, layer, low, own)[0]
@@ -258,6 +260,8 @@ class DecoderModel(LanguageModel):
         self._cover(length)
         frame = flat_frame(self._config, lengths_B.tolist(), length, self._cos, self._sin)
         x = F.embedding(ids_BT.reshape(-1)[frame.position_N], self._weights.embedding)
+        if self.noise is not None:
+            x = self.noise.on_flat(x, frame.lengths)
         for layer, low, own in zip(self._weights.blocks, self._lows(reuse=False), self._flat_by_layer(frame), strict=True):
             x = flat_block(x, layer, low, own, compiled=self.compiled and torch.is_grad_enabled())
         return x, frame

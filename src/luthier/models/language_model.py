@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from luthier.models.adapter_form import PLAIN, AdapterForm
+from luthier.models.embedding_noise import EmbeddingNoise
 from luthier.models.facts import ModelFacts
 from luthier.models.probe import Probe
 
@@ -44,6 +45,8 @@ class LanguageModel(ABC):
     """True where rows are read end to end, so that padding costs nothing, and logits are made in pieces."""
     compiled: bool = False
     """True asks for compiled blocks in training; a model that has none ignores it."""
+    noise: EmbeddingNoise | None = None
+    """What the input embeddings of a forward over whole rows get; only a training step sets it (``training/noise.py``)."""
 
     @property
     @abstractmethod
@@ -78,13 +81,13 @@ class LanguageModel(ABC):
             weights_N: float32 weight of each.
 
         Returns:
-            The weighted sum of losses (scalar, nats), how many targets a greedy choice would have hit (scalar int64), and the (N,) float32
-            weighted losses themselves, without gradients.
+            The weighted sum of losses (scalar, nats), (N,) int64 1 where a greedy choice hits the target, and the (N,) float32 weighted
+            losses themselves, without gradients.
         """
         logits_NV = self.logits_at(ids_BT, lengths_B, rows_N, columns_N)
         targets_N, weights_N = targets_N.to(logits_NV.device), weights_N.to(logits_NV.device)
         losses_N = F.cross_entropy(logits_NV, targets_N, reduction="none") * weights_N
-        return losses_N.sum(), (logits_NV.detach().argmax(dim=-1) == targets_N).sum(), losses_N.detach()
+        return losses_N.sum(), (logits_NV.detach().argmax(dim=-1) == targets_N).long(), losses_N.detach()
 
     def token_losses_at(
         self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor

@@ -1,7 +1,7 @@
 """Output matrix and cross-entropy in one, some rows at a time: logits of all rows never exist together.
 
-What it does: the weighted sum of losses with its gradient made on the way forward (as in Liger, Hsu et al. 2024, arXiv:2410.10989), the
-number of greedy hits and each loss. What it does not: divide. Called by ``decoder.py``.
+What it does: the weighted sum of losses with its gradient made on the way forward (as in Liger, Hsu et al. 2024, arXiv:2410.10989), greedy
+hits and each loss. What it does not: divide. Called by ``decoder.py``.
 
 Axis letters: N chosen positions, h width, V vocabulary.
 """
@@ -38,10 +38,10 @@ class LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, x_Nh: Tensor, head: Matrix, head_Vh: Tensor, targets_N: Tensor, weights_N: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Two scalars and (N,); gradients of the first for x, and for the head's weight where it trains."""
+        """A scalar and twice (N,); gradients of the first for x, and for the head's weight where it trains."""
         wanted = ctx.needs_input_grad
         rows = rows_at_once(head_Vh.shape[0], on_cpu=x_Nh.device.type == "cpu", trains=wanted[2])
-        loss, hits = torch.zeros((), device=x_Nh.device), torch.zeros((), dtype=torch.int64, device=x_Nh.device)
+        loss, hits_N = torch.zeros((), device=x_Nh.device), torch.empty(x_Nh.shape[0], dtype=torch.int64, device=x_Nh.device)
         losses_N = torch.empty(x_Nh.shape[0], device=x_Nh.device)
         d_x = torch.empty_like(x_Nh) if wanted[0] else None
         d_head = torch.zeros_like(head_Vh) if wanted[2] else None
@@ -53,7 +53,7 @@ class LinearCrossEntropy(torch.autograd.Function):
             losses *= weights
             losses_N[part] = losses[:, 0]
             loss += losses.sum()
-            hits += right.sum()
+            hits_N[part] = right[:, 0]
             if gradient is None:
                 continue
             narrow = gradient.mul_(weights).to(x_Nh.dtype)
@@ -62,8 +62,8 @@ class LinearCrossEntropy(torch.autograd.Function):
             if d_head is not None:
                 d_head.addmm_(narrow.t(), piece)
         ctx.save_for_backward(d_x, d_head)
-        ctx.mark_non_differentiable(hits, losses_N)
-        return loss, hits, losses_N
+        ctx.mark_non_differentiable(hits_N, losses_N)
+        return loss, hits_N, losses_N
 
     @staticmethod
     @torch.autograd.function.once_differentiable

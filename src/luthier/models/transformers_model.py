@@ -34,6 +34,7 @@ from luthier.models.transformers_parts import (
     linear_names,
     load_causal_lm,
     lora_targets,
+    noise_on,
     short_targets,
 )
 from luthier.models.transformers_probe import probe_model
@@ -103,7 +104,7 @@ class TransformersModel(LanguageModel):
         ids_BT, rows_N, columns_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N))
         mask = (torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B.to(ids_BT.device)[:, None]).long()
         positions_N = rows_N * ids_BT.shape[1] + columns_N
-        with self._switched(), head_at(self._base, positions_N):
+        with self._switched(), noise_on(self._base, self.noise, lengths_B), head_at(self._base, positions_N):
             logits = self._base(input_ids=ids_BT, attention_mask=mask, **self._keeping(None)).logits
         return chosen_logits(self._base, logits, positions_N)
 

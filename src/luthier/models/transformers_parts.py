@@ -1,7 +1,8 @@
 """What the complete path asks of a model of transformers beyond its forward: loading, the head at chosen positions, where LoRA goes.
 
 What it does: loads a folder and refuses weights that are missing; hands the output matrix the positions that are asked for and no others;
-names the linear layers that an adapter trains. What it does not: hold adapters or caches (``transformers_model.py`` does, its only caller).
+puts noise on embeddings; names the linear layers that an adapter trains. What it does not: hold adapters or caches
+(``transformers_model.py`` does, its only caller).
 
 Axis letters: B rows, T tokens of a row, N chosen positions, h width, V vocabulary.
 """
@@ -19,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
 from luthier.core.errors import InvalidRequest
+from luthier.models.embedding_noise import EmbeddingNoise
 from luthier.models.targets import ROUTERS
 
 _UNREADABLE = (ValueError, KeyError, OSError, AttributeError, RuntimeError, TypeError, ImportError)
@@ -104,6 +106,20 @@ def head_at(model: Any, positions_N: Tensor) -> Iterator[None]:
     finally:
         if handle is not None:
             handle.remove()
+
+
+@contextmanager
+def noise_on(model: Any, noise: EmbeddingNoise | None, lengths_B: Tensor) -> Iterator[None]:
+    """Within the block the input embeddings of rows of these lengths get the noise, before what a family does to them afterwards."""
+    if noise is None:
+        yield
+        return
+    lengths = lengths_B.tolist()
+    handle = model.get_input_embeddings().register_forward_hook(lambda _module, _arguments, x_BTh: noise.on_padded(x_BTh, lengths))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def chosen_logits(model: Any, logits: Tensor, positions_N: Tensor) -> Tensor:

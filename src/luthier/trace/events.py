@@ -65,7 +65,8 @@ class StepDone:
     total_steps: int
     epoch: int
     loss: float
-    """Mean over the step's trained tokens, nats; over its pairs where there are pairs of answers."""
+    """Mean over the step's trained tokens, nats; over its pairs where there are pairs of answers. With ``prompt_loss_weight`` the tokens
+    of prompts count in it with their weight; accuracies, token counts and held-out losses are of the answers alone all the same."""
     token_accuracy: float
     """Share of greedy hits among the trained tokens; among those of the preferred answers where there are pairs."""
     num_tokens: int
@@ -106,6 +107,7 @@ class EpochDone:
     n_epochs: int
     step: int
     train_loss: float
+    """Of the same tokens as ``StepDone.loss``."""
     train_accuracy: float
     valid_loss: float | None
     valid_accuracy: float | None

@@ -10,6 +10,7 @@ from luthier.core.specs import Keep, LoraKind, TrainingSpec, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.facts import ModelFacts
 from luthier.training.forecast import LOADED_CODE, fixed_bytes
+from luthier.training.packing import scores_all
 from luthier.training.resolve import DEFAULT_RANK
 from luthier.training.sft import ACTIVATION_BYTES, Room, micro_batches
 from luthier.training.tokens import TokenSource
@@ -104,7 +105,7 @@ class _Search:
         self._each = train.rows_per_example
         self._facts, self._shape = facts, shape
         self._process, self._available, self._factor = process, available, factor
-        self._keeps_best, self._packing = spec.keep is Keep.BEST, spec.packing
+        self._keeps_best, self._packing, self._all_scored = spec.keep is Keep.BEST, spec.packing, scores_all(spec)
         self._dora = spec.method is TuningMethod.LORA and spec.lora_kind is LoraKind.DORA
         # Where all weights learn in mixed precision, an adapter would learn over a bfloat16 base.
         self._narrow = spec.precision != "float32"
@@ -150,8 +151,9 @@ class _Search:
         size = setting.batch_size * self._each
         for at in range(0, len(rows), size):
             chosen = range(at, min(len(rows), at + size))
-            for group in micro_batches(list(chosen), rows, self._facts, room, rows_per_example=self._each):
-                micro = micro_of(group, rows, end_to_end=self._packing)
+            cut = micro_batches(list(chosen), rows, self._facts, room, rows_per_example=self._each, all_scored=self._all_scored)
+            for group in cut:
+                micro = micro_of(group, rows, end_to_end=self._packing, all_scored=self._all_scored)
                 more = dora_bytes(micro, c, rank=rank, narrow=narrow) if self._dora else 0
                 largest = max(largest, more + activation_bytes(micro, c, rank=rank, packed=packed, narrow=narrow, at_once=at_once))
         fixed = fixed_bytes(c, trainable=trainable, full=setting.full, keeps_best=self._keeps_best, narrow=narrow)

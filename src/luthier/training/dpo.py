@@ -78,7 +78,7 @@ class DpoObjective:
         """One forward over both answers of some pairs."""
         return self._compare(score_answers(model, source.batch(rows)), self._reference(source, rows).logps_B)
 
-    def means(self, parts: Sequence[float], count: int) -> dict[str, float] | None:
+    def means(self, parts: Sequence[float], count: float) -> dict[str, float] | None:
         """Rewards, margin, accuracy and likelihoods."""
         return pair_means(parts, count)
 

@@ -21,9 +21,10 @@ from luthier.models.language_model import LanguageModel
 from luthier.training.attach import ADAPTER_NAME, attach
 from luthier.training.evaluate import base_rows, forward_groups
 from luthier.training.memory import keep_freed_memory, peak_resident_bytes, resident_bytes
-from luthier.training.methods import objective_of
+from luthier.training.methods import base_measured_by, objective_of
+from luthier.training.noise import noised
 from luthier.training.optimizer import build_optimizer, export_state, take_step
-from luthier.training.packing import laid_out, step_forwards
+from luthier.training.packing import laid_out, scores_all, step_forwards
 from luthier.training.plan import Plan, PlannedStep
 from luthier.training.progress import Progress
 from luthier.training.resume import ResumeState, ResumeStore
@@ -115,11 +116,11 @@ class _Bench:
         examples = self.train.examples
         total = self.objective.count(self.train, indices)
         for group in step_forwards(self.spec, indices, self.train, self.model.facts):
-            with laid_out(self.model, self.spec):
+            with laid_out(self.model, self.spec), noised(self.model, self.spec, 1, group):
                 sums = self.objective.sums(self.model, self.train, group)
                 float(sums.loss.detach())
                 (sums.loss / total).backward()
-            self._note(micro_of(group, examples, end_to_end=self.spec.packing))
+            self._note(micro_of(group, examples, end_to_end=self.spec.packing, all_scored=scores_all(self.spec)))
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if float(norm) > self.spec.max_grad_norm:
             nn.utils.clip_grads_with_norm_(self.parameters, self.spec.max_grad_norm, norm)
@@ -129,7 +130,8 @@ class _Bench:
     def work(self, indices: Sequence[int]) -> float:
         """Operations of such a step."""
         groups = step_forwards(self.spec, indices, self.train, self.model.facts)
-        micros = [micro_of(group, self.train.examples, end_to_end=self.spec.packing) for group in groups]
+        sizes = {"end_to_end": self.spec.packing, "all_scored": scores_all(self.spec)}
+        micros = [micro_of(group, self.train.examples, **sizes) for group in groups]
         return step_work(micros, self.plan.shape, full=self.plan.full)
 
     def timed(self, indices: Sequence[int]) -> Timed:
@@ -224,17 +226,18 @@ def _forwards(bench: _Bench, valid: TokenSource | None, *, until: float) -> list
     """The base on the rows that measure it, in the order in which that is done, as far as the time goes; at least two forwards."""
     model = bench.model
     source = valid or bench.train
-    groups = forward_groups(source, base_rows(bench.train, valid), model.facts)
+    objective, all_scored = base_measured_by(bench.objective, bench.spec, held_out=valid is not None)
+    groups = forward_groups(source, base_rows(bench.train, valid), model.facts, all_scored=all_scored)
     found: list[Timed] = []
     model.module.eval()
     with torch.no_grad():
-        bench.objective.sums(model, source, groups[-1][: source.rows_per_example])  # the first one packs the weights
+        objective.sums(model, source, groups[-1][: source.rows_per_example])  # the first one packs the weights
         for group in groups:
             if len(found) > 1 and time.perf_counter() > until:
                 break
-            micro = micro_of(group, source.examples)
+            micro = micro_of(group, source.examples, all_scored=all_scored)
             began = time.perf_counter()
-            bench.objective.sums(model, source, group)
+            objective.sums(model, source, group)
             found.append(Timed(work=forward_work(micro, bench.plan.shape), seconds=time.perf_counter() - began))
             bench.note_forward(micro)
     model.module.train()

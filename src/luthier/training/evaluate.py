@@ -59,12 +59,20 @@ def measure(
 
 
 def measuring(
-    model: LanguageModel, source: TokenSource, indices: Sequence[int] | None = None, *, objective: Objective | None = None
+    model: LanguageModel,
+    source: TokenSource,
+    indices: Sequence[int] | None = None,
+    *,
+    objective: Objective | None = None,
+    all_scored: bool = False,
 ) -> Generator[None, None, Measured]:
-    """``measure`` in turns, one forward each: between two of them another run may use the model."""
+    """``measure`` in turns, one forward each: between two of them another run may use the model.
+
+    ``all_scored``: as ``micro_batches`` has it.
+    """
     objective, totals = objective or SupervisedObjective(), Totals()
     room = room_on(model)
-    for group in forward_groups(source, indices, model.facts, room):
+    for group in forward_groups(source, indices, model.facts, room, all_scored=all_scored):
         was_training = model.module.training
         model.module.eval()
         try:
@@ -76,7 +84,9 @@ def measuring(
     return means_of(totals, objective)
 
 
-def forward_groups(source: TokenSource, indices: Sequence[int] | None, facts: ModelFacts, room: Room | None = None) -> list[list[int]]:
+def forward_groups(
+    source: TokenSource, indices: Sequence[int] | None, facts: ModelFacts, room: Room | None = None, *, all_scored: bool = False
+) -> list[list[int]]:
     """The forwards in which ``measure`` reads some examples (pairs), or all, as rows: sorted by length, cut as a step is, longest first.
 
     Were they to come last, each forward would need a little more than the one before left free, and the heap would grow to several
@@ -87,7 +97,9 @@ def forward_groups(source: TokenSource, indices: Sequence[int] | None, facts: Mo
     chosen = np.arange(len(lengths)) if indices is None else np.asarray(indices, dtype=np.int64)
     by_length = rows_of(source, chosen[np.lexsort((chosen, lengths[chosen]))].tolist())
     cuts = [by_length[at : at + _ROWS_PER_FORWARD] for at in range(0, len(by_length), _ROWS_PER_FORWARD)]
-    groups = [group for cut in cuts for group in micro_batches(cut, source.examples, facts, room, rows_per_example=each)]
+    groups: list[list[int]] = []
+    for cut in cuts:
+        groups += micro_batches(cut, source.examples, facts, room, rows_per_example=each, all_scored=all_scored)
     return groups[::-1]
 
 

@@ -24,7 +24,8 @@ from luthier.training.evaluate import Measured, base_rows, check_rows, means_of,
 from luthier.training.guard import REPORTED_LINES, NotFinite, failure, judged, nothing_learned
 from luthier.training.hooks import TrainerHooks
 from luthier.training.memory import keep_freed_memory
-from luthier.training.methods import objective_of
+from luthier.training.methods import base_measured_by, measured_by, objective_of
+from luthier.training.noise import noised
 from luthier.training.objective import LossSums, Totals
 from luthier.training.optimizer import build_optimizer, export_state, import_state, take_step
 from luthier.training.packing import laid_out, step_forwards
@@ -81,6 +82,7 @@ class Trainer:
         self._turn = OwnTurn(model, num_threads=spec.num_threads, compiled=model.compiled if compiled is None else compiled)
         self._parent_adapter = parent_adapter
         self._objective = objective_of(spec)
+        self._measures = measured_by(self._objective)
         self._reference = ReferenceStore(state_dir / "reference", spec.identity(), seconds=resume_seconds)
         self._saved_at = (0, time.monotonic())
         self._room = room_on(model)
@@ -203,7 +205,8 @@ class Trainer:
         if known is not None:
             measured = means_of(known, self._objective)
         else:
-            measured = yield from measuring(self._model, source, examples, objective=self._objective)
+            objective, scored = base_measured_by(self._objective, self._spec, held_out=self._valid is not None)
+            measured = yield from measuring(self._model, source, examples, objective=objective, all_scored=scored)
         report = BaseMeasured(
             loss=measured.loss, accuracy=measured.accuracy, held_out=self._valid is not None, preference=measured.preference
         )
@@ -287,7 +290,7 @@ class Trainer:
         groups = step_forwards(self._spec, indices, self._train, self._model.facts, self._room)
         parts: list[LossSums] = []
         for group in groups:
-            with laid_out(self._model, self._spec):
+            with laid_out(self._model, self._spec), noised(self._model, self._spec, step, group):
                 sums = objective.sums(self._model, self._train, group)
                 (sums.loss / total).backward()
             parts.append(replace(sums, loss=sums.loss.detach()))
@@ -316,18 +319,18 @@ class Trainer:
         rows = check_rows(step, self._spec, num_examples(self._valid)) if self._valid is not None else None
         if self._valid is None or rows is None:
             return None
-        return measure(self._model, self._valid, rows, objective=self._objective)
+        return measure(self._model, self._valid, rows, objective=self._measures)
 
     def _finish_epoch(self, progress: Progress, parameters: Sequence[nn.Parameter]) -> Turns[Progress]:
         began = self._turn.seconds
         if not progress.epoch_tokens:
             raise nothing_learned(progress.epoch)
         metrics = dict(progress.metrics)
-        objective, count = self._objective, progress.epoch_count or progress.epoch_tokens
-        full = (yield from measuring(self._model, self._valid, objective=objective)) if self._valid is not None else None
+        measures, count = self._measures, progress.epoch_count or progress.epoch_tokens
+        full = (yield from measuring(self._model, self._valid, objective=measures)) if self._valid is not None else None
         if full is not None:
             metrics |= _named("full_valid", full)
-        sample = measure(self._model, self._train, [0], objective=objective)
+        sample = measure(self._model, self._train, [0], objective=measures)
         self._rows.finish(progress.epoch)
         self._hooks.epoch_done(
             EpochDone(
@@ -340,7 +343,7 @@ class Trainer:
                 valid_accuracy=full.accuracy if full else None,
                 sample_loss=sample.loss,
                 seconds=progress.epoch_seconds + self._turn.seconds - began,
-                preference=objective.means(progress.epoch_parts, count),
+                preference=measures.means(progress.epoch_parts, count),
                 valid_preference=full.preference if full else None,
             )
         )

@@ -1,4 +1,4 @@
-"""Which objective a spec asks for: one line for each.
+"""Which objective a spec asks for, and what measures beside it: one line for each.
 
 What it does not: train. Called by ``loop.py`` and ``dry_run.py``.
 """
@@ -6,6 +6,8 @@ What it does not: train. Called by ``loop.py`` and ``dry_run.py``.
 from luthier.core.specs import ObjectiveKind, TrainingSpec
 from luthier.training.dpo import DpoObjective
 from luthier.training.objective import Objective
+from luthier.training.packing import scores_all
+from luthier.training.prompt_loss import PromptedObjective
 from luthier.training.sft import SupervisedObjective
 
 
@@ -13,4 +15,20 @@ def objective_of(spec: TrainingSpec) -> Objective:
     """A new objective, which has measured nothing yet."""
     if spec.objective is ObjectiveKind.DPO:
         return DpoObjective(spec.beta)
-    return SupervisedObjective()
+    return PromptedObjective(spec.prompt_loss_weight) if spec.prompt_loss_weight else SupervisedObjective()
+
+
+def measured_by(objective: Objective) -> Objective:
+    """What held-out rows are measured with: the objective itself, but the answers alone where a run learns prompts too.
+
+    So the losses of runs that differ in this can be compared.
+    """
+    return SupervisedObjective() if isinstance(objective, PromptedObjective) else objective
+
+
+def base_measured_by(objective: Objective, spec: TrainingSpec, *, held_out: bool) -> tuple[Objective, bool]:
+    """What the base is measured with, and whether that makes logits for every token.
+
+    Without held-out rows the base is measured on training rows, as the number that the training loss starts from: by the same loss.
+    """
+    return (measured_by(objective), False) if held_out else (objective, scores_all(spec))

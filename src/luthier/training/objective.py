@@ -24,16 +24,16 @@ class LossSums:
 
     loss: Tensor
     """Scalar float32, nats, not divided; carries the gradient."""
-    count: int
-    """What the loss is divided by: trained tokens, or pairs."""
+    count: float
+    """What the loss is divided by: trained tokens, with weighted ones of prompts where these count too, or pairs."""
     num_tokens: int
-    """Tokens that count in the loss."""
+    """Trained tokens: those of the answers."""
     num_scored: int
     """Those of them whose greedy hits are counted: all, or the preferred answers'."""
     num_correct: Tensor
     """Scalar int64: tokens that the model would have chosen greedily."""
     losses_N: Tensor | None = None
-    """float32 losses that make up ``loss``, token by token in the order of the rows, without gradients; None where there are none."""
+    """float32 losses of the trained tokens, one by one in the order of the rows, without gradients; None where there are none."""
     parts: Tensor | None = None
     """(K,) float64 further sums, of which ``Objective.means`` makes its metrics."""
 
@@ -43,7 +43,7 @@ class Totals:
     """The same as plain numbers, over any number of forwards."""
 
     loss: float = 0.0
-    count: int = 0
+    count: float = 0
     num_tokens: int = 0
     num_scored: int = 0
     num_correct: int = 0
@@ -93,7 +93,7 @@ class Objective(Protocol):
         """Take zeros for what ``prepare`` would measure: for a trial whose time counts and whose values do not."""
         ...
 
-    def count(self, source: TokenSource, rows: Sequence[int]) -> int:
+    def count(self, source: TokenSource, rows: Sequence[int]) -> float:
         """What the loss of these rows is divided by, without a forward."""
         ...
 
@@ -101,7 +101,7 @@ class Objective(Protocol):
         """One forward over some rows of a source, with the adapter that is in use; gradients where they are enabled."""
         ...
 
-    def means(self, parts: Sequence[float], count: int) -> dict[str, float] | None:
+    def means(self, parts: Sequence[float], count: float) -> dict[str, float] | None:
         """The objective's own metrics of some sums, by name (``trace.events.StepDone.preference``); None where it has none."""
         ...
 

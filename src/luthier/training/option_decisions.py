@@ -94,6 +94,23 @@ def _guarding_decisions(options: LuthierOptions) -> list[Decision]:
     return found
 
 
+def _teaching_decisions(options: LuthierOptions) -> list[Decision]:
+    found: list[Decision] = []
+    if options.neftune_alpha:
+        reason = (
+            "As asked: while a step learns, the embeddings of a row of T tokens get uniform noise of up to this number / sqrt(T * width) "
+            "(NEFTune, Jain et al. 2023, arXiv:2310.05914). What measures, validates or answers has none."
+        )
+        found.append(Decision(name="neftune_alpha", value=options.neftune_alpha, reason=reason))
+    if options.prompt_loss_weight:
+        reason = (
+            "As asked: a token of the prompt counts so much in the training loss, beside 1 for a token of the answer (Huerta-Enochian and "
+            "Ko 2024, arXiv:2401.13586). Held-out losses, accuracies and losses by row are those of the answers alone."
+        )
+        found.append(Decision(name="prompt_loss_weight", value=options.prompt_loss_weight, reason=reason))
+    return found
+
+
 def option_decisions(options: LuthierOptions, *, held_out: bool = False) -> list[Decision]:
     """What the other options that were asked for do; empty where all are at their defaults. ``held_out``: there is a validation file."""
     found: list[Decision] = []
@@ -110,7 +127,7 @@ def option_decisions(options: LuthierOptions, *, held_out: bool = False) -> list
         found.append(Decision(name="optimizer", value=options.optimizer.value, reason=_OPTIMIZERS[options.optimizer]))
     given = {name: getattr(options, name) for name in _NUMBERS}
     found += [Decision(name=name, value=value, reason=_NUMBERS[name]) for name, value in given.items() if value is not None]
-    return found + _keeping_decisions(options, held_out=held_out) + _guarding_decisions(options)
+    return found + _teaching_decisions(options) + _keeping_decisions(options, held_out=held_out) + _guarding_decisions(options)
 
 
 _PACKING_REASONS = {

@@ -25,9 +25,14 @@ def step_forwards(
 ) -> list[list[int]]:
     """The rows of each forward of a step. A packed sequence is as long as one forward may be; a longer row lies alone."""
     if not spec.packing:
-        return micro_batches(indices, source.examples, facts, room, rows_per_example=source.rows_per_example)
+        return micro_batches(indices, source.examples, facts, room, rows_per_example=source.rows_per_example, all_scored=scores_all(spec))
     most_tokens = most_tokens_of(facts) if room is None else most_tokens_of(facts, room.activation_bytes)
     return source.packed(indices, most_tokens)
+
+
+def scores_all(spec: TrainingSpec) -> bool:
+    """A step's forwards make logits for prompts too: counted as if for every token."""
+    return spec.prompt_loss_weight > 0
 
 
 @contextmanager

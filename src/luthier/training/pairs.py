@@ -72,7 +72,7 @@ def _above(a_P: Tensor, b_P: Tensor) -> Tensor:
     return (torch.sign(a_P - b_P) + 1) / 2
 
 
-def pair_means(parts: Sequence[float], count: int) -> dict[str, float] | None:
+def pair_means(parts: Sequence[float], count: float) -> dict[str, float] | None:
     """The metrics of ``count`` pairs from the parts of their sums; names as ``trace.events.StepDone.preference`` has them."""
     if not parts or not count:
         return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from luthier.core.specs import LoraKind, ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.models.facts import ModelFacts
 from luthier.training.evaluate import base_rows, check_rows, forward_groups
-from luthier.training.packing import step_forwards
+from luthier.training.packing import scores_all, step_forwards
 from luthier.training.tokens import TokenSource, num_examples
 from luthier.training.work import (
     Micro,
@@ -142,7 +142,7 @@ def plan_run(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, 
             break
         for indices in train.epoch_batches(batch_size=spec.batch_size, seed=spec.seed, epoch=epoch):
             groups = step_forwards(spec, indices, train, facts)
-            micros = tuple(micro_of(group, train.examples, end_to_end=spec.packing) for group in groups)
+            micros = tuple(micro_of(group, train.examples, end_to_end=spec.packing, all_scored=scores_all(spec)) for group in groups)
             steps.append(PlannedStep(indices=tuple(indices), micros=micros, work=step_work(micros, shape, full=full)))
     sample = _shapes(train, [0], facts)
     checks: list[tuple[Micro, ...]] = []
@@ -168,9 +168,11 @@ def plan_run(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, 
 def _before(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, facts: ModelFacts) -> tuple[Micro, ...]:
     """The reference reads every pair, held-out ones too; and tells the base's numbers without another forward."""
     if spec.objective is ObjectiveKind.SUPERVISED:
-        return _shapes(valid or train, base_rows(train, valid), facts)
+        # As ``methods.base_measured_by``.
+        return _shapes(valid or train, base_rows(train, valid), facts, all_scored=valid is None and scores_all(spec))
     return tuple(micro for source in (train, valid) if source is not None for micro in _shapes(source, None, facts))
 
 
-def _shapes(source: TokenSource, indices: Sequence[int] | None, facts: ModelFacts) -> tuple[Micro, ...]:
-    return tuple(micro_of(group, source.examples) for group in forward_groups(source, indices, facts))
+def _shapes(source: TokenSource, indices: Sequence[int] | None, facts: ModelFacts, *, all_scored: bool = False) -> tuple[Micro, ...]:
+    groups = forward_groups(source, indices, facts, all_scored=all_scored)
+    return tuple(micro_of(group, source.examples, all_scored=all_scored) for group in groups)

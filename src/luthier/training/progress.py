@@ -21,8 +21,8 @@ class Progress:
     batch_index: int = 0
     """The epoch's next batch, 0-based."""
     epoch_loss_sum: float = 0.0
-    epoch_count: int = 0
-    """What the sum is divided by: trained tokens, or pairs. 0 in states written before there were pairs: then ``epoch_tokens``."""
+    epoch_count: float = 0
+    """What the sum is divided by, as ``LossSums.count``. 0 in states written before there were pairs: then ``epoch_tokens``."""
     epoch_parts: tuple[float, ...] = ()
     """Sums of the objective's own metrics."""
     epoch_tokens: int = 0
@@ -32,7 +32,7 @@ class Progress:
     tokens_seen: int = 0
     """Tokens of all rows trained on so far, padding not counted, over all epochs."""
     trained_tokens: int = 0
-    """Those of them that counted in the loss."""
+    """Those of them that are an answer's, and so count in the loss whatever prompts do."""
     base_measured: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
     """The latest value of each of OpenAI's checkpoint metrics."""
@@ -113,7 +113,7 @@ class TrainResult:
     tokens_seen: int
     """Tokens of all rows over all epochs, padding not counted: what OpenAI bills and calls ``trained_tokens``."""
     trained_tokens: int
-    """Those of them that counted in the loss."""
+    """Those of them that are an answer's, and so count in the loss whatever prompts do."""
     stopped: bool
     """True when ``should_stop`` ended the run early; its resume state is on disk."""
     metrics: dict[str, float]

@@ -44,7 +44,7 @@ class SupervisedObjective:
     def assume(self, sources: Sequence[TokenSource]) -> None:
         """Nothing needs to be known of the start."""
 
-    def count(self, source: TokenSource, rows: Sequence[int]) -> int:
+    def count(self, source: TokenSource, rows: Sequence[int]) -> float:
         """Trained tokens."""
         return sum(source.examples[row].rendered.num_trained for row in rows)
 
@@ -52,7 +52,7 @@ class SupervisedObjective:
         """One forward."""
         return sft_sums(model, source.batch(rows))
 
-    def means(self, parts: Sequence[float], count: int) -> dict[str, float] | None:
+    def means(self, parts: Sequence[float], count: float) -> dict[str, float] | None:
         """Loss and token accuracy say it all."""
         return None
 
@@ -61,16 +61,25 @@ class SupervisedObjective:
         return None
 
 
-def sft_sums(model: LanguageModel, batch: TokenBatch) -> LossSums:
-    """Run the model on a batch and sum its loss over the trained tokens."""
-    rows, columns = np.nonzero(batch.weights_BT)
+def sft_sums(model: LanguageModel, batch: TokenBatch, weights_BT: np.ndarray | None = None) -> LossSums:
+    """Run the model on a batch and sum its loss over the trained tokens.
+
+    ``weights_BT``: the batch's own weights and those of further tokens, which count in the loss alone; None: there are no others.
+    """
+    weights_BT = batch.weights_BT if weights_BT is None else weights_BT
+    rows, columns = np.nonzero(weights_BT)
     ids_BT = torch.from_numpy(batch.ids_BT)
     rows_N, columns_N = torch.from_numpy(rows), torch.from_numpy(columns)
-    weights_N = torch.from_numpy(batch.weights_BT[rows, columns])
+    weights_N = torch.from_numpy(weights_BT[rows, columns])
     targets_N = ids_BT[rows_N, columns_N]
     lengths_B = torch.from_numpy(batch.lengths_B)
-    loss, num_correct, losses_N = model.losses_at(ids_BT, lengths_B, rows_N, columns_N - 1, targets_N, weights_N)
-    return LossSums(loss=loss, count=len(rows), num_tokens=len(rows), num_scored=len(rows), num_correct=num_correct, losses_N=losses_N)
+    loss, hits_N, losses_N = model.losses_at(ids_BT, lengths_B, rows_N, columns_N - 1, targets_N, weights_N)
+    trained = np.flatnonzero(batch.weights_BT[rows, columns])
+    if len(trained) < len(rows):
+        own_N = torch.from_numpy(trained).to(losses_N.device)
+        hits_N, losses_N = hits_N[own_N], losses_N[own_N]
+    count = len(trained)
+    return LossSums(loss=loss, count=count, num_tokens=count, num_scored=count, num_correct=hits_N.sum(), losses_N=losses_N)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +114,12 @@ def micro_batches(
     room: Room | None = None,
     *,
     rows_per_example: int = 1,
+    all_scored: bool = False,
 ) -> list[list[int]]:
-    """Cut a step's rows into forwards of bounded size; one that is too large alone goes alone. The rows of a pair stay together."""
+    """Cut a step's rows into forwards of bounded size; one that is too large alone goes alone. The rows of a pair stay together.
+
+    ``all_scored``: logits are made for every token, not for the trained ones alone.
+    """
     room = room or Room(ACTIVATION_BYTES)
     most_tokens = most_tokens_of(facts, room.activation_bytes)
     groups: list[list[int]] = []
@@ -115,7 +128,7 @@ def micro_batches(
         rows = indices[at : at + rows_per_example]
         each = [examples[row].num_tokens for row in rows]
         length, size = max(each), sum(each)
-        count = sum(examples[row].rendered.num_trained for row in rows)
+        count = size if all_scored else sum(examples[row].rendered.num_trained for row in rows)
         longest, trained, tokens = max(longest, length), trained + count, tokens + size
         taken = (len(groups[-1]) + len(rows)) * longest if groups and room.padded else tokens
         fits = groups and taken <= most_tokens and (room.most_logits is None or trained * facts.vocab_size <= room.most_logits)

@@ -14,7 +14,8 @@ from luthier.core.tokens import TokenizedExample
 from luthier.models.facts import read_config
 from luthier.models.language_model import LanguageModel
 from luthier.training.memory import resident_bytes
-from luthier.training.work import Micro, shape_of, step_work
+from luthier.training.packing import scores_all
+from luthier.training.work import micro_of, shape_of, step_work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class StepMeter:
         self._model = model
         self._full = spec.method is TuningMethod.FULL
         self._rate = matrix_rate
-        self._end_to_end = spec.packing
+        self._end_to_end, self._all_scored = spec.packing, scores_all(spec)
         self._shape = shape_of(read_config(model.folder), model.facts) if matrix_rate else None
 
     def figures(self, groups: Sequence[Sequence[int]], examples: Sequence[TokenizedExample], seconds: float) -> StepFigures:
@@ -58,7 +59,7 @@ class StepMeter:
         if self._shape is None or not self._rate:
             return None
         # Row by row: padding is work that the device does and the model does not need.
-        needed = [Micro(rows=1, longest=row.num_tokens, trained=row.rendered.num_trained) for row in rows]
+        needed = [micro_of([index], rows, all_scored=self._all_scored) for index in range(len(rows))]
         return step_work(needed, self._shape, full=self._full) / seconds / self._rate
 
 

@@ -118,11 +118,11 @@ class Micro:
         return sum(length * length for length in self.lengths) or self.tokens * self.longest
 
 
-def micro_of(group: Sequence[int], examples: Sequence[TokenizedExample], *, end_to_end: bool = False) -> Micro:
-    """The shape of some examples in one forward, side by side or end to end."""
+def micro_of(group: Sequence[int], examples: Sequence[TokenizedExample], *, end_to_end: bool = False, all_scored: bool = False) -> Micro:
+    """The shape of some examples in one forward, side by side or end to end. ``all_scored``: as ``sft.micro_batches`` has it."""
     chosen = [examples[index] for index in group]
     lengths = tuple(e.num_tokens for e in chosen)
-    trained = sum(e.rendered.num_trained for e in chosen)
+    trained = sum(lengths) if all_scored else sum(e.rendered.num_trained for e in chosen)
     return Micro(rows=len(chosen), longest=max(lengths), trained=trained, lengths=lengths if end_to_end else ())
 
 

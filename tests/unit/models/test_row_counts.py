@@ -32,8 +32,8 @@ def test_a_longer_batch_beside_it_changes_no_row(adapter):
         token_losses, token_hits = model.token_losses_at(ids, lengths, rows, columns, targets)
         alone = model.logits_at(ids[1:2, :20], lengths[1:2], torch.zeros(19, dtype=torch.long), torch.arange(19))
     own = torch.nn.functional.cross_entropy(alone, targets[rows == 1], reduction="none")
-    assert losses.shape == token_losses.shape == token_hits.shape == targets.shape
+    assert losses.shape == hits.shape == token_losses.shape == token_hits.shape == targets.shape
     assert torch.allclose(losses, (token_losses * weights).detach(), atol=1e-5)
     assert torch.allclose(loss, losses.sum())
-    assert int(hits) == int(token_hits.sum())
+    assert torch.equal(hits, token_hits)
     assert torch.allclose(own, token_losses[rows == 1], atol=1e-4)

@@ -247,6 +247,17 @@ def test_without_held_out_rows_nothing_is_chosen_by_them():
     assert "no validation file" in _decided(decisions, "keep").reason
 
 
+def test_noise_and_weighted_prompts_are_taken_and_explained_and_without_them_a_runs_identity_stays():
+    spec, decisions = _kept({"neftune_alpha": 5, "prompt_loss_weight": 0.1})
+    assert (spec.neftune_alpha, spec.prompt_loss_weight) == (5, 0.1)
+    assert "arXiv:2310.05914" in _decided(decisions, "neftune_alpha").reason
+    assert "of the answers alone" in _decided(decisions, "prompt_loss_weight").reason
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    plain, said = _kept({"prompt_loss_weight": 0})
+    assert not {"neftune_alpha", "prompt_loss_weight"} & {d.name for d in said}
+    assert plain.identity() == _kept({})[0].identity() != spec.identity()
+
+
 def test_what_becomes_of_a_step_that_goes_wrong_is_taken_and_explained():
     spec, decisions = _kept({"max_skipped_steps": 0, "on_loss_spike": "halve"})
     assert (spec.max_skipped_steps, spec.halve_on_spike) == (0, True)

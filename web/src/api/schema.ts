@@ -782,6 +782,8 @@ export interface Schemas {
     max_skipped_steps?: number | null;
     on_loss_spike?: "tell" | "halve" | null;
     packing?: "auto" | "on" | "off" | null;
+    neftune_alpha?: number | null;
+    prompt_loss_weight?: number | null;
     priority?: number | null;
   };
   "Memory": {

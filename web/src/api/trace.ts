@@ -46,7 +46,7 @@ export interface StepDone {
   step: number;
   total_steps: number;
   epoch: number;
-  /** Mean over the step's trained tokens, nats; over its pairs where there are pairs of answers. */
+  /** Mean over the step's trained tokens, nats; over its pairs where there are pairs of answers. With ``prompt_loss_weight`` the tokens of prompts count in it with their weight; accuracies, token counts and held-out losses are of the answers alone all the same. */
   loss: number;
   /** Share of greedy hits among the trained tokens; among those of the preferred answers where there are pairs. */
   token_accuracy: number;
@@ -80,6 +80,7 @@ export interface EpochDone {
   epoch: number;
   n_epochs: number;
   step: number;
+  /** Of the same tokens as ``StepDone.loss``. */
   train_loss: number;
   train_accuracy: number;
   valid_loss: number | null;

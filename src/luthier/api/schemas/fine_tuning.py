@@ -142,6 +142,10 @@ class LuthierOptions(WireModel):
     on_loss_spike: Literal["tell", "halve"] | None = None
     packing: Literal["auto", "on", "off"] | None = None
     """Whether a step's rows lie end to end in packed sequences."""
+    neftune_alpha: Annotated[float, Field(gt=0.0, le=100.0)] | None = None
+    """Size of the noise on the input embeddings while a step learns."""
+    prompt_loss_weight: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """What a token of the prompt counts in the training loss, beside 1 for a token of the answer."""
     priority: Annotated[int, Field(ge=-2, le=2)] | None = None
     """Beside the project's other jobs: before them in the queue, and twice the time for each step up. Other projects lose nothing."""
 
