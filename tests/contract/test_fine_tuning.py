@@ -215,6 +215,8 @@ def test_a_file_with_another_purpose_is_invalid(server: ApiServer, rows: bytes) 
         ({"luthier": {"max_skipped_steps": -1}}, "integer_below_min_value", "luthier.max_skipped_steps"),
         ({"luthier": {"on_loss_spike": "stop"}}, "invalid_value", "luthier.on_loss_spike"),
         ({"luthier": {"packing": "always"}}, "invalid_value", "luthier.packing"),
+        ({"luthier": {"preference_loss": "ipo"}}, "invalid_value", "luthier.preference_loss"),
+        ({"luthier": {"preference_loss": "orpo"}}, "invalid_parameter_combination", "luthier.preference_loss"),
         ({"luthier": {"max_grad_norm": 0}}, "decimal_below_min_value", "luthier.max_grad_norm"),
         ({"luthier": {"targets": ["q_proj", "a/b"]}}, "invalid_value", "luthier.targets[1]"),
         ({"training_file": None}, "invalid_type", "training_file"),

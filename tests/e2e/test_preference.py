@@ -103,6 +103,33 @@ def test_supervised_then_preferred_ends_with_the_preferred_answers(server: Serve
     assert after.count("vous") + after.count("votre") >= 10, (before, after)
 
 
+@pytest.mark.parametrize(("loss", "start"), [("orpo", None), ("kto", 0.5)])
+def test_the_other_losses_train_on_the_same_rows(server: ServerProcess, loss: str, start: float | None) -> None:
+    client = server.client()
+    training, validation = jsonl(rows(count=24)), jsonl(rows("valid.jsonl", 10))
+    asked = prefer(client, training, validation, options={"preference_loss": loss}, n_epochs=2, batch_size=4, learning_rate_multiplier=4)
+    job = server.wait_for_job(asked.id)
+    assert job.status == "succeeded", (job.error, server.logs())
+    assert (job.method.type, job.method.dpo.hyperparameters.beta) == ("dpo", 0.1)
+    messages = [event.message for event in all_events(client, job.id)]
+    assert any(message.startswith(f"Decided preference_loss = {loss}: ") for message in messages)
+    assert any(message.startswith("Reference log-probabilities") for message in messages) == (start is not None)
+    metrics = [event for event in all_events(client, job.id) if event.type == "metrics"]
+    if start is not None:
+        assert metrics[0].data["train_loss"] == pytest.approx(start, abs=1e-3)
+    log = trace(client, job.id)
+    base = next(event["data"] for event in log if event["type"] == "BaseMeasured")
+    assert metrics[-1].data["full_valid_loss"] < base["loss"]
+    # Steps as few as these imitate more than they prefer, where imitation is part of the loss.
+    grows = "logp_chosen" if loss == "orpo" else "reward_margin"
+    assert metrics[-1].data[f"full_valid_{grows}"] > base["preference"][grows]
+    done = [event["data"]["did"] for event in log if event["type"] == "StageFinished"]
+    assert any(f" by {loss.upper()} with beta 0.1" in did for did in done)
+    report = next(event["data"]["report"] for event in log if event["type"] == "Evaluated")
+    assert (report["preference"]["reference"] is None) == (loss == "orpo")
+    assert report["preference"]["tuned"]["reward_margin"] == pytest.approx(metrics[-1].data["full_valid_reward_margin"], abs=2e-3)
+
+
 @pytest.mark.parametrize("adapter", ["lora", "full"])
 def test_a_job_shows_rewards_everywhere(server: ServerProcess, adapter: str) -> None:
     client = server.client()

@@ -11,10 +11,11 @@ from luthier.core.errors import InvalidRequest
 
 _OF_ADAPTERS = ("rank", "alpha", "targets")
 _OF_HELD_OUT = ("early_stopping", "keep")
+_OF_PAIRS = ("preference_loss",)
 
 
-def asked_options(options: LuthierOptions | None, *, held_out: bool) -> dict[str, Any]:
-    """The options that were given. ``held_out``: the request has a validation file.
+def asked_options(options: LuthierOptions | None, *, method: str, held_out: bool) -> dict[str, Any]:
+    """The options that were given. ``method``: the request's ``method.type``; ``held_out``: the request has a validation file.
 
     Raises:
         InvalidRequest: two of them contradict each other, or one has no meaning beside another.
@@ -24,6 +25,8 @@ def asked_options(options: LuthierOptions | None, *, held_out: bool) -> dict[str
     given = options.model_dump(exclude_none=True)
     for name in given:
         reason = _misplaced(name, given)
+        if name in _OF_PAIRS and method != "dpo":
+            reason = f"belongs to pairs of answers and has no meaning with the method '{method}'. Use the method 'dpo'."
         if reason is None and not held_out and name in _OF_HELD_OUT and given[name] != "last":
             reason = "goes by the loss on held-out examples. Give a 'validation_file'."
         if reason is not None:

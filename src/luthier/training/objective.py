@@ -1,7 +1,7 @@
 """What a step learns from, as the loop and the measurements see it: sums over some rows, and what they are divided by.
 
 What it does: the protocol that every objective fulfils, and the sums that go through it. What it does not: know any loss
-(``sft.py``, ``dpo.py``) or choose one (``methods.py``). Used by ``loop.py``, ``evaluate.py`` and ``dry_run.py``.
+(``sft.py``, ``against_reference.py``, ``orpo.py``) or choose one (``methods.py``). Used by ``loop.py``, ``evaluate.py`` and ``dry_run.py``.
 
 A new objective is one file with one class, and its line in ``methods.py``.
 """

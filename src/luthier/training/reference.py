@@ -1,8 +1,8 @@
 """Log-probabilities of whole answers under the model as it was before the first update, measured once and kept.
 
 What it does: one pass without gradients over all rows, its progress, its result on the disk; a run that was stopped or killed goes on
-behind the last piece that is whole. What it does not: use them (``dpo.py``). Format: a folder with a manifest of hashes that is written
-last (``models/checkpoint.py``); no pickle. Called by the objectives that have a reference.
+behind the last piece that is whole. What it does not: use them. Format: a folder with a manifest of hashes that is written last
+(``models/checkpoint.py``); no pickle. Called by ``against_reference.py``, for the objectives that have a reference.
 
 Axis letters: R rows of all sources, one source behind the other.
 """
