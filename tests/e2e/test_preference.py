@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.test_group import trained_in
 from tests.e2e.test_kills import wait_for_step
 from tests.e2e.test_main_job import all_events, upload
 from tests.support.server import ServerProcess
@@ -101,6 +102,19 @@ def test_supervised_then_preferred_ends_with_the_preferred_answers(server: Serve
     before, after = (answers(name) for name in (parent.fine_tuned_model, job.fine_tuned_model))
     assert before.count("vous") + before.count("votre") <= 3
     assert after.count("vous") + after.count("votre") >= 10, (before, after)
+
+
+def test_preference_jobs_train_in_one_process(fresh_server: ServerProcess) -> None:
+    client = fresh_server.client()
+    jobs = [
+        prefer(client, jsonl(rows(count=24)), options={"preference_loss": loss}, n_epochs=4, batch_size=2).id for loss in ("dpo", "orpo")
+    ]
+    for job_id in jobs:
+        done = fresh_server.wait_for_job(job_id)
+        assert done.status == "succeeded", (done.error, fresh_server.logs())
+    first, second = trained_in(fresh_server).values()
+    assert first == second
+    assert len(first) == 1
 
 
 @pytest.mark.parametrize(("loss", "start"), [("orpo", None), ("kto", 0.5)])

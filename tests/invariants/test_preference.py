@@ -15,6 +15,7 @@ from luthier.training.against_reference import ReferenceObjective
 from luthier.training.dpo import dpo_loss
 from luthier.training.evaluate import measure
 from luthier.training.reference import ReferenceStore
+from luthier.training.turns import run_alone
 from tests.support.mini import load_mini
 from tests.support.preference_rows import pair_spec, pairs, parent_adapter
 from tests.support.preference_runs import Crashing, figures, formality, gradient, numbers, plain_logp, run, same_in_the_end
@@ -61,7 +62,7 @@ def test_loss_gradient_and_metrics_are_those_of_the_formula(tmp_path, method, fl
         reference = torch.stack([plain_logp(model, source.examples[row]) for row in rows])
     objective = ReferenceObjective(beta, dpo_loss)
     model.flat = flat
-    assert objective.prepare(model, [source], adapter=None, store=ReferenceStore(tmp_path / "r", "x"), hooks=Recorder())
+    assert run_alone(objective.prepare(model, [source], adapter=None, store=ReferenceStore(tmp_path / "r", "x"), hooks=Recorder()))
 
     adapter = None
     parameters = model.all_parameters()
@@ -125,7 +126,7 @@ def test_how_a_batch_is_cut_changes_neither_loss_nor_gradient(tmp_path, method):
 def test_pairs_side_by_side_are_as_pairs_alone(tmp_path):
     model, source = load_mini(adapter="moved"), formality()
     objective = ReferenceObjective(0.1, dpo_loss)
-    objective.prepare(model, [source], adapter=None, store=ReferenceStore(tmp_path, "x"), hooks=Recorder())
+    run_alone(objective.prepare(model, [source], adapter=None, store=ReferenceStore(tmp_path, "x"), hooks=Recorder()))
     with model.use_adapter("moved"):
         whole = measure(model, source, objective=objective)
         alone = [measure(model, source, [pair], objective=objective) for pair in range(12)]

@@ -14,6 +14,7 @@ from luthier.training.kto import kto_loss
 from luthier.training.methods import objective_of
 from luthier.training.orpo import OrpoObjective, orpo_loss
 from luthier.training.reference import ReferenceStore
+from luthier.training.turns import run_alone
 from tests.support.mini import load_mini
 from tests.support.preference_rows import pair_spec, pairs, parent_adapter
 from tests.support.preference_runs import Crashing, figures, formality, gradient, plain_logp, run, same_in_the_end
@@ -78,7 +79,7 @@ def test_loss_gradient_and_metrics_are_those_of_the_formula(tmp_path, method, fa
     with torch.no_grad():
         reference = torch.stack([plain_logp(model, source.examples[row]) for row in rows])
     objective = objective_of(pair_spec(source, beta=beta, objective=loss))
-    assert objective.prepare(model, [source], adapter=None, store=ReferenceStore(tmp_path / "r", "x"), hooks=Recorder())
+    assert run_alone(objective.prepare(model, [source], adapter=None, store=ReferenceStore(tmp_path / "r", "x"), hooks=Recorder()))
     parameters, adapter = _moved(model, method)
     with model.use_adapter(adapter):
         sums = objective.sums(model, source, rows)

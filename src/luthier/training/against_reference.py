@@ -23,6 +23,7 @@ from luthier.training.pairs import AnswerScores, pair_means, pair_sums, score_an
 from luthier.training.reference import ReferenceStore, Scored, score_reference
 from luthier.training.sft import room_on
 from luthier.training.tokens import TokenSource
+from luthier.training.turns import Turns
 
 PairLoss = Callable[[Tensor], Tensor]
 """(P, 2) float32 rewards, the preferred answer's first, to (P,) losses in nats, or without a unit where they are no log-likelihoods."""
@@ -39,22 +40,22 @@ class ReferenceObjective:
 
     def prepare(
         self, model: LanguageModel, sources: Sequence[TokenSource], *, adapter: str | None, store: ReferenceStore, hooks: TrainerHooks
-    ) -> bool:
+    ) -> Turns[bool]:
         """Measure the reference, or read it back."""
         room = room_on(model)
         groups = [(number, group) for number, source in enumerate(sources) for group in forward_groups(source, None, model.facts, room)]
 
         def score(number: int, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-            scores = score_answers(model, sources[number].batch(rows))
+            was_training = model.module.training
+            model.module.eval()
+            try:
+                with torch.no_grad(), model.use_adapter(adapter):
+                    scores = score_answers(model, sources[number].batch(rows))
+            finally:
+                model.module.train(was_training)
             return scores.logps_B.cpu().numpy(), scores.hits_B.cpu().numpy()
 
-        was_training = model.module.training
-        model.module.eval()
-        try:
-            with torch.no_grad(), model.use_adapter(adapter):
-                scored = score_reference(sources, groups, score, store=store, hooks=hooks)
-        finally:
-            model.module.train(was_training)
+        scored = yield from score_reference(sources, groups, score, store=store, hooks=hooks)
         if scored is None:
             return False
         self._keep(sources, scored)

@@ -16,6 +16,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.training.hooks import TrainerHooks
 from luthier.training.reference import ReferenceStore
 from luthier.training.tokens import TokenSource
+from luthier.training.turns import Turns
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -74,8 +75,8 @@ class Objective(Protocol):
 
     def prepare(
         self, model: LanguageModel, sources: Sequence[TokenSource], *, adapter: str | None, store: ReferenceStore, hooks: TrainerHooks
-    ) -> bool:
-        """Measure what must be known of the model as it starts. Called once, before any weight moves or comes back from a resume state.
+    ) -> Turns[bool]:
+        """Measure what must be known of the model as it starts, in turns. Once, before any weight moves or comes back from a resume state.
 
         Args:
             model: as tuning starts from it.

@@ -27,6 +27,7 @@ from luthier.training.objective import LossSums, Totals
 from luthier.training.pairs import pair_means, pair_sums, score_answers
 from luthier.training.reference import ReferenceStore
 from luthier.training.tokens import TokenSource
+from luthier.training.turns import Turns, at_once
 
 # Below 0 by one rounding of a probability in float32: an answer of which every token is certain has no finite odds.
 _NEARLY_CERTAIN = -(2.0**-24)
@@ -41,9 +42,9 @@ class OrpoObjective:
 
     def prepare(
         self, model: LanguageModel, sources: Sequence[TokenSource], *, adapter: str | None, store: ReferenceStore, hooks: TrainerHooks
-    ) -> bool:
+    ) -> Turns[bool]:
         """Nothing needs to be known of the start."""
-        return True
+        return at_once(True)
 
     def assume(self, sources: Sequence[TokenSource]) -> None:
         """Nothing needs to be known of the start."""
