@@ -225,6 +225,8 @@ def test_a_file_with_another_purpose_is_invalid(server: ApiServer, rows: bytes) 
             "invalid_parameter_combination",
             "luthier.prompt_loss_weight",
         ),
+        ({"luthier": {"preference_loss": "ipo"}}, "invalid_value", "luthier.preference_loss"),
+        ({"luthier": {"preference_loss": "orpo"}}, "invalid_parameter_combination", "luthier.preference_loss"),
         ({"luthier": {"max_grad_norm": 0}}, "decimal_below_min_value", "luthier.max_grad_norm"),
         ({"luthier": {"targets": ["q_proj", "a/b"]}}, "invalid_value", "luthier.targets[1]"),
         ({"training_file": None}, "invalid_type", "training_file"),

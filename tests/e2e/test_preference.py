@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.test_group import trained_in
 from tests.e2e.test_kills import wait_for_step
 from tests.e2e.test_main_job import all_events, upload
 from tests.support.server import ServerProcess
@@ -101,6 +102,46 @@ def test_supervised_then_preferred_ends_with_the_preferred_answers(server: Serve
     before, after = (answers(name) for name in (parent.fine_tuned_model, job.fine_tuned_model))
     assert before.count("vous") + before.count("votre") <= 3
     assert after.count("vous") + after.count("votre") >= 10, (before, after)
+
+
+def test_preference_jobs_train_in_one_process(fresh_server: ServerProcess) -> None:
+    client = fresh_server.client()
+    jobs = [
+        prefer(client, jsonl(rows(count=24)), options={"preference_loss": loss}, n_epochs=4, batch_size=2).id for loss in ("dpo", "orpo")
+    ]
+    for job_id in jobs:
+        done = fresh_server.wait_for_job(job_id)
+        assert done.status == "succeeded", (done.error, fresh_server.logs())
+    first, second = trained_in(fresh_server).values()
+    assert first == second
+    assert len(first) == 1
+
+
+@pytest.mark.parametrize(("loss", "start"), [("orpo", None), ("kto", 0.5)])
+def test_the_other_losses_train_on_the_same_rows(server: ServerProcess, loss: str, start: float | None) -> None:
+    client = server.client()
+    training, validation = jsonl(rows(count=24)), jsonl(rows("valid.jsonl", 10))
+    asked = prefer(client, training, validation, options={"preference_loss": loss}, n_epochs=2, batch_size=4, learning_rate_multiplier=4)
+    job = server.wait_for_job(asked.id)
+    assert job.status == "succeeded", (job.error, server.logs())
+    assert (job.method.type, job.method.dpo.hyperparameters.beta) == ("dpo", 0.1)
+    messages = [event.message for event in all_events(client, job.id)]
+    assert any(message.startswith(f"Decided preference_loss = {loss}: ") for message in messages)
+    assert any(message.startswith("Reference log-probabilities") for message in messages) == (start is not None)
+    metrics = [event for event in all_events(client, job.id) if event.type == "metrics"]
+    if start is not None:
+        assert metrics[0].data["train_loss"] == pytest.approx(start, abs=1e-3)
+    log = trace(client, job.id)
+    base = next(event["data"] for event in log if event["type"] == "BaseMeasured")
+    assert metrics[-1].data["full_valid_loss"] < base["loss"]
+    # Steps as few as these imitate more than they prefer, where imitation is part of the loss.
+    grows = "logp_chosen" if loss == "orpo" else "reward_margin"
+    assert metrics[-1].data[f"full_valid_{grows}"] > base["preference"][grows]
+    done = [event["data"]["did"] for event in log if event["type"] == "StageFinished"]
+    assert any(f" by {loss.upper()} with beta 0.1" in did for did in done)
+    report = next(event["data"]["report"] for event in log if event["type"] == "Evaluated")
+    assert (report["preference"]["reference"] is None) == (loss == "orpo")
+    assert report["preference"]["tuned"]["reward_margin"] == pytest.approx(metrics[-1].data["full_valid_reward_margin"], abs=2e-3)
 
 
 @pytest.mark.parametrize("adapter", ["lora", "full"])

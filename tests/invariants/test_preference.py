@@ -6,46 +6,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from luthier.chat.renderer import Renderer
 from luthier.core.specs import TuningMethod
-from luthier.data.stage import collect
 from luthier.models import decoder
 from luthier.models.load import load_model
 from luthier.preprocessing.batches import collate
-from luthier.preprocessing.stage import Prepared, prepare
-from luthier.training import dpo
-from luthier.training.attach import ADAPTER_NAME
-from luthier.training.dpo import DpoObjective
+from luthier.training import against_reference
+from luthier.training.against_reference import ReferenceObjective
+from luthier.training.dpo import dpo_loss
 from luthier.training.evaluate import measure
-from luthier.training.loop import Trainer
 from luthier.training.reference import ReferenceStore
-from tests.support.mini import MINI, load_mini
+from luthier.training.turns import run_alone
+from tests.support.mini import load_mini
 from tests.support.preference_rows import pair_spec, pairs, parent_adapter
+from tests.support.preference_runs import Crashing, figures, formality, gradient, numbers, plain_logp, run, same_in_the_end
 from tests.support.tiny_models import build
 from tests.support.trainable_model import Recorder, TrainableModel
 
 METHODS = pytest.mark.parametrize("method", list(TuningMethod))
-FORMALITY = MINI.parents[4] / "examples" / "formality-dpo"
-
-
-def _formality(name: str = "train.jsonl", count: int = 12) -> Prepared:
-    data = collect("file-A", FORMALITY / name, role="training", max_line_bytes=1 << 20, sha256="", method="dpo")
-    return prepare(replace(data, examples=data.examples[:count], num_lines=count), Renderer.load(MINI), max_length=96, role="training")
-
-
-def _figures(report) -> dict[str, float]:
-    assert report.preference is not None
-    return report.preference
-
-
-def _gradient(parameter: torch.Tensor) -> torch.Tensor:
-    assert parameter.grad is not None
-    return parameter.grad
-
-
-def _run(folder, model, spec, train, valid=None, hooks=None, **options):
-    hooks = hooks or Recorder()
-    return Trainer(model, spec, train, valid, hooks, folder, **options).run(), hooks
 
 
 @pytest.mark.parametrize(
@@ -54,34 +31,22 @@ def _run(folder, model, spec, train, valid=None, hooks=None, **options):
 def test_at_step_0_the_loss_is_ln_2_and_nothing_is_preferred(tmp_path, method, parent):
     train, valid = pairs(), pairs(9, seed=5)
     options = {"parent_adapter": parent_adapter(tmp_path / "parent")} if parent else {}
-    _, hooks = _run(tmp_path / "run", TrainableModel(), pair_spec(train, method=method), train, valid, **options)
+    _, hooks = run(tmp_path / "run", TrainableModel(), pair_spec(train, method=method), train, valid, **options)
     assert hooks.base[0].loss == pytest.approx(math.log(2), abs=1e-7)
-    assert (_figures(hooks.base[0])["reward_margin"], _figures(hooks.base[0])["reward_accuracy"]) == (0.0, 0.5)
+    assert (figures(hooks.base[0])["reward_margin"], figures(hooks.base[0])["reward_accuracy"]) == (0.0, 0.5)
     first = hooks.steps[0]
     assert first.loss == pytest.approx(math.log(2), abs=1e-6)
     for name in ("reward_chosen", "reward_rejected", "reward_margin"):
-        assert _figures(first)[name] == pytest.approx(0.0, abs=1e-6)
+        assert figures(first)[name] == pytest.approx(0.0, abs=1e-6)
     assert hooks.epochs[-1].train_loss < 0.9 * math.log(2), "and it learns from there"
 
 
 @METHODS
 def test_the_embedded_model_starts_at_ln_2_too(tmp_path, method):
-    train = _formality()
-    _, hooks = _run(tmp_path, load_mini(), pair_spec(train, method=method, epochs=1, rate=1e-4), train)
+    train = formality()
+    _, hooks = run(tmp_path, load_mini(), pair_spec(train, method=method, epochs=1, rate=1e-4), train)
     assert hooks.steps[0].loss == pytest.approx(math.log(2), abs=1e-4)
-    assert _figures(hooks.steps[0])["reward_margin"] == pytest.approx(0.0, abs=1e-4)
-
-
-def _plain_logp(model, example) -> torch.Tensor:
-    """log pi(answer | prompt), token by token from whole logits."""
-    ids = torch.from_numpy(example.rendered.ids_T)
-    places = torch.arange(len(ids))
-    logits = model.logits_at(ids[None], torch.tensor([len(ids)]), torch.zeros_like(places), places)
-    total = torch.zeros((), dtype=torch.float64)
-    for at, weight in enumerate(example.rendered.weights_T):
-        if weight:
-            total = total + logits[at - 1].double().log_softmax(-1)[ids[at]]
-    return total
+    assert figures(hooks.steps[0])["reward_margin"] == pytest.approx(0.0, abs=1e-4)
 
 
 @METHODS
@@ -91,13 +56,13 @@ def test_loss_gradient_and_metrics_are_those_of_the_formula(tmp_path, method, fl
     """Rafailov et al. 2023, equation 7, written down once more with nothing but autograd."""
     monkeypatch.setattr(decoder, "CHUNK_NUMBERS", 8192 * 3)
     model = load_model(build("llama", tmp_path / "m"), dtype=torch.float64)
-    source = _formality(count=5)
+    source = formality(count=5)
     rows = range(len(source.examples))
     with torch.no_grad():
-        reference = torch.stack([_plain_logp(model, source.examples[row]) for row in rows])
-    objective = DpoObjective(beta)
+        reference = torch.stack([plain_logp(model, source.examples[row]) for row in rows])
+    objective = ReferenceObjective(beta, dpo_loss)
     model.flat = flat
-    assert objective.prepare(model, [source], adapter=None, store=ReferenceStore(tmp_path / "r", "x"), hooks=Recorder())
+    assert run_alone(objective.prepare(model, [source], adapter=None, store=ReferenceStore(tmp_path / "r", "x"), hooks=Recorder()))
 
     adapter = None
     parameters = model.all_parameters()
@@ -113,11 +78,11 @@ def test_loss_gradient_and_metrics_are_those_of_the_formula(tmp_path, method, fl
     with model.use_adapter(adapter):
         sums = objective.sums(model, source, rows)
         (sums.loss / sums.count).backward()
-        ours = [_gradient(parameter).clone() for parameter in parameters]
+        ours = [gradient(parameter).clone() for parameter in parameters]
         for parameter in parameters:
             parameter.grad = None
         model.flat = False
-        policy = torch.stack([_plain_logp(model, source.examples[row]) for row in rows])
+        policy = torch.stack([plain_logp(model, source.examples[row]) for row in rows])
         rewards = beta * (policy - reference)
         chosen, rejected = rewards[0::2], rewards[1::2]
         loss = -torch.log(torch.sigmoid(chosen - rejected)).mean()
@@ -149,26 +114,26 @@ def test_loss_gradient_and_metrics_are_those_of_the_formula(tmp_path, method, fl
 def test_how_a_batch_is_cut_changes_neither_loss_nor_gradient(tmp_path, method):
     train = pairs()
     spec = replace(pair_spec(train, method=method, batch_size=16), max_grad_norm=1e9)
-    _, whole = _run(tmp_path / "whole", TrainableModel(), spec, train)
+    _, whole = run(tmp_path / "whole", TrainableModel(), spec, train)
     model = TrainableModel()
     model.facts = replace(model.facts, hidden_size=700_000)
-    _, cut = _run(tmp_path / "cut", model, spec, train)
+    _, cut = run(tmp_path / "cut", model, spec, train)
     for a, b in zip(whole.steps, cut.steps, strict=True):
         assert (a.loss, a.grad_norm) == (pytest.approx(b.loss, rel=1e-4), pytest.approx(b.grad_norm, rel=1e-3))
         assert a.preference == pytest.approx(b.preference, rel=1e-3, abs=1e-5)
 
 
 def test_pairs_side_by_side_are_as_pairs_alone(tmp_path):
-    model, source = load_mini(adapter="moved"), _formality()
-    objective = DpoObjective(0.1)
-    objective.prepare(model, [source], adapter=None, store=ReferenceStore(tmp_path, "x"), hooks=Recorder())
+    model, source = load_mini(adapter="moved"), formality()
+    objective = ReferenceObjective(0.1, dpo_loss)
+    run_alone(objective.prepare(model, [source], adapter=None, store=ReferenceStore(tmp_path, "x"), hooks=Recorder()))
     with model.use_adapter("moved"):
         whole = measure(model, source, objective=objective)
         alone = [measure(model, source, [pair], objective=objective) for pair in range(12)]
     assert len({source.examples[row].num_tokens for row in range(24)}) > 4, "padding is at work"
     assert whole.loss == pytest.approx(sum(m.loss for m in alone) / 12, rel=1e-5)
-    for name, value in _figures(whole).items():
-        assert value == pytest.approx(sum(_figures(m)[name] for m in alone) / 12, rel=1e-4, abs=1e-5)
+    for name, value in figures(whole).items():
+        assert value == pytest.approx(sum(figures(m)[name] for m in alone) / 12, rel=1e-4, abs=1e-5)
 
 
 def test_steps_take_pairs_that_stay_together(tmp_path):
@@ -177,7 +142,7 @@ def test_steps_take_pairs_that_stay_together(tmp_path):
         assert all(left + 1 == right and left % 2 == 0 for left, right in zip(batch[::2], batch[1::2], strict=True))
     rows = [row for batch in train.epoch_batches(batch_size=4, seed=11, epoch=2) for row in batch]
     assert sorted(rows) == list(range(20))
-    _, hooks = _run(tmp_path, TrainableModel(), pair_spec(train), train)
+    _, hooks = run(tmp_path, TrainableModel(), pair_spec(train), train)
     assert sorted(len(step.lines) for step in hooks.steps[:3]) == [2, 4, 4], "a pair's line is told once"
     assert sum(step.num_tokens for step in hooks.steps if step.epoch == 1) == train.num_trained
 
@@ -186,10 +151,10 @@ def test_steps_take_pairs_that_stay_together(tmp_path):
 def test_it_learns_to_prefer(tmp_path, method):
     train = pairs()
     model, hooks = TrainableModel(), Recorder()
-    result, _ = _run(tmp_path, model, pair_spec(train, method=method, epochs=8), train, hooks=hooks)
-    assert _figures(hooks.epochs[-1])["reward_accuracy"] == 1.0
+    result, _ = run(tmp_path, model, pair_spec(train, method=method, epochs=8), train, hooks=hooks)
+    assert figures(hooks.epochs[-1])["reward_accuracy"] == 1.0
     assert hooks.epochs[-1].train_loss < 0.3 < hooks.epochs[0].train_loss
-    assert _figures(hooks.epochs[-1])["prefers"] > _figures(hooks.base[0])["prefers"]
+    assert figures(hooks.epochs[-1])["prefers"] > figures(hooks.base[0])["prefers"]
     assert result.metrics["train_reward_margin"] > 1.0
     assert result.tokens_seen == 8 * train.num_tokens
 
@@ -197,72 +162,17 @@ def test_it_learns_to_prefer(tmp_path, method):
 # ------------------------------------------------------------------------------------------------------------------ resume
 
 
-class _Crash(Exception):
-    """The process is gone."""
-
-
-class _Crashing(Recorder):
-    """Dies inside the report of one step, or when the reference asks for the nth time whether to stop."""
-
-    def __init__(self, *, step: int = 0, asked: int = 0) -> None:
-        super().__init__()
-        self.at, self.asks = step, asked
-
-    def step_done(self, report):
-        super().step_done(report)
-        if report.step == self.at:
-            raise _Crash
-
-    def should_stop(self):
-        self.asks -= 1
-        if self.asks == 0:
-            raise _Crash
-        return super().should_stop()
-
-
-def _weights(model, method):
-    return [p.detach().clone() for p in (model.adapter_parameters(ADAPTER_NAME) if method is TuningMethod.LORA else model.all_parameters())]
-
-
-def _numbers(*parts):
-    """What a reader of the log sees: for each step and epoch the later report."""
-    whole = Recorder()
-    whole.base = parts[-1].base or next(part.base for part in parts if part.base)
-    whole.steps = list({s.step: s for part in parts for s in part.steps}.values())
-    whole.epochs = list({e.epoch: e for part in parts for e in part.epochs}.values())
-    whole.checkpoints = list({c[1]: c for part in parts for c in part.checkpoints}.values())
-    return whole.numbers()
-
-
-def _same_in_the_end(tmp_path, make, train, valid, spec, interruptions, **options):
-    straight = make()
-    end, reference = _run(tmp_path / "straight", straight, spec, train, valid, **options)
-    parts, result, model = [], None, straight
-    for hooks in [*interruptions, Recorder()]:
-        parts.append(hooks)
-        model = make()
-        torch.rand(3)
-        try:
-            result, _ = _run(tmp_path / "torn", model, spec, train, valid, hooks, **options)
-        except _Crash:
-            continue
-    assert result == end
-    assert all(torch.equal(a, b) for a, b in zip(_weights(model, spec.method), _weights(straight, spec.method), strict=True))
-    assert _numbers(*parts) == reference.numbers()
-    return parts
-
-
 @METHODS
 @pytest.mark.parametrize("stop", range(0, 18, 2))
 def test_a_stop_after_any_step_changes_nothing(tmp_path, method, stop):
     train, valid = pairs(), pairs(9, seed=5)
-    _same_in_the_end(tmp_path, TrainableModel, train, valid, pair_spec(train, method=method), [Recorder(stop_after=stop)])
+    same_in_the_end(tmp_path, TrainableModel, train, valid, pair_spec(train, method=method), [Recorder(stop_after=stop)])
 
 
 @pytest.mark.parametrize("crash", range(1, 19))
 def test_a_crash_at_any_step_changes_nothing(tmp_path, crash):
     train, valid = pairs(), pairs(9, seed=5)
-    parts = _same_in_the_end(tmp_path, TrainableModel, train, valid, pair_spec(train), [_Crashing(step=crash)])
+    parts = same_in_the_end(tmp_path, TrainableModel, train, valid, pair_spec(train), [Crashing(step=crash)])
     assert [report.reused for report in parts[1].references] == [True], "the reference is measured once"
 
 
@@ -270,25 +180,25 @@ def test_a_crash_at_any_step_changes_nothing(tmp_path, crash):
 def test_a_crash_while_the_reference_is_measured_changes_nothing(tmp_path, asked):
     train, valid = pairs(70), pairs(20, seed=5)
     options = {"resume_seconds": 0.0, "parent_adapter": parent_adapter(tmp_path / "parent")}
-    _same_in_the_end(tmp_path, TrainableModel, train, valid, pair_spec(train, epochs=1), [_Crashing(asked=asked)], **options)
+    same_in_the_end(tmp_path, TrainableModel, train, valid, pair_spec(train, epochs=1), [Crashing(asked=asked)], **options)
 
 
 def test_the_embedded_model_goes_on_bit_for_bit(tmp_path):
-    train = _formality()
+    train = formality()
     spec = pair_spec(train, epochs=2, rate=1e-4)
-    _same_in_the_end(tmp_path, load_mini, train, None, spec, [_Crashing(asked=1), _Crashing(step=2), Recorder(stop_after=2)])
+    same_in_the_end(tmp_path, load_mini, train, None, spec, [Crashing(asked=1), Crashing(step=2), Recorder(stop_after=2)])
 
 
 def _counted(monkeypatch):
     """Forwards over answers, by whether gradients were on."""
     forwards = []
-    original = dpo.score_answers
+    original = against_reference.score_answers
 
     def counting(model, batch):
         forwards.append((torch.is_grad_enabled(), len(batch.lengths_B)))
         return original(model, batch)
 
-    monkeypatch.setattr(dpo, "score_answers", counting)
+    monkeypatch.setattr(against_reference, "score_answers", counting)
     return forwards
 
 
@@ -296,10 +206,10 @@ def test_the_reference_is_measured_once_and_then_read(tmp_path, monkeypatch):
     forwards = _counted(monkeypatch)
     train = pairs()
     spec = pair_spec(train, epochs=1)
-    _run(tmp_path / "a", TrainableModel(), spec, train, hooks=Recorder(stop_after=2))
+    run(tmp_path / "a", TrainableModel(), spec, train, hooks=Recorder(stop_after=2))
     assert sum(rows for gradients, rows in forwards if not gradients) == 42, "every row once, and no other forward without gradients"
     forwards.clear()
-    _, hooks = _run(tmp_path / "a", TrainableModel(), spec, train)
+    _, hooks = run(tmp_path / "a", TrainableModel(), spec, train)
     assert [rows for gradients, rows in forwards if not gradients] == [2], "only the sample example at the epoch's end"
     assert [(r.done, r.total, r.reused) for r in hooks.references] == [(21, 21, True)]
 
@@ -308,9 +218,9 @@ def test_the_reference_is_measured_once_and_then_read(tmp_path, monkeypatch):
 def test_a_damaged_reference_is_measured_anew_from_the_start_and_not_from_what_was_learned(tmp_path, fault):
     train, valid = pairs(), pairs(9, seed=5)
     spec, options = pair_spec(train), {"parent_adapter": parent_adapter(tmp_path / "parent")}
-    end, reference = _run(tmp_path / "straight", TrainableModel(), spec, train, valid, **options)
+    end, reference = run(tmp_path / "straight", TrainableModel(), spec, train, valid, **options)
     first = Recorder(stop_after=7)
-    _run(tmp_path / "torn", TrainableModel(), spec, train, valid, first, **options)
+    run(tmp_path / "torn", TrainableModel(), spec, train, valid, first, **options)
     (folder,) = (tmp_path / "torn" / "reference").iterdir()
     if fault == "bytes":
         path = folder / "reference.safetensors"
@@ -321,17 +231,17 @@ def test_a_damaged_reference_is_measured_anew_from_the_start_and_not_from_what_w
         (folder / "reference.safetensors").unlink()
     else:
         (folder / "manifest.json").write_text("{")
-    result, second = _run(tmp_path / "torn", TrainableModel(), spec, train, valid, **options)
+    result, second = run(tmp_path / "torn", TrainableModel(), spec, train, valid, **options)
     assert [r.reused for r in second.references] == [False]
     assert result == end
-    assert _numbers(first, second) == reference.numbers()
+    assert numbers(first, second) == reference.numbers()
 
 
 def test_a_reference_of_another_run_is_not_taken(tmp_path):
     train = pairs()
-    _run(tmp_path / "a", TrainableModel(), pair_spec(train, epochs=1), train)
+    run(tmp_path / "a", TrainableModel(), pair_spec(train, epochs=1), train)
     other = replace(pair_spec(train, epochs=1), base_revision="another")
-    _, hooks = _run(tmp_path / "a", TrainableModel(seed=1), other, train)
+    _, hooks = run(tmp_path / "a", TrainableModel(seed=1), other, train)
     assert [r.reused for r in hooks.references] == [False]
     assert hooks.steps[0].loss == pytest.approx(math.log(2), abs=1e-6)
 
@@ -339,18 +249,18 @@ def test_a_reference_of_another_run_is_not_taken(tmp_path):
 def test_full_tuning_after_a_crash_keeps_the_reference_of_the_start(tmp_path):
     train = pairs()
     spec = pair_spec(train, method=TuningMethod.FULL)
-    _same_in_the_end(tmp_path, TrainableModel, train, None, spec, [_Crashing(step=9), _Crashing(step=12)])
+    same_in_the_end(tmp_path, TrainableModel, train, None, spec, [Crashing(step=9), Crashing(step=12)])
 
 
 def test_a_stop_while_the_reference_is_measured_ends_the_attempt_with_nothing_learned(tmp_path):
     train = pairs()
-    result, hooks = _run(tmp_path, TrainableModel(), pair_spec(train), train, hooks=Recorder(stop_after=0))
+    result, hooks = run(tmp_path, TrainableModel(), pair_spec(train), train, hooks=Recorder(stop_after=0))
     assert (result.stopped, result.steps) == (True, 0)
     assert (hooks.steps, hooks.base) == ([], [])
 
 
 def test_token_losses_add_up_to_the_summed_loss():
-    model, source = load_mini(), _formality(count=3)
+    model, source = load_mini(), formality(count=3)
     batch = collate(source.examples)
     ids = torch.from_numpy(batch.ids_BT)
     rows, columns = (torch.from_numpy(a) for a in batch.weights_BT.nonzero())

@@ -9,7 +9,7 @@ import torch
 
 from luthier.chat.renderer import Renderer
 from luthier.core.errors import JobFailure
-from luthier.core.specs import TrainingSpec
+from luthier.core.specs import ObjectiveKind, TrainingSpec
 from luthier.data.stage import collect
 from luthier.models.decoder import DecoderModel
 from luthier.models.language_model import LanguageModel
@@ -18,7 +18,8 @@ from luthier.trace.events import StepSkipped
 from luthier.training.loop import Trainer, TrainResult
 from tests.support.examples import EXAMPLES
 from tests.support.mini import MINI, load_mini
-from tests.support.trainable_model import Recorder, spec_for
+from tests.support.preference_rows import pair_spec, pairs, parent_adapter
+from tests.support.trainable_model import Recorder, TrainableModel, spec_for
 
 NAMES = ("one", "two", "three")
 
@@ -104,6 +105,29 @@ def test_members_of_a_group_end_as_alone(tmp_path, rows, load, order):
         assert hooks[name].drawn == reference.drawn
         assert ends[name] == result
         assert all(torch.equal(a, b) for a, b in zip(weights(model, name), wanted, strict=True))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_members_that_learn_from_pairs_end_as_alone(tmp_path, order):
+    """Each by another loss, one from a tuned model, one that died while its reference was measured: the pass takes turns too."""
+    train = {name: pairs(12, seed=at) for at, name in enumerate(NAMES)}
+    kinds = dict(zip(NAMES, (ObjectiveKind.DPO, ObjectiveKind.ORPO, ObjectiveKind.KTO), strict=True))
+    specs = {name: replace(pair_spec(train[name], rate=0.1, objective=kinds[name]), seed=at) for at, name in enumerate(NAMES)}
+    parents = {"one": None, "two": None, "three": parent_adapter(tmp_path / "parent")}
+    model, hooks = TrainableModel(), {name: Noisy() for name in NAMES}
+
+    def trainer(model: LanguageModel, name: str, hooks: Recorder, folder: Path) -> Trainer:
+        return Trainer(model, specs[name], train[name], None, hooks, folder, parent_adapter=parents[name], adapter=name)
+
+    assert trainer(TrainableModel(), "three", Recorder(stop_after=0), tmp_path / "three").run().stopped
+    ends = drive({name: trainer(model, name, hooks[name], tmp_path / name) for name in NAMES}, random.Random(order))
+    for name in NAMES:
+        other, reference = TrainableModel(), Noisy()
+        assert ends[name] == trainer(other, name, reference, tmp_path / f"{name}-alone").run()
+        assert hooks[name].numbers() == reference.numbers()
+        assert hooks[name].drawn == reference.drawn
+        assert all(torch.equal(a, b) for a, b in zip(weights(model, name), weights(other, name), strict=True))
+        assert bool(hooks[name].references) == kinds[name].has_reference
 
 
 def test_one_that_fails_and_one_that_stops_leave_no_trace_in_the_third(tmp_path, rows):

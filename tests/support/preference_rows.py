@@ -43,11 +43,12 @@ def pair_spec(
     batch_size: int = 4,
     rate: float = 0.5,
     beta: float = 0.1,
+    objective: ObjectiveKind = ObjectiveKind.DPO,
 ) -> TrainingSpec:
-    """As ``spec_for``, by DPO."""
+    """As ``spec_for``, by DPO or another loss on pairs."""
     steps = -(-source.num_examples // batch_size)
     spec = spec_for(source, method=method, epochs=epochs, batch_size=batch_size, rate=rate)
-    return replace(spec, objective=ObjectiveKind.DPO, beta=beta, steps_per_epoch=steps, total_steps=steps * epochs)
+    return replace(spec, objective=objective, beta=beta, steps_per_epoch=steps, total_steps=steps * epochs)
 
 
 def parent_adapter(folder: Path) -> Path:

@@ -88,6 +88,14 @@ describe('the same as calls', () => {
     expect(JSON.parse(body)).toEqual(requestOf(FULL));
   });
 
+  it('leaves out the loss on pairs where rows are no pairs', () => {
+    const pairs: Draft = { ...FULL, method: 'dpo', options: { preference_loss: 'orpo' } };
+    expect(requestOf(pairs).luthier).toEqual({ preference_loss: 'orpo' });
+    expect(callsOf(pairs, 'http://x').cli).toContain('--option preference_loss=orpo');
+    expect(requestOf({ ...pairs, method: 'supervised' }).luthier).toBeUndefined();
+    expect(callsOf({ ...pairs, method: 'supervised' }, 'http://x').cli).not.toContain('preference_loss');
+  });
+
   it('names what is missing', () => {
     expect(callsOf(EMPTY, 'http://x').python).toContain('training_file="FILE_ID"');
     expect(JSON.parse(/-d '([\s\S]*)'$/.exec(callsOf(EMPTY, 'http://x').curl)![1]!).model).toBe('MODEL');

@@ -234,7 +234,7 @@ def check_job(body: JobCreateRequest) -> None:
     """
     check_method(body)
     _hyperparameters(body)
-    asked_options(body.luthier, held_out=body.validation_file is not None, method=_method(body))
+    asked_options(body.luthier, method=_method(body), held_out=body.validation_file is not None)
 
 
 def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
@@ -257,7 +257,7 @@ def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
         method=_method(body),
         legacy_hyperparameters=body.hyperparameters is not None,
         hyperparameters=_hyperparameters(body),
-        options=asked_options(body.luthier, held_out=parts.validation is not None, method=_method(body)),
+        options=asked_options(body.luthier, method=_method(body), held_out=parts.validation is not None),
         seed=parts.seed if body.seed is None else body.seed,
         suffix=body.suffix,
         metadata=body.metadata,

@@ -12,9 +12,10 @@ from luthier.core.errors import InvalidRequest
 _OF_ADAPTERS = ("rank", "alpha", "targets")
 _OF_HELD_OUT = ("early_stopping", "keep")
 _OF_SUPERVISED = ("neftune_alpha", "prompt_loss_weight")
+_OF_PAIRS = ("preference_loss",)
 
 
-def asked_options(options: LuthierOptions | None, *, held_out: bool, method: str = "supervised") -> dict[str, Any]:
+def asked_options(options: LuthierOptions | None, *, method: str, held_out: bool) -> dict[str, Any]:
     """The options that were given. ``held_out``: the request has a validation file. ``method``: its type.
 
     Raises:
@@ -25,6 +26,8 @@ def asked_options(options: LuthierOptions | None, *, held_out: bool, method: str
     given = options.model_dump(exclude_none=True)
     for name in given:
         reason = _misplaced(name, given)
+        if name in _OF_PAIRS and method != "dpo":
+            reason = f"belongs to pairs of answers and has no meaning with the method '{method}'. Use the method 'dpo'."
         if reason is None and not held_out and name in _OF_HELD_OUT and given[name] != "last":
             reason = "goes by the loss on held-out examples. Give a 'validation_file'."
         if reason is None and method != "supervised" and name in _OF_SUPERVISED:

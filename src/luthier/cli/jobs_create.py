@@ -44,7 +44,12 @@ def source(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option("--suffix", default=None, help="A word in the tuned model's name.")
 @click.option("--seed", type=click.IntRange(0, 2_147_483_647), default=None, help="Makes a run repeatable.")
 @click.option("--method", type=click.Choice(["supervised", "dpo"]), default=None, help="What the rows are for (default: supervised).")
-@click.option("--beta", type=AutoOr(float), default=None, help="With dpo: how dearly leaving the reference is paid.")
+@click.option(
+    "--beta",
+    type=AutoOr(float),
+    default=None,
+    help="With dpo: how dearly leaving the reference is paid; by the loss orpo, what the odds count.",
+)
 @click.option("--n-epochs", type=AutoOr(int), default=None, help="Passes over the training file.")
 @click.option("--batch-size", type=AutoOr(int), default=None, help="Examples per step.")
 @click.option("--learning-rate-multiplier", type=AutoOr(float), default=None, help="Times the base learning rate.")

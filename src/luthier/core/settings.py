@@ -84,7 +84,7 @@ class Settings:
     train_threads: int = 0
     """CPU threads of a training process; 0 means one per core. Decides the bits of a run."""
     group_jobs: int = 8
-    """Small LoRA jobs on one base that one process trains together over one copy of the base, at most; 1: one after another."""
+    """Small LoRA jobs of one method on one base that one process trains together over one copy of it, at most; 1: one after another."""
     train_processes: int = 1
     """Training processes at once. Jobs on another base, and full fine-tunes, have processes of their own; they share the cores."""
     engine_threads: int = 0

@@ -70,11 +70,20 @@ class ObjectiveKind(StrEnum):
     """Answers to imitate: cross-entropy."""
     DPO = "dpo"
     """Pairs of answers of which one is preferred (Rafailov et al. 2023, arXiv:2305.18290)."""
+    ORPO = "orpo"
+    """The same pairs by their odds, beside the preferred answer's own loss; without a reference (Hong et al. 2024, arXiv:2403.07691)."""
+    KTO = "kto"
+    """Both answers of a pair by themselves, one as good, one as bad (Ethayarajh et al. 2024, arXiv:2402.01306)."""
 
     @property
     def rows_per_example(self) -> int:
         """Token rows that one line of the file becomes: two where it holds two answers."""
         return 1 if self is ObjectiveKind.SUPERVISED else 2
+
+    @property
+    def has_reference(self) -> bool:
+        """The model as tuning starts from it is measured on every pair before the first step."""
+        return self in (ObjectiveKind.DPO, ObjectiveKind.KTO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +94,7 @@ class Hyperparameters:
     batch_size: int | None = None
     learning_rate_multiplier: float | None = None
     beta: float | None = None
-    """Of preference tuning: how dearly leaving the reference is paid."""
+    """Of preference tuning: how dearly leaving the reference is paid; of ORPO, which has none, the weight of the odds ratio."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +133,13 @@ class LuthierOptions:
     """``on``: a step's rows lie end to end in the fewest forwards; ``off``: side by side; ``auto``: by the device."""
     neftune_alpha: float | None = None
     prompt_loss_weight: float | None = None
+    preference_loss: ObjectiveKind = ObjectiveKind.DPO
+    """Which loss pairs of answers are learned by: ``dpo``, ``orpo`` or ``kto``."""
     priority: int = 0
     """Beside the project's other jobs; of the queue and the turns, not of training."""
 
 
-_ENUMS = {"schedule": Schedule, "optimizer": OptimizerName, "keep": Keep}
+_ENUMS = {"schedule": Schedule, "optimizer": OptimizerName, "keep": Keep, "preference_loss": ObjectiveKind}
 DEFAULT_PATIENCE = 1
 
 
@@ -201,7 +212,7 @@ class TrainingSpec:
     optimizer: OptimizerName = OptimizerName.ADAMW
     objective: ObjectiveKind = ObjectiveKind.SUPERVISED
     beta: float = 0.0
-    """Of preference tuning; 0 for other objectives."""
+    """Of preference tuning, as ``Hyperparameters.beta``; 0 for other objectives."""
     keep: Keep = Keep.LAST
     patience: int = 0
     """Epochs without a better held-out loss after which the run ends; 0: it never ends early."""

@@ -3,7 +3,8 @@
 What it does: log-probabilities of both answers of held-out pairs through the engine, means and verdicts over them. What it does not:
 ask for answers (``runner.py``). Called by ``stage.py``.
 
-A reward is beta times an answer's log-ratio to the reference (Rafailov et al. 2023, arXiv:2305.18290).
+A reward is beta times an answer's log-ratio to the reference (Rafailov et al. 2023, arXiv:2305.18290); where the loss has none, as ORPO's,
+beta times the mean log-probability of the answer's tokens (Hong et al. 2024, arXiv:2403.07691).
 """
 
 from collections.abc import Sequence
@@ -26,17 +27,19 @@ RULE = (
 class PreferenceSetting:
     """What rewards are measured against."""
 
-    reference: ModelTarget
-    """The model that tuning started from."""
+    reference: ModelTarget | None
+    """The model that tuning started from; None where the loss has no reference."""
     beta: float
 
 
 @dataclass(frozen=True, slots=True)
 class PairScore:
-    """One model's log-probabilities of a pair's whole answers, nats."""
+    """One model's log-probabilities of a pair's whole answers, nats, and their tokens."""
 
     preferred: float
     other: float
+    preferred_tokens: int
+    other_tokens: int
 
     @property
     def lead(self) -> float:
@@ -50,7 +53,8 @@ def score_pairs(engine: EnginePort, target: ModelTarget, questions: Sequence[Que
     reply = engine.request(Score(target=target, conversations=tuple(both), max_length=max_length))
     assert isinstance(reply, Scores)
     logps = [-float(entry["loss_sum"]) for entry in reply.entries]
-    return [PairScore(*logps[at : at + 2]) for at in range(0, len(logps), 2)]
+    tokens = [int(entry["num_tokens"]) for entry in reply.entries]
+    return [PairScore(logps[at], logps[at + 1], tokens[at], tokens[at + 1]) for at in range(0, len(logps), 2)]
 
 
 def verdict(base: PairScore, tuned: PairScore) -> str:
@@ -64,24 +68,27 @@ def verdict(base: PairScore, tuned: PairScore) -> str:
 
 
 def preference_report(
-    reference: Sequence[PairScore], base: Sequence[PairScore], tuned: Sequence[PairScore], setting: PreferenceSetting
+    reference: Sequence[PairScore] | None, base: Sequence[PairScore], tuned: Sequence[PairScore], setting: PreferenceSetting
 ) -> dict[str, Any]:
-    """``n``, ``beta``, ``reference`` (its name), and for ``base`` and ``tuned``: ``prefers`` (share of pairs whose preferred answer is the
-    likelier one), ``logp_chosen``, ``logp_rejected``, and against the reference ``reward_chosen``, ``reward_rejected``,
+    """``n``, ``beta``, ``reference`` (its name, or None), and for ``base`` and ``tuned``: ``prefers`` (share of pairs whose preferred
+    answer is the likelier one), ``logp_chosen``, ``logp_rejected``, and the rewards: ``reward_chosen``, ``reward_rejected``,
     ``reward_margin``, ``reward_accuracy``. Equal answers count half."""
     return {
         "n": len(tuned),
         "beta": setting.beta,
-        "reference": setting.reference.name,
+        "reference": None if setting.reference is None else setting.reference.name,
         "base": _means(base, reference, setting.beta),
         "tuned": _means(tuned, reference, setting.beta),
     }
 
 
-def _means(scores: Sequence[PairScore], reference: Sequence[PairScore], beta: float) -> dict[str, float]:
+def _means(scores: Sequence[PairScore], reference: Sequence[PairScore] | None, beta: float) -> dict[str, float]:
     n = len(scores)
-    chosen = sum(beta * (s.preferred - r.preferred) for s, r in zip(scores, reference, strict=True)) / n
-    rejected = sum(beta * (s.other - r.other) for s, r in zip(scores, reference, strict=True)) / n
+    if reference is None:
+        rewards = [(s.preferred / max(1, s.preferred_tokens), s.other / max(1, s.other_tokens)) for s in scores]
+    else:
+        rewards = [(s.preferred - r.preferred, s.other - r.other) for s, r in zip(scores, reference, strict=True)]
+    chosen, rejected = (beta * sum(side) / n for side in zip(*rewards, strict=True))
     return {
         "prefers": sum(_half(s.lead) for s in scores) / n,
         "logp_chosen": sum(s.preferred for s in scores) / n,
@@ -89,7 +96,7 @@ def _means(scores: Sequence[PairScore], reference: Sequence[PairScore], beta: fl
         "reward_chosen": chosen,
         "reward_rejected": rejected,
         "reward_margin": chosen - rejected,
-        "reward_accuracy": sum(_half(s.lead - r.lead) for s, r in zip(scores, reference, strict=True)) / n,
+        "reward_accuracy": sum(_half(better - worse) for better, worse in rewards) / n,
     }
 
 

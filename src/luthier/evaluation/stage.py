@@ -69,10 +69,11 @@ def evaluate(
     results = [run(engine, target, questions, max_tokens=MAX_ANSWER_TOKENS, max_length=max_length) for target in (base, tuned)]
     if setting is None:
         return build_report(questions, results[0], results[1])
-    targets = {target.name: target for target in (base, tuned, setting.reference)}
+    targets = {target.name: target for target in (base, tuned, setting.reference) if target is not None}
     scores = {name: score_pairs(engine, target, questions, max_length=max_length) for name, target in targets.items()}
     pairs = (scores[base.name], scores[tuned.name])
     report = build_report(questions, results[0], results[1], verdicts=list(map(preference.verdict, *pairs)), rule=preference.RULE)
     for sample, before, after in zip(report["samples"], *pairs, strict=False):
         sample |= {"base_lead": before.lead, "tuned_lead": after.lead}
-    return {**report, "preference": preference_report(scores[setting.reference.name], *pairs, setting)}
+    reference = None if setting.reference is None else scores[setting.reference.name]
+    return {**report, "preference": preference_report(reference, *pairs, setting)}

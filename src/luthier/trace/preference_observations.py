@@ -4,7 +4,8 @@ What it does: one table, read like the other. What it does not: know anything bu
 ``observations.py``.
 
 ``prefers`` is the share of pairs whose preferred answer is the likelier one; it has a value before the first step too, which the
-reward accuracy has not: there every reward is 0.
+reward accuracy has not where there is a reference: there every reward is 0. A margin without a reference (ORPO's) begins anywhere, and
+is judged by how far it has come.
 """
 
 from luthier.trace.facts import Facts, Rule
@@ -31,6 +32,12 @@ def _comparable(f: Facts) -> dict[str, float] | None:
     if f.base is None or f.base.held_out != (f.row.valid_preference is not None):
         return None
     return f.base.preference
+
+
+def _come(measures: dict[str, float], f: Facts) -> float:
+    """How far a margin is from where it started."""
+    before = _comparable(f)
+    return measures["reward_margin"] - (before["reward_margin"] if before else 0.0)
 
 
 def _prefers(f: Facts) -> str:
@@ -66,9 +73,9 @@ def _overfits(f: Facts) -> bool:
     now, earlier = _held_out(f), [r for r in f.rows[:-1] if r.valid_preference and r.preference]
     if not now or not earlier or not f.row.preference:
         return False
-    best = max(r.valid_preference["reward_margin"] for r in earlier if r.valid_preference)
+    best = max(_come(r.valid_preference, f) for r in earlier if r.valid_preference)
     trained = (earlier[-1].preference or {})["reward_margin"]
-    return now["reward_margin"] < best * (1 - MARGIN_SHARE) and f.row.preference["reward_margin"] > trained
+    return _come(now, f) < best * (1 - MARGIN_SHARE) and f.row.preference["reward_margin"] > trained
 
 
 def _say_overfits(f: Facts) -> str:
@@ -83,7 +90,7 @@ def _say_overfits(f: Facts) -> str:
 
 
 def _unmoved(f: Facts) -> bool:
-    return abs(_shown(f)["reward_margin"]) < UNMOVED_MARGIN
+    return abs(_come(_shown(f), f)) < UNMOVED_MARGIN
 
 
 def _say_unmoved(f: Facts) -> str:

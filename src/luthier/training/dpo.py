@@ -4,95 +4,13 @@ Rafailov et al. 2023 (arXiv:2305.18290), equation 7. With policy pi, reference r
 
     loss = -log sigmoid(beta * ((log pi(w|x) - log ref(w|x)) - (log pi(l|x) - log ref(l|x))))
 
-What it does: the loss, its rewards (beta times an answer's log-ratio to the reference) and the reference itself. The reference is the
-model as tuning starts from it; its log-probabilities are measured once, so that a single copy of the weights is enough. What it does
-not: cut batches or divide (``loop.py`` divides once, by the step's pairs). Called through ``methods.py``.
+What it does: the loss. What it does not: the reference and the rewards (``against_reference.py``). Called through ``methods.py``.
 """
 
-from collections.abc import Sequence
-
-import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from luthier.models.language_model import LanguageModel
-from luthier.training.evaluate import forward_groups
-from luthier.training.hooks import TrainerHooks
-from luthier.training.objective import LossSums, Totals
-from luthier.training.pairs import AnswerScores, pair_means, pair_sums, score_answers
-from luthier.training.reference import ReferenceStore, Scored, score_reference
-from luthier.training.sft import room_on
-from luthier.training.tokens import TokenSource
 
-
-class DpoObjective:
-    """See ``Objective``. Sources give pairs: ``rows_per_example`` is 2."""
-
-    def __init__(self, beta: float) -> None:
-        """``beta``: how dearly leaving the reference is paid; above 0."""
-        self._beta = beta
-        self._known: list[tuple[TokenSource, AnswerScores]] = []
-
-    def prepare(
-        self, model: LanguageModel, sources: Sequence[TokenSource], *, adapter: str | None, store: ReferenceStore, hooks: TrainerHooks
-    ) -> bool:
-        """Measure the reference, or read it back."""
-        room = room_on(model)
-        groups = [(number, group) for number, source in enumerate(sources) for group in forward_groups(source, None, model.facts, room)]
-
-        def score(number: int, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-            scores = score_answers(model, sources[number].batch(rows))
-            return scores.logps_B.cpu().numpy(), scores.hits_B.cpu().numpy()
-
-        was_training = model.module.training
-        model.module.eval()
-        try:
-            with torch.no_grad(), model.use_adapter(adapter):
-                scored = score_reference(sources, groups, score, store=store, hooks=hooks)
-        finally:
-            model.module.train(was_training)
-        if scored is None:
-            return False
-        self._keep(sources, scored)
-        return True
-
-    def assume(self, sources: Sequence[TokenSource]) -> None:
-        """A reference of zeros."""
-        rows = sum(len(source.examples) for source in sources)
-        self._keep(sources, Scored(np.zeros(rows, np.float32), np.zeros(rows, np.int64)))
-
-    def _keep(self, sources: Sequence[TokenSource], scored: Scored) -> None:
-        start = 0
-        for source in sources:
-            part = slice(start, start := start + len(source.examples))
-            tokens = np.array([example.rendered.num_trained for example in source.examples], dtype=np.int64)
-            scores = AnswerScores(torch.from_numpy(scored.logps_R[part]), torch.from_numpy(scored.hits_R[part]), tokens)
-            self._known.append((source, scores))
-
-    def count(self, source: TokenSource, rows: Sequence[int]) -> int:
-        """Pairs."""
-        return len(rows) // source.rows_per_example
-
-    def sums(self, model: LanguageModel, source: TokenSource, rows: Sequence[int]) -> LossSums:
-        """One forward over both answers of some pairs."""
-        return self._compare(score_answers(model, source.batch(rows)), self._reference(source, rows).logps_B)
-
-    def means(self, parts: Sequence[float], count: float) -> dict[str, float] | None:
-        """Rewards, margin, accuracy and likelihoods."""
-        return pair_means(parts, count)
-
-    def at_start(self, source: TokenSource, rows: Sequence[int]) -> Totals | None:
-        """The reference beside itself: every loss is ln 2, every reward 0."""
-        reference = self._reference(source, rows)
-        return Totals().plus(self._compare(reference, reference.logps_B))
-
-    def _reference(self, source: TokenSource, rows: Sequence[int]) -> AnswerScores:
-        known = next(scores for owner, scores in self._known if owner is source)
-        chosen = torch.as_tensor(rows, dtype=torch.int64)
-        return AnswerScores(known.logps_B[chosen], known.hits_B[chosen], known.tokens_B[chosen.numpy()])
-
-    def _compare(self, scores: AnswerScores, reference_B: Tensor) -> LossSums:
-        rewards_B = self._beta * (scores.logps_B - reference_B.to(scores.logps_B.device))
-        rewards_P2 = rewards_B.view(-1, 2)
-        return pair_sums(scores, -F.logsigmoid(rewards_P2[:, 0] - rewards_P2[:, 1]), rewards_B)
+def dpo_loss(rewards_P2: Tensor) -> Tensor:
+    """Nats, (P,), from the rewards of preferred and other answers, (P, 2). ln 2 where they are equal."""
+    return -F.logsigmoid(rewards_P2[:, 0] - rewards_P2[:, 1])

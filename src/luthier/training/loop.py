@@ -125,7 +125,7 @@ class Trainer:
     def _work(self) -> Turns[TrainResult]:
         keep_freed_memory()
         parameters = attach(self._model, self._spec, self._parent_adapter, self._adapter)
-        if not self._prepare():
+        if not (yield from self._prepare()):
             return TrainResult(steps=0, epoch=1, tokens_seen=0, trained_tokens=0, stopped=True, metrics={})
         optimizer = build_optimizer(parameters, self._spec)
         progress = self._restore(parameters, optimizer)
@@ -179,7 +179,7 @@ class Trainer:
         if chosen is not None:
             self._hooks.happened(chosen)
 
-    def _prepare(self) -> bool:
+    def _prepare(self) -> Turns[bool]:
         """What the objective must know of the start: before a resume state brings learned weights back."""
         sources = [source for source in (self._train, self._valid) if source is not None]
         start = self._adapter if self._parent_adapter is not None else None

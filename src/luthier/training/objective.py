@@ -1,7 +1,7 @@
 """What a step learns from, as the loop and the measurements see it: sums over some rows, and what they are divided by.
 
 What it does: the protocol that every objective fulfils, and the sums that go through it. What it does not: know any loss
-(``sft.py``, ``dpo.py``) or choose one (``methods.py``). Used by ``loop.py``, ``evaluate.py`` and ``dry_run.py``.
+(``sft.py``, ``against_reference.py``, ``orpo.py``) or choose one (``methods.py``). Used by ``loop.py``, ``evaluate.py`` and ``dry_run.py``.
 
 A new objective is one file with one class, and its line in ``methods.py``.
 """
@@ -16,6 +16,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.training.hooks import TrainerHooks
 from luthier.training.reference import ReferenceStore
 from luthier.training.tokens import TokenSource
+from luthier.training.turns import Turns
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -74,8 +75,8 @@ class Objective(Protocol):
 
     def prepare(
         self, model: LanguageModel, sources: Sequence[TokenSource], *, adapter: str | None, store: ReferenceStore, hooks: TrainerHooks
-    ) -> bool:
-        """Measure what must be known of the model as it starts. Called once, before any weight moves or comes back from a resume state.
+    ) -> Turns[bool]:
+        """Measure what must be known of the model as it starts, in turns. Once, before any weight moves or comes back from a resume state.
 
         Args:
             model: as tuning starts from it.

@@ -6,7 +6,7 @@ not: choose. Pure. Called by ``resolve.py``.
 
 from typing import Any
 
-from luthier.core.specs import Decision, Keep, LoraKind, LuthierOptions, OptimizerName, Schedule
+from luthier.core.specs import Decision, Keep, LoraKind, LuthierOptions, ObjectiveKind, OptimizerName, Schedule
 
 
 def adapter_decisions(kind: LoraKind, targets: tuple[str, ...], rank: int, alpha: float) -> list[Decision]:
@@ -128,6 +128,21 @@ def option_decisions(options: LuthierOptions, *, held_out: bool = False) -> list
     given = {name: getattr(options, name) for name in _NUMBERS}
     found += [Decision(name=name, value=value, reason=_NUMBERS[name]) for name, value in given.items() if value is not None]
     return found + _teaching_decisions(options) + _keeping_decisions(options, held_out=held_out) + _guarding_decisions(options)
+
+
+_PREFERENCE_LOSSES = {
+    ObjectiveKind.ORPO: "As asked: the preferred answer is imitated and the other one's odds fall beside it; there is no reference "
+    "(Hong et al. 2024, arXiv:2403.07691).",
+    ObjectiveKind.KTO: "As asked: each answer of a pair counts by itself, as good or as bad, against the reference; without the KL term "
+    "(Ethayarajh et al. 2024, arXiv:2402.01306).",
+}
+
+
+def preference_decisions(objective: ObjectiveKind) -> list[Decision]:
+    """Which loss pairs of answers are learned by, where it is not DPO; empty for other methods."""
+    if objective not in _PREFERENCE_LOSSES:
+        return []
+    return [Decision(name="preference_loss", value=objective.value, reason=_PREFERENCE_LOSSES[objective])]
 
 
 _PACKING_REASONS = {

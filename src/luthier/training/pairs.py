@@ -1,7 +1,7 @@
 """Log-probabilities of whole answers, and the metrics of pairs of them: what every objective on preferences shares.
 
-What it does: one forward over pairs, sums by row and by pair. What it does not: know a loss (``dpo.py``). Called by the objectives on
-preferences.
+What it does: one forward over pairs, sums by row and by pair. What it does not: know a loss (``dpo.py``, ``kto.py``,
+``orpo.py``). Called by the objectives on preferences.
 
 Axis letters: B rows of a batch, P pairs (rows 2p and 2p + 1: the preferred answer first), T tokens, N trained positions.
 """
@@ -49,7 +49,7 @@ def pair_sums(scores: AnswerScores, losses_P: Tensor, rewards_B: Tensor) -> Loss
 
     Args:
         scores: of their rows.
-        losses_P: of each pair, nats.
+        losses_P: of each pair.
         rewards_B: of each answer, as the objective means it.
     """
     rewards_P2, logps_P2 = (values.detach().double().view(-1, 2) for values in (rewards_B, scores.logps_B))

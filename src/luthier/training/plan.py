@@ -57,7 +57,7 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     """Of the first epochs, in the order in which they are carried out: all of them unless the file is large."""
     base: tuple[Micro, ...]
-    """The forwards before the first step: those that measure the base, or of a preference run those that measure its reference."""
+    """The forwards before the first step: those that measure the base, or those that measure the reference where there is one."""
     checks: tuple[tuple[Micro, ...], ...]
     """The forwards of each small validation."""
     epoch_end: tuple[Micro, ...]
@@ -166,8 +166,8 @@ def plan_run(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, 
 
 
 def _before(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, facts: ModelFacts) -> tuple[Micro, ...]:
-    """The reference reads every pair, held-out ones too; and tells the base's numbers without another forward."""
-    if spec.objective is ObjectiveKind.SUPERVISED:
+    """A reference reads every pair, held-out ones too; and tells the base's numbers without another forward."""
+    if not spec.objective.has_reference:
         # As ``methods.base_measured_by``.
         return _shapes(valid or train, base_rows(train, valid), facts, all_scored=valid is None and scores_all(spec))
     return tuple(micro for source in (train, valid) if source is not None for micro in _shapes(source, None, facts))

@@ -18,7 +18,8 @@ _PEAKS: dict[TuningMethod, tuple[tuple[float, float], ...]] = {
 }
 
 PREFERENCE_SHARE = 0.1
-"""Of the supervised rate: a preference job starts from a model that answers already, and a pair's gradient sums over whole answers."""
+"""Of the supervised rate: a preference job starts from a model that answers already, and a pair's gradient sums over whole answers. Not of
+ORPO's, whose loss is the supervised one with a term beside it, all in means over an answer's tokens."""
 
 OPTIMIZER_FACTORS = {OptimizerName.ADAMW: 1.0, OptimizerName.LION: 0.7, OptimizerName.SGD: 100.0, OptimizerName.ADAFACTOR: 100.0}
 """Times AdamW's rate: where an adapter on the embedded base reached AdamW's held-out loss (experiments/LOG.md). For full tuning and
@@ -40,8 +41,12 @@ def base_rate(
     """
     peak = next(rate for limit, rate in _PEAKS[method] if num_parameters <= limit)
     scale = (batch_size / _TABLE_BATCH) ** (2 / 3)
-    share = 1.0 if objective is ObjectiveKind.SUPERVISED else PREFERENCE_SHARE
-    return share * peak * min(4.0, max(0.25, scale)) / AUTO_MULTIPLIER * OPTIMIZER_FACTORS[optimizer]
+    return rate_share(objective) * peak * min(4.0, max(0.25, scale)) / AUTO_MULTIPLIER * OPTIMIZER_FACTORS[optimizer]
+
+
+def rate_share(objective: ObjectiveKind) -> float:
+    """Of the supervised rate."""
+    return PREFERENCE_SHARE if objective.has_reference else 1.0
 
 
 def size_class(num_parameters: int) -> str:

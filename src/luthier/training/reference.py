@@ -1,8 +1,8 @@
 """Log-probabilities of whole answers under the model as it was before the first update, measured once and kept.
 
 What it does: one pass without gradients over all rows, its progress, its result on the disk; a run that was stopped or killed goes on
-behind the last piece that is whole. What it does not: use them (``dpo.py``). Format: a folder with a manifest of hashes that is written
-last (``models/checkpoint.py``); no pickle. Called by the objectives that have a reference.
+behind the last piece that is whole. What it does not: use them. Format: a folder with a manifest of hashes that is written last
+(``models/checkpoint.py``); no pickle. Called by ``against_reference.py``, for the objectives that have a reference.
 
 Axis letters: R rows of all sources, one source behind the other.
 """
@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from luthier.models.checkpoint import is_temporary, publish_folder, verify_folde
 from luthier.trace.events import ReferenceScored
 from luthier.training.hooks import TrainerHooks
 from luthier.training.tokens import TokenSource
+from luthier.training.turns import Turns
 
 _NAME = re.compile(r"reference-(\d{9})")
 _FILE = "reference.safetensors"
@@ -105,8 +107,8 @@ def score_reference(
     store: ReferenceStore,
     hooks: TrainerHooks,
     clock: Callable[[], float] = time.monotonic,
-) -> Scored | None:
-    """Run the pass, or what is left of it.
+) -> Turns[Scored | None]:
+    """Run the pass, or what is left of it, in turns of one forward.
 
     Args:
         sources: the rows.
@@ -136,7 +138,7 @@ def score_reference(
         return scored
     for at, (number, rows) in enumerate(groups[done:], start=done):
         if hooks.should_stop():
-            store.save(key, at, scored)
+            yield partial(store.save, key, at, scored)
             return None
         places = offsets[number] + np.asarray(rows, dtype=np.int64)
         scored.logps_R[places], scored.hits_R[places] = score(number, rows)
@@ -146,8 +148,9 @@ def score_reference(
             report(at + 1, reused=False)
         if now - saved >= store.seconds:
             saved = now
-            store.save(key, at + 1, scored)
-    store.save(key, len(groups), scored)
+            yield partial(store.save, key, at + 1, scored)
+        yield None
+    yield partial(store.save, key, len(groups), scored)
     report(len(groups), reused=False)
     return scored
 

@@ -18,8 +18,8 @@ from luthier.core.specs import (
     TrainingSpec,
     TuningMethod,
 )
-from luthier.training.option_decisions import adapter_decisions, guarding, keeping, option_decisions, packing_decision
-from luthier.training.rates import AUTO_MULTIPLIER, PREFERENCE_SHARE, base_rate, size_class
+from luthier.training.option_decisions import adapter_decisions, guarding, keeping, option_decisions, packing_decision, preference_decisions
+from luthier.training.rates import AUTO_MULTIPLIER, base_rate, rate_share, size_class
 
 DEFAULT_BETA = 0.1
 DEFAULT_MAX_LENGTH = 4096
@@ -58,6 +58,7 @@ class RunFacts:
     end_to_end: bool = True
     """The base's path can read rows end to end, as packing does."""
     objective: ObjectiveKind = ObjectiveKind.SUPERVISED
+    """``DPO`` for all pairs of answers; ``LuthierOptions.preference_loss`` says which loss."""
 
 
 def resolve_max_length(asked: int | None, model_max_length: int) -> Decision:
@@ -127,18 +128,19 @@ def resolve(
     decisions: list[Decision] = []
     epochs = _asked_or(hyperparameters.n_epochs, auto_epochs(facts.num_examples), decisions)
     batch_size = int(_asked_or(hyperparameters.batch_size, auto_batch_size(facts.num_examples), decisions))
-    method = options.adapter
+    method, objective = options.adapter, _objective(options, facts)
     multiplier = _asked_or(hyperparameters.learning_rate_multiplier, _auto_multiplier(), decisions)
-    beta = _beta(hyperparameters, facts.objective, decisions)
-    rate = base_rate(method, facts.num_parameters, batch_size, facts.objective, options.optimizer)
-    decisions.append(_peak(multiplier, rate, options, facts, batch_size))
+    beta = _beta(hyperparameters, objective, decisions)
+    rate = base_rate(method, facts.num_parameters, batch_size, objective, options.optimizer)
+    decisions.append(_peak(multiplier, rate, options, facts, batch_size, rate_share(objective)))
     rank, alpha = _adapter_size(method, options, facts, decisions)
     kind, targets = _adapter_form(method, options, facts, decisions)
     decisions += adapter_decisions(kind, targets, rank, alpha)
     steps_per_epoch = math.ceil(facts.num_examples / batch_size)
     total_steps = steps_per_epoch * int(epochs)
     warmup = _warmup(options, total_steps, decisions)
-    decisions += [_packing(options, facts), *option_decisions(options, held_out=facts.validation_fingerprint is not None)]
+    decisions += [_packing(options, facts), *preference_decisions(objective)]
+    decisions += option_decisions(options, held_out=facts.validation_fingerprint is not None)
     spec = TrainingSpec(
         method=method,
         n_epochs=int(epochs),
@@ -165,7 +167,7 @@ def resolve(
         **_learning(method, options, facts),
         **keeping(options, held_out=facts.validation_fingerprint is not None),
         **guarding(options),
-        objective=facts.objective,
+        objective=objective,
         beta=beta,
     )
     return spec, tuple(decisions)
@@ -178,12 +180,12 @@ def _asked_or(asked: float | None, auto: Decision, decisions: list[Decision]) ->
     return float(auto.value)
 
 
-def _peak(multiplier: float, rate: float, options: LuthierOptions, facts: RunFacts, batch_size: int) -> Decision:
+def _peak(multiplier: float, rate: float, options: LuthierOptions, facts: RunFacts, batch_size: int, share: float) -> Decision:
     way = f"{options.adapter.value} tuning"
     if options.optimizer is not OptimizerName.ADAMW:
         way += f" with {options.optimizer.value}"
     size = f"a model of {size_class(facts.num_parameters)} parameters at batch size {batch_size}"
-    less = "" if facts.objective is ObjectiveKind.SUPERVISED else f", {PREFERENCE_SHARE:g} of the supervised rate because pairs are learned"
+    less = "" if share == 1.0 else f", {share:g} of the supervised rate because pairs are learned"
     reason = f"{multiplier:g} times the base rate {rate:.3g} for {way} of {size}{less}."
     return Decision(name="learning_rate", value=multiplier * rate, reason=reason)
 
@@ -245,11 +247,21 @@ def _auto_multiplier() -> Decision:
     return Decision(name="learning_rate_multiplier", value=AUTO_MULTIPLIER, reason=reason)
 
 
+def _objective(options: LuthierOptions, facts: RunFacts) -> ObjectiveKind:
+    return facts.objective if facts.objective is ObjectiveKind.SUPERVISED else options.preference_loss
+
+
+_BETA_REASONS = {
+    ObjectiveKind.DPO: "The value of the method's authors for dialogue: smaller moves further away from the model that tuning starts from.",
+    ObjectiveKind.KTO: "The value of the method's authors: smaller moves further away from the model that tuning starts from.",
+    ObjectiveKind.ORPO: "The value of the method's authors (their lambda): how much the odds of the two answers count beside imitation.",
+}
+
+
 def _beta(hyperparameters: Hyperparameters, objective: ObjectiveKind, decisions: list[Decision]) -> float:
     if objective is ObjectiveKind.SUPERVISED:
         return 0.0
-    reason = "The value of the method's authors for dialogue: smaller moves further away from the model that tuning starts from."
-    return _asked_or(hyperparameters.beta, Decision(name="beta", value=DEFAULT_BETA, reason=reason), decisions)
+    return _asked_or(hyperparameters.beta, Decision(name="beta", value=DEFAULT_BETA, reason=_BETA_REASONS[objective]), decisions)
 
 
 def _adapter_size(method: TuningMethod, options: LuthierOptions, facts: RunFacts, decisions: list[Decision]) -> tuple[int, float]:

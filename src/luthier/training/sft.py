@@ -20,6 +20,7 @@ from luthier.training.hooks import TrainerHooks
 from luthier.training.objective import LossSums, Totals
 from luthier.training.reference import ReferenceStore
 from luthier.training.tokens import TokenSource
+from luthier.training.turns import Turns, at_once
 
 # One forward keeps at most about 2 GiB of activations (40 float32 numbers per token, layer and unit of width) and makes at most
 # 128 MiB of logits: a step's memory is bounded whatever its batch size. Fixed numbers that depend on the model alone, because
@@ -37,9 +38,9 @@ class SupervisedObjective:
 
     def prepare(
         self, model: LanguageModel, sources: Sequence[TokenSource], *, adapter: str | None, store: ReferenceStore, hooks: TrainerHooks
-    ) -> bool:
+    ) -> Turns[bool]:
         """Nothing needs to be known of the start."""
-        return True
+        return at_once(True)
 
     def assume(self, sources: Sequence[TokenSource]) -> None:
         """Nothing needs to be known of the start."""

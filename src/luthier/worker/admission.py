@@ -31,7 +31,7 @@ from luthier.training.work import (
 )
 from luthier.worker.context import RunContext
 from luthier.worker.machine import available_memory
-from luthier.worker.start import hyperparameters_of, options_of
+from luthier.worker.start import hyperparameters_of, objective_kind, options_of
 
 LOOK_SECONDS = 1.0
 _TEMPLATE_TOKENS = 256
@@ -69,6 +69,7 @@ def need_of(ctx: RunContext) -> Need:
     shape = shape_of(read_config(folder), facts)
     rows, longest, num_bytes = measure_lines([ctx.blobs.path(sha) for sha in (job.training_sha256, job.validation_sha256) if sha])
     batch_size = hyperparameters_of(job).batch_size or int(auto_batch_size(max(1, rows)).value)
+    each = objective_kind(job).rows_per_example
     longest = min(longest + _TEMPLATE_TOKENS, int(resolve_max_length(options.max_length, facts.max_length).value))
     rank = options.rank or DEFAULT_RANK
     dora = options.kind is LoraKind.DORA
@@ -78,15 +79,15 @@ def need_of(ctx: RunContext) -> Need:
         base=folder,
         base_bytes=weight_bytes(shape) + packed_bytes(shape),
         own_bytes=trainable * (8 if best else 4) + learning_bytes(trainable) + resume_bytes(trainable) + _BYTES_PER_FILE_BYTE * num_bytes,
-        activation_bytes=_activations(shape, facts, rank=rank, rows=batch_size, longest=longest, dora=dora),
+        activation_bytes=_activations(shape, facts, rank=rank, rows=each * batch_size, longest=longest, dora=dora, pairs=each == 2),
     )
 
 
-def _activations(shape: ModelShape, facts: ModelFacts, *, rank: int, rows: int, longest: int, dora: bool) -> int:
+def _activations(shape: ModelShape, facts: ModelFacts, *, rank: int, rows: int, longest: int, dora: bool, pairs: bool) -> int:
     """Of the largest forward: all rows as long as the longest, as many as the loop puts into one."""
     rows = max(1, min(rows, most_tokens_of(facts) // max(1, longest)))
     micro = Micro(rows=rows, longest=longest, trained=rows * longest)
-    at_once = logits_at_once(shape, supervised=True, on_cpu=True, full=False)
+    at_once = logits_at_once(shape, supervised=not pairs, on_cpu=True, full=False)
     more = dora_bytes(micro, shape, rank=rank) if dora else 0
     return more + activation_bytes(micro, shape, rank=rank, packed=True, at_once=at_once)
 

@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--n-epochs", type=int)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate-multiplier", type=float)
-    parser.add_argument("--method", choices=[kind.value for kind in ObjectiveKind], default=ObjectiveKind.SUPERVISED.value)
+    parser.add_argument("--method", choices=["supervised", "dpo"], default=ObjectiveKind.SUPERVISED.value)
     parser.add_argument("--adapter", choices=[*LoraKind, TuningMethod.FULL], default=LoraKind.LORA.value)
     parser.add_argument("--rank", type=int)
     parser.add_argument("--max-length", type=int)

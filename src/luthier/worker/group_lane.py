@@ -36,7 +36,7 @@ log = logging.getLogger("luthier.worker")
 
 NAME = "train"
 STATUSES = (JobStatus.RUNNING, JobStatus.QUEUED)
-SHARED_METHODS = ("supervised",)
+SHARED_METHODS = ("supervised", "dpo")
 MAX_FILE_BYTES = 32 * 1024 * 1024
 """A job with larger files trains alone: reading them would take time from the others of its process."""
 PASS_SECONDS = 600.0
@@ -49,8 +49,8 @@ class Training:
 
     process: BaseProcess
     pipe: Connection
-    base: str | None
-    """What jobs may join; None: nobody."""
+    company: str | None
+    """Which jobs may join (``GroupLane._company``); None: nobody."""
     members: dict[str, Job] = field(default_factory=dict)
     projects: dict[str, str] = field(default_factory=dict)
     dismissed: bool = False
@@ -128,8 +128,8 @@ class GroupLane:
         for candidate in sorted(waiting, key=self._order):
             if candidate.job.id in here:
                 continue  # paused or lost, and resumed before its thread was over
-            base = self._shared_base(candidate.job)
-            training = next((t for t in self._processes if base is not None and self._has_room(t, base)), None)
+            company = self._company(candidate.job)
+            training = next((t for t in self._processes if company is not None and self._has_room(t, company)), None)
             if training is None and len(self._processes) >= self._settings.train_processes:
                 since = self._passed.setdefault(candidate.job.id, self._clock())
                 if self._clock() - since > PASS_SECONDS:
@@ -137,7 +137,7 @@ class GroupLane:
                 continue
             job = self._queue.take(candidate.job.id, self._owner)
             if job is not None:
-                self._hand_over(candidate, job, base, training)
+                self._hand_over(candidate, job, company, training)
                 return True
         return False
 
@@ -145,14 +145,15 @@ class GroupLane:
         """As the queue says; between two projects whose turn it is alike, the one that has lately had less."""
         return STATUSES.index(waiting.job.status), waiting.turn, self._use.of(waiting.project_id, self._clock())
 
-    def _has_room(self, training: Training, base: str) -> bool:
+    def _has_room(self, training: Training, company: str) -> bool:
         # One that is empty is about to be dismissed: the next job begins in a fresh one.
-        open_to = training.base == base and not training.dismissed and training.process.is_alive()
+        open_to = training.company == company and not training.dismissed and training.process.is_alive()
         return open_to and 0 < len(training.members) < self._settings.group_jobs
 
-    def _shared_base(self, job: Job) -> str | None:
-        """The base that the job can share with others; None when it trains alone.
+    def _company(self, job: Job) -> str | None:
+        """The base that the job can share with others, and its method; None when it trains alone.
 
+        One method to a process: pairs may read their base in other numbers, and then the process would hold it twice.
         One whose process died under it without progress is alone until it has some: what kills processes then kills its own.
         """
         if job.attempts > 0 or job.method not in SHARED_METHODS or job.options.get("adapter") == TuningMethod.FULL:
@@ -161,13 +162,14 @@ class GroupLane:
         if any(self._size(sha256) > MAX_FILE_BYTES for sha256 in files if sha256):
             return None
         parent = self._models.get(job.parent_model) if job.parent_model else None
-        return parent.name if parent is not None and parent.kind is ModelKind.FULL else job.base
+        base = parent.name if parent is not None and parent.kind is ModelKind.FULL else job.base
+        return f"{base} by {job.method}"
 
     def _size(self, sha256: str) -> int:
         path = self._blobs.path(sha256)
         return path.stat().st_size if path.exists() else 0
 
-    def _hand_over(self, candidate: WaitingJob, job: Job, base: str | None, training: Training | None) -> None:
+    def _hand_over(self, candidate: WaitingJob, job: Job, company: str | None, training: Training | None) -> None:
         order = ChildOrder(
             settings=self._settings,
             job=job,
@@ -179,24 +181,24 @@ class GroupLane:
         )
         self._followers.begin(job)
         if training is None:
-            training = self._start(order, base)
+            training = self._start(order, company)
         else:
             try:
                 training.pipe.send(order)
             except OSError:
-                log.warning("the process of %s has just ended", base)  # counted with the others in it
+                log.warning("the process of %s has just ended", company)  # counted with the others in it
         training.members[job.id] = job
         training.projects[job.id] = candidate.project_id
         log.info(
             "train: job %s in process %s with %s others (fence %s)", job.id, training.process.pid, len(training.members) - 1, job.fence
         )
 
-    def _start(self, order: ChildOrder, base: str | None) -> Training:
+    def _start(self, order: ChildOrder, company: str | None) -> Training:
         here, there = self._context.Pipe()
         process = self._context.Process(target=carry_out_group, args=(order, there), name=f"luthier-{NAME}")
         process.start()
         there.close()
-        training = Training(process=process, pipe=here, base=base)
+        training = Training(process=process, pipe=here, company=company)
         self._processes.append(training)
         return training
 

@@ -311,9 +311,8 @@ def evaluate_stage(ctx: RunContext, data: Data, *, base: ModelTarget, tuned: Mod
     questions = held_out_questions(data.validation, spec.seed)
     ctx.tracer.emit(Stage.EVALUATION, StageStarted(shape_in=f"{len(questions):,} validation examples"))
     began = time.perf_counter()
-    setting = (
-        None if spec.objective is ObjectiveKind.SUPERVISED else PreferenceSetting(reference=reference_target(ctx, base), beta=spec.beta)
-    )
+    reference = reference_target(ctx, base) if spec.objective.has_reference else None
+    setting = None if spec.objective is ObjectiveKind.SUPERVISED else PreferenceSetting(reference=reference, beta=spec.beta)
     report = evaluate(ctx.engine, base=base, tuned=tuned, questions=questions, max_length=spec.max_length, setting=setting)
     ctx.tracer.emit(Stage.EVALUATION, Evaluated(report=report))
     (ctx.run_dir / "evaluation.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")

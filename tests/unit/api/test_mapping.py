@@ -98,7 +98,10 @@ def test_supervised_and_preference_tuning_are_offered() -> None:
 
 
 def test_a_preference_job_keeps_its_beta_and_shows_it_in_its_method_alone() -> None:
-    job = built(request(method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.5, "n_epochs": 2}}}))
+    job = built(
+        request(method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.5, "n_epochs": 2}}}, luthier={"preference_loss": "kto"})
+    )
+    assert job.options == {"preference_loss": "kto"}
     assert (job.method, job.hyperparameters["beta"], job.hyperparameters["batch_size"]) == ("dpo", 0.5, "auto")
     shown = job_object(job, organization="o", spec_strict=True, now=START)
     assert shown["method"] == {"type": "dpo", "dpo": {"hyperparameters": job.hyperparameters}}

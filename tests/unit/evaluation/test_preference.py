@@ -85,19 +85,32 @@ def test_where_the_base_is_the_reference_it_is_scored_once_and_has_no_rewards() 
 @pytest.mark.parametrize(
     ("base", "tuned", "expected"),
     [
-        (PairScore(-2.0, -1.0), PairScore(-1.0, -2.0), "better"),
-        (PairScore(-1.0, -2.0), PairScore(-2.0, -1.0), "worse"),
-        (PairScore(-1.0, -2.0), PairScore(-1.0, -9.0), "better"),
-        (PairScore(-1.0, -9.0), PairScore(-1.0, -2.0), "worse"),
-        (PairScore(-1.0, -11.0), PairScore(-1.0, -11.4), "same"),
-        (PairScore(-1.0, -1.0), PairScore(-1.0, -1.0), "same"),
+        (PairScore(-2.0, -1.0, 3, 2), PairScore(-1.0, -2.0, 3, 2), "better"),
+        (PairScore(-1.0, -2.0, 3, 2), PairScore(-2.0, -1.0, 3, 2), "worse"),
+        (PairScore(-1.0, -2.0, 3, 2), PairScore(-1.0, -9.0, 3, 2), "better"),
+        (PairScore(-1.0, -9.0, 3, 2), PairScore(-1.0, -2.0, 3, 2), "worse"),
+        (PairScore(-1.0, -11.0, 3, 2), PairScore(-1.0, -11.4, 3, 2), "same"),
+        (PairScore(-1.0, -1.0, 3, 2), PairScore(-1.0, -1.0, 3, 2), "same"),
     ],
 )
 def test_verdicts_follow_the_lead_of_the_preferred_answer(base: PairScore, tuned: PairScore, expected: str) -> None:
     assert verdict(base, tuned) == expected
 
 
+def test_without_a_reference_a_reward_is_beta_times_the_mean_of_an_answers_tokens() -> None:
+    engine = Engine()
+    setting = PreferenceSetting(reference=None, beta=0.5)
+    report = evaluate(engine, base=BASE, tuned=TUNED, questions=held_out_questions(dataset(), 1), max_length=64, setting=setting)  # type: ignore[arg-type]
+    assert [len(score.conversations) for score in engine.scored] == [2, 2, 4, 4]
+    assert report["preference"]["reference"] is None
+    base, tuned = [PairScore(-6.0, -3.0, 3, 2)], [PairScore(-3.0, -8.0, 3, 2)]
+    found = preference_report(None, base, tuned, setting)
+    assert (found["base"]["reward_chosen"], found["base"]["reward_rejected"]) == (-1.0, -0.75)
+    assert found["tuned"]["reward_margin"] == pytest.approx(1.5)
+    assert (found["base"]["reward_accuracy"], found["tuned"]["reward_accuracy"]) == (0.0, 1.0)
+
+
 def test_equal_answers_count_half() -> None:
-    same = [PairScore(-1.0, -1.0)]
+    same = [PairScore(-1.0, -1.0, 3, 2)]
     report = preference_report(same, same, same, PreferenceSetting(reference=BASE, beta=0.1))
     assert (report["tuned"]["prefers"], report["tuned"]["reward_accuracy"]) == (0.5, 0.5)

@@ -69,6 +69,16 @@ def test_the_first_rule_that_holds_speaks(rows: list[EpochDone], name: str) -> N
     assert rule.says(facts)
 
 
+def test_a_margin_without_a_reference_is_judged_by_how_far_it_has_come() -> None:
+    """ORPO's rewards are no ratios: its margin may be below 0 all along."""
+    start = replace(BASE, preference=means(-1.0))
+    assert rule_for([row(1, means(-1.005))], base=start)[0].name == "unmoved"
+    assert rule_for([row(1, means(0.005))], base=start)[0].name == "prefers"
+    rows = [row(1, means(-0.5), means(-0.5)), row(2, means(-0.5), means(-0.2))]
+    assert rule_for(rows, base=start)[0].name == "prefers"
+    assert rule_for([rows[0], row(2, means(-0.6), means(-0.2))], base=start)[0].name == "margin_falls"
+
+
 def test_it_speaks_where_nothing_was_measured_before_the_first_step() -> None:
     assert observe([row(1, means())], base=None).startswith("finds the preferred answer the likelier one in 87% of the held-out pairs;")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from luthier.core.specs import Hyperparameters, LuthierOptions, ObjectiveKind, TuningMethod, spec_from_dict
-from luthier.training import dpo
+from luthier.training import against_reference, orpo
 from luthier.training.dry_run import dry_run
 from luthier.training.loop import Trainer
 from luthier.training.plan import plan_run
@@ -55,6 +55,24 @@ def test_beta_and_a_smaller_rate_are_decided_with_reasons(method: TuningMethod) 
     assert "beta" not in {decision.name for decision in decisions}
 
 
+@pytest.mark.parametrize(("loss", "share"), [(ObjectiveKind.ORPO, 1.0), (ObjectiveKind.KTO, PREFERENCE_SHARE)])
+def test_another_loss_on_pairs_has_its_own_sentences_and_rate(loss: ObjectiveKind, share: float) -> None:
+    spec, decisions = resolve(Hyperparameters(), LuthierOptions(preference_loss=loss), FACTS, max_length=64)
+    supervised, plain = resolve(
+        Hyperparameters(), LuthierOptions(preference_loss=loss), replace(FACTS, objective=ObjectiveKind.SUPERVISED), max_length=64
+    )
+    assert (spec.objective, spec.beta) == (loss, 0.1)
+    assert spec.learning_rate == pytest.approx(share * supervised.learning_rate)
+    found = {decision.name: decision for decision in decisions}
+    assert found["preference_loss"].value == loss.value
+    assert "arXiv" in found["preference_loss"].reason
+    assert ("because pairs are learned" in found["learning_rate"].reason) == (share < 1.0)
+    assert ("lambda" in found["beta"].reason) == (loss is ObjectiveKind.ORPO)
+    assert spec_from_dict(spec.to_dict()) == spec
+    assert (supervised.objective, supervised.beta) == (ObjectiveKind.SUPERVISED, 0.0)
+    assert "preference_loss" not in {decision.name for decision in plain}
+
+
 def test_the_objective_is_part_of_the_runs_identity_and_older_runs_keep_theirs() -> None:
     train = pairs()
     spec = pair_spec(train)
@@ -65,20 +83,22 @@ def test_the_objective_is_part_of_the_runs_identity_and_older_runs_keep_theirs()
     assert spec_from_dict(older).identity() == supervised.identity()
 
 
-def test_the_plan_is_what_the_run_does(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("loss", [ObjectiveKind.DPO, ObjectiveKind.ORPO, ObjectiveKind.KTO])
+def test_the_plan_is_what_the_run_does(tmp_path, monkeypatch, loss: ObjectiveKind) -> None:
     train, valid = pairs(), pairs(9, seed=5)
-    spec, model = pair_spec(train, epochs=1), TrainableModel()
+    spec, model = pair_spec(train, epochs=1, objective=loss), TrainableModel()
     plan = plan_run(spec, train, valid, model.facts, SHAPE)
     assert (plan.examples, plan.sources, len(plan.steps)) == (21, 9, spec.total_steps)
     assert plan.tokens_per_epoch == train.num_tokens
     forwards = []
-    original = dpo.score_answers
+    module = against_reference if loss.has_reference else orpo
+    original = module.score_answers
 
     def noting(model, batch):
         forwards.append(batch.ids_BT.shape)
         return original(model, batch)
 
-    monkeypatch.setattr(dpo, "score_answers", noting)
+    monkeypatch.setattr(module, "score_answers", noting)
     result = Trainer(model, spec, train, valid, Recorder(), tmp_path / "state").run()
     assert result.tokens_seen == plan.tokens_per_epoch
     steps = [(micro.rows, micro.longest) for step in plan.steps for micro in step.micros]

@@ -167,6 +167,13 @@ def test_who_cannot_share_waits_for_a_process_of_its_own(house: Any, changes: di
     assert office.placed() == [[odd.id]]
 
 
+def test_jobs_on_pairs_share_a_process_with_their_like(house: Any) -> None:
+    office = house(train_processes=2)
+    first, plain, second = office.submit(method="dpo"), office.submit(), office.submit(method="dpo", options={"preference_loss": "orpo"})
+    office.turn()
+    assert office.placed() == [[first.id, second.id], [plain.id]]
+
+
 def test_a_second_process_is_started_where_it_is_allowed(house: Any) -> None:
     office = house(train_processes=2)
     first, other, third = office.submit(), office.submit(base="other"), office.submit()

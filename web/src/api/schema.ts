@@ -784,6 +784,7 @@ export interface Schemas {
     packing?: "auto" | "on" | "off" | null;
     neftune_alpha?: number | null;
     prompt_loss_weight?: number | null;
+    preference_loss?: "dpo" | "orpo" | "kto" | null;
     priority?: number | null;
   };
   "Memory": {

@@ -59,7 +59,7 @@ export interface StepDone {
   valid_accuracy: number | null;
   /** Lines of the training file in the step, sorted; the first 32. */
   lines: number[];
-  /** With pairs of answers, means over the step's pairs. A reward is beta times the log-ratio of an answer to the reference: ``reward_chosen``, ``reward_rejected``, ``reward_margin`` (the first less the second), ``reward_accuracy`` (share of pairs with a margin above 0; one of exactly 0 counts half). ``logp_chosen``, ``logp_rejected``: log-probabilities of whole answers, nats. ``prefers``: share of pairs whose preferred answer is the likelier one, whatever the reference says. None for other jobs. */
+  /** With pairs of answers, means over the step's pairs. A reward is beta times the log-ratio of an answer to the reference; by ORPO, which has none, beta times the mean log-probability of its tokens. ``reward_chosen``, ``reward_rejected``, ``reward_margin`` (the first less the second), ``reward_accuracy`` (share of pairs with a margin above 0; one of exactly 0 counts half). ``logp_chosen``, ``logp_rejected``: log-probabilities of whole answers, nats. ``prefers``: share of pairs whose preferred answer is the likelier one, whatever the reference says. None for other jobs. */
   preference: Record<string, number> | null;
   /** The same of the small validation, where there was one. */
   valid_preference: Record<string, number> | null;

@@ -30,6 +30,8 @@ export interface OptionRule {
   auto: string;
   least?: number;
   most?: number;
+  /** The only method beside which it has a meaning. */
+  only?: DraftMethod;
 }
 
 /** docs/guides/training-options.md as a form. */
@@ -49,12 +51,18 @@ export const OPTIONS: readonly OptionRule[] = [
   { name: 'prompt_loss_weight', label: 'Weight of prompts in the loss', kind: 'number', least: 0, most: 1, auto: '0: answers alone' },
   { name: 'early_stopping', label: 'Stop early when held-out loss rises', kind: 'yes', auto: 'no' },
   { name: 'keep', label: 'Which weights are kept', kind: 'choice', choices: ['last', 'best'], auto: 'last' },
+  { name: 'preference_loss', label: 'Loss on pairs', kind: 'choice', choices: ['dpo', 'orpo', 'kto'], auto: 'dpo', only: 'dpo' },
   { name: 'priority', label: 'Priority in the queue', kind: 'integer', least: -2, most: 2, auto: '0' },
 ];
 
 const FIELDS = ['training', 'validation', 'model', 'suffix', 'seed', 'n_epochs', 'batch_size', 'learning_rate_multiplier', 'beta'] as const;
 const OPTION = 'o.';
 const HYPER = ['n_epochs', 'batch_size', 'learning_rate_multiplier'] as const;
+
+/** The options that have a meaning beside the draft's method. */
+export function optionsOf({ method }: Pick<Draft, 'method'>): OptionRule[] {
+  return OPTIONS.filter((rule) => rule.only === undefined || rule.only === method);
+}
 
 export function draftOf(query: URLSearchParams): Draft {
   const text = (name: string) => query.get(name) ?? '';
@@ -84,7 +92,7 @@ export function requestOf(draft: Draft): Record<string, Json> {
   for (const name of HYPER) if (draft[name]) hyper[name] = Number(draft[name]);
   if (draft.method === 'dpo' && draft.beta) hyper.beta = Number(draft.beta);
   const options: Record<string, Json> = {};
-  for (const rule of OPTIONS) {
+  for (const rule of optionsOf(draft)) {
     const given = draft.options[rule.name];
     if (given) options[rule.name] = optionValue(rule, given);
   }
@@ -171,7 +179,7 @@ function commandOf(draft: Draft): string {
   if (draft.method === 'dpo') parts.push('--method dpo');
   if (draft.method === 'dpo' && draft.beta) parts.push(`--beta ${quoted(draft.beta)}`);
   for (const name of HYPER) if (draft[name]) parts.push(`--${name.replaceAll('_', '-')} ${quoted(draft[name])}`);
-  for (const { name } of OPTIONS) if (draft.options[name]) parts.push(`--option ${quoted(`${name}=${draft.options[name]}`)}`);
+  for (const { name } of optionsOf(draft)) if (draft.options[name]) parts.push(`--option ${quoted(`${name}=${draft.options[name]}`)}`);
   return [...parts, '--wait'].join(' \\\n  ');
 }
 

@@ -13,7 +13,7 @@ const UNMOVED_MARGIN = 0.01;
 export const PREFERENCE_RULES: readonly Rule[] = [
   { name: 'chosen_falls', holds: falls, says: sayFalls },
   { name: 'margin_falls', holds: overfits, says: sayOverfits },
-  { name: 'unmoved', holds: (facts) => Math.abs(at(shown(facts), 'reward_margin')) < UNMOVED_MARGIN, says: sayUnmoved },
+  { name: 'unmoved', holds: (facts) => Math.abs(come(shown(facts), facts)) < UNMOVED_MARGIN, says: sayUnmoved },
   { name: 'prefers', holds: () => true, says: sayPrefers },
 ];
 
@@ -37,6 +37,12 @@ function shown({ row }: Facts): Measures {
 function comparable({ base, row }: Facts): Measures | null {
   if (base === null || base.held_out !== (row.valid_preference !== null)) return null;
   return some(base.preference);
+}
+
+/** How far a margin is from where it started: without a reference (ORPO) it begins anywhere. */
+function come(measures: Measures, facts: Facts): number {
+  const before = comparable(facts);
+  return at(measures, 'reward_margin') - (before ? at(before, 'reward_margin') : 0);
 }
 
 function prefers(facts: Facts): string {
@@ -68,13 +74,14 @@ function sayFalls(facts: Facts): string {
   );
 }
 
-function overfits({ row, rows }: Facts): boolean {
+function overfits(facts: Facts): boolean {
+  const { row, rows } = facts;
   const now = some(row.valid_preference);
   const earlier = rows.slice(0, -1).filter((r) => some(r.valid_preference) && some(r.preference));
   if (!now || !earlier.length || !some(row.preference)) return false;
-  const best = Math.max(...earlier.map((r) => at(r.valid_preference!, 'reward_margin')));
+  const best = Math.max(...earlier.map((r) => come(r.valid_preference!, facts)));
   const trained = at(earlier.at(-1)!.preference!, 'reward_margin');
-  return at(now, 'reward_margin') < best * (1 - MARGIN_SHARE) && at(row.preference!, 'reward_margin') > trained;
+  return come(now, facts) < best * (1 - MARGIN_SHARE) && at(row.preference!, 'reward_margin') > trained;
 }
 
 function sayOverfits(facts: Facts): string {

@@ -146,6 +146,8 @@ class LuthierOptions(WireModel):
     """Size of the noise on the input embeddings while a step learns."""
     prompt_loss_weight: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
     """What a token of the prompt counts in the training loss, beside 1 for a token of the answer."""
+    preference_loss: Literal["dpo", "orpo", "kto"] | None = None
+    """Which loss the pairs of ``method.dpo`` are learned by."""
     priority: Annotated[int, Field(ge=-2, le=2)] | None = None
     """Beside the project's other jobs: before them in the queue, and twice the time for each step up. Other projects lose nothing."""
 
