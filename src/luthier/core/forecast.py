@@ -42,7 +42,7 @@ class TimePart:
     """One part of the job's time."""
 
     name: str
-    """``start``, ``base``, ``steps``, ``validation``, ``saves``, ``evaluation`` or ``deployment``."""
+    """``start``, ``range_test`` (where there is one), ``base``, ``steps``, ``validation``, ``saves``, ``evaluation``, ``deployment``."""
     seconds: Span
 
 

@@ -120,6 +120,8 @@ class LuthierOptions:
     """``tell``, or ``halve``: the learning rate."""
     packing: str = "auto"
     """``on``: a step's rows lie end to end in the fewest forwards; ``off``: side by side; ``auto``: by the device."""
+    range_test: bool = False
+    """Find the learning rate by a short test before the first step."""
     priority: int = 0
     """Beside the project's other jobs; of the queue and the turns, not of training."""
 
@@ -209,6 +211,8 @@ class TrainingSpec:
     """A loss far above the usual halves the learning rate of what follows."""
     packing: bool = False
     """A step's rows lie end to end in packed sequences, one forward each; no row sees another."""
+    range_steps: int = 0
+    """Steps of the range test that decides the learning rate before the first step; 0: none."""
 
     def identity(self) -> str:
         """SHA-256 over all fields; a field that has its default is left out, so that a new one does not cut older runs off."""

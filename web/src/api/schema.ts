@@ -782,6 +782,7 @@ export interface Schemas {
     max_skipped_steps?: number | null;
     on_loss_spike?: "tell" | "halve" | null;
     packing?: "auto" | "on" | "off" | null;
+    range_test?: boolean | null;
     priority?: number | null;
   };
   "Memory": {

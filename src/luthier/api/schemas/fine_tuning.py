@@ -142,6 +142,8 @@ class LuthierOptions(WireModel):
     on_loss_spike: Literal["tell", "halve"] | None = None
     packing: Literal["auto", "on", "off"] | None = None
     """Whether a step's rows lie end to end in packed sequences."""
+    range_test: bool | None = None
+    """Whether the learning rate is found by a short test before the first step."""
     priority: Annotated[int, Field(ge=-2, le=2)] | None = None
     """Beside the project's other jobs: before them in the queue, and twice the time for each step up. Other projects lose nothing."""
 
