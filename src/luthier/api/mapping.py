@@ -196,6 +196,10 @@ def _method(body: JobCreateRequest) -> str:
     return "supervised" if body.method is None else body.method.type
 
 
+def _options(body: JobCreateRequest, *, held_out: bool) -> dict[str, Any]:
+    return asked_options(body.luthier, held_out=held_out, method=_method(body), hyperparameters=_hyperparameters(body))
+
+
 def check_method(body: JobCreateRequest) -> None:
     """The parts of ``method`` fit its type, and the type is one that can be trained.
 
@@ -233,8 +237,7 @@ def check_job(body: JobCreateRequest) -> None:
         InvalidRequest: as ``check_method`` and ``new_job`` say it.
     """
     check_method(body)
-    _hyperparameters(body)
-    asked_options(body.luthier, method=_method(body), held_out=body.validation_file is not None)
+    _options(body, held_out=body.validation_file is not None)
 
 
 def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
@@ -257,7 +260,7 @@ def new_job(body: JobCreateRequest, parts: JobParts) -> Job:
         method=_method(body),
         legacy_hyperparameters=body.hyperparameters is not None,
         hyperparameters=_hyperparameters(body),
-        options=asked_options(body.luthier, method=_method(body), held_out=parts.validation is not None),
+        options=_options(body, held_out=parts.validation is not None),
         seed=parts.seed if body.seed is None else body.seed,
         suffix=body.suffix,
         metadata=body.metadata,

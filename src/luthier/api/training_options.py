@@ -4,6 +4,8 @@ What it does: the options of a checked request as a job keeps them. What it does
 (``schemas/fine_tuning.py``), what depends on the model or the data (``training/resolve.py``). Called by ``mapping.py``.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from luthier.api.schemas.fine_tuning import LuthierOptions
@@ -15,8 +17,16 @@ _OF_SUPERVISED = ("neftune_alpha", "prompt_loss_weight")
 _OF_PAIRS = ("preference_loss",)
 
 
-def asked_options(options: LuthierOptions | None, *, method: str, held_out: bool) -> dict[str, Any]:
-    """The options that were given. ``held_out``: the request has a validation file. ``method``: its type.
+def asked_options(
+    options: LuthierOptions | None, *, held_out: bool, method: str = "supervised", hyperparameters: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The options that were given.
+
+    Args:
+        options: of the request.
+        held_out: the request has a validation file.
+        method: what the job learns by.
+        hyperparameters: OpenAI's, "auto" where they were left to us.
 
     Raises:
         InvalidRequest: two of them contradict each other, or one has no meaning beside another.
@@ -32,6 +42,8 @@ def asked_options(options: LuthierOptions | None, *, method: str, held_out: bool
             reason = "goes by the loss on held-out examples. Give a 'validation_file'."
         if reason is None and method != "supervised" and name in _OF_SUPERVISED:
             reason = f"belongs to supervised fine-tuning and has no meaning with the method '{method}'."
+        if reason is None and name == "range_test" and given[name]:
+            reason = _no_range_test(method, hyperparameters)
         if reason is not None:
             raise InvalidRequest(f"'luthier.{name}' {reason}", code="invalid_parameter_combination", param=f"luthier.{name}")
     return given
@@ -48,4 +60,13 @@ def _misplaced(name: str, given: dict[str, Any]) -> str | None:
         return "has no meaning with 'schedule': 'constant', whose rate does not fall."
     if (name == "beta2" and optimizer in ("sgd", "adafactor")) or (name == "beta1" and optimizer == "adafactor"):
         return f"has no meaning with 'optimizer': '{optimizer}'."
+    return None
+
+
+def _no_range_test(method: str, hyperparameters: Mapping[str, Any]) -> str | None:
+    """Why a job's learning rate is not tested; None where it can be."""
+    if method != "supervised":
+        return f"is for the method 'supervised'; a job of the method '{method}' takes the automatic rate or the one that it is given."
+    if hyperparameters.get("learning_rate_multiplier", "auto") != "auto":
+        return "finds the learning rate, and 'learning_rate_multiplier' gives one. Leave one of them out."
     return None

@@ -42,7 +42,7 @@ class TimePart:
     """One part of the job's time."""
 
     name: str
-    """``start``, ``base``, ``steps``, ``validation``, ``prompts``, ``saves``, ``evaluation`` or ``deployment``."""
+    """``start``, ``range_test`` (if any), ``base``, ``steps``, ``validation``, ``prompts``, ``saves``, ``evaluation`` or ``deployment``."""
     seconds: Span
 
 

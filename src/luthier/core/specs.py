@@ -135,6 +135,8 @@ class LuthierOptions:
     prompt_loss_weight: float | None = None
     preference_loss: ObjectiveKind = ObjectiveKind.DPO
     """Which loss pairs of answers are learned by: ``dpo``, ``orpo`` or ``kto``."""
+    range_test: bool = False
+    """Find the learning rate by a short test before the first step."""
     priority: int = 0
     """Beside the project's other jobs; of the queue and the turns, not of training."""
 
@@ -228,6 +230,8 @@ class TrainingSpec:
     """Size of the noise on the input embeddings of a training step; 0: none."""
     prompt_loss_weight: float = 0.0
     """Weight of a prompt's tokens in the training loss, beside 1 of an answer's; 0: they do not count."""
+    range_steps: int = 0
+    """Steps of the range test that decides the learning rate before the first step; 0: none."""
 
     def identity(self) -> str:
         """SHA-256 over all fields; a field that has its default is left out, so that a new one does not cut older runs off."""

@@ -7,7 +7,7 @@ A new event needs a payload here, its line in ``docs/reference/trace-events.md``
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from luthier.core.stage import Stage
 
@@ -55,6 +55,28 @@ class SpecResolved:
     """``name``, ``value``, ``reason`` of each decided number."""
     trainable_parameters: int
     total_parameters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeTested:
+    """A learning-rate range test before the first step, on weights that were thrown away: what each rate did, and which one was taken."""
+
+    steps: int
+    """That were to be taken; there are fewer points where a number was not finite."""
+    base_rate: float
+    """What would have been taken without it; the test goes from a tenth to ten times of it."""
+    learning_rate: float
+    """The peak rate of the run."""
+    lowest_rate: float | None
+    """Where the smoothed curve is lowest; None where the test said nothing and the base rate stays."""
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    """Mean over a step's trained tokens before its update, nats."""
+    changes: tuple[float, ...]
+    """The same less the loss of the same rows on the model as it starts."""
+    curve: tuple[float, ...]
+    """``changes``, smoothed over neighbouring rates."""
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +332,7 @@ Payload = (
     | StageStarted
     | StageFinished
     | SpecResolved
+    | RangeTested
     | StepDone
     | EpochDone
     | StepSkipped
@@ -329,32 +352,7 @@ Payload = (
     | RunFinished
 )
 
-PAYLOADS: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (
-        RunStarted,
-        StageStarted,
-        StageFinished,
-        SpecResolved,
-        StepDone,
-        EpochDone,
-        StepSkipped,
-        LossSpiked,
-        ModelChosen,
-        PromptsAnswered,
-        BaseMeasured,
-        ReferenceScored,
-        ResumeSaved,
-        CheckpointSaved,
-        Evaluated,
-        PredictionTraced,
-        ModelPublished,
-        Forecasted,
-        ForecastChecked,
-        Notice,
-        RunFinished,
-    )
-}
+PAYLOADS: dict[str, type] = {cls.__name__: cls for cls in get_args(Payload)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

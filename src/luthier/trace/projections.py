@@ -19,6 +19,7 @@ from luthier.trace.events import (
     ModelChosen,
     ModelPublished,
     Notice,
+    RangeTested,
     ReferenceScored,
     RunFinished,
     RunStarted,
@@ -180,6 +181,8 @@ def _simple(now: int, event: TraceEvent) -> tuple[NewEvent, ...]:
         return (_info(now, _forecast_text(payload)),)
     if isinstance(payload, ForecastChecked):
         return (_info(now, _checked_text(payload)),)
+    if isinstance(payload, RangeTested):
+        return (_info(now, _range_text(payload)),)
     if isinstance(payload, ReferenceScored):
         return (_info(now, _reference_text(payload)),)
     if isinstance(payload, StepSkipped):
@@ -191,6 +194,18 @@ def _simple(now: int, event: TraceEvent) -> tuple[NewEvent, ...]:
     if isinstance(payload, Notice):
         return (NewEvent(created_at=now, level=payload.level, message=payload.message),)
     return ()
+
+
+def _range_text(payload: RangeTested) -> str:
+    points = len(payload.rates)
+    took = f"Range test of the learning rate: {points} of {payload.steps} steps in {payload.seconds:.1f} s"
+    if not points:
+        return f"{took}; the automatic rate {payload.base_rate:.3g} stays"
+    span = f"from {payload.rates[0]:.2g} to {payload.rates[-1]:.2g}"
+    if payload.lowest_rate is None:
+        return f"{took}, {span}; the automatic rate {payload.base_rate:.3g} stays"
+    change = payload.curve[payload.rates.index(payload.lowest_rate)]
+    return f"{took}, {span}: loss lowest at {payload.lowest_rate:.2g} ({change:+.2f} to the start); {payload.learning_rate:.3g} is taken"
 
 
 def _reference_text(payload: ReferenceScored) -> str:

@@ -55,6 +55,8 @@ class TraceView:
     """Steps from which later attempts went on."""
     stages: dict[Stage, StageView] = field(default_factory=lambda: {s: StageView(s) for s in Stage})
     spec: e.SpecResolved | None = None
+    range_test: e.RangeTested | None = None
+    """Not in ``to_dict``: the terminal's trace alone draws it."""
     base: e.BaseMeasured | None = None
     reference: e.ReferenceScored | None = None
     """How far the reference of a preference run is."""
@@ -164,6 +166,10 @@ def _spec(view: TraceView, event: e.TraceEvent, payload: e.SpecResolved) -> None
     view.spec = payload
 
 
+def _range_test(view: TraceView, event: e.TraceEvent, payload: e.RangeTested) -> None:
+    view.range_test = payload
+
+
 def _base(view: TraceView, event: e.TraceEvent, payload: e.BaseMeasured) -> None:
     view.base = payload
 
@@ -227,6 +233,7 @@ _FOLDS: dict[type, Callable[[TraceView, e.TraceEvent, Any], None]] = {
     e.StageStarted: _stage_started,
     e.StageFinished: _stage_finished,
     e.SpecResolved: _spec,
+    e.RangeTested: _range_test,
     e.BaseMeasured: _base,
     e.ReferenceScored: _reference,
     e.StepDone: _step,

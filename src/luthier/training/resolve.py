@@ -19,6 +19,7 @@ from luthier.core.specs import (
     TuningMethod,
 )
 from luthier.training.option_decisions import adapter_decisions, guarding, keeping, option_decisions, packing_decision, preference_decisions
+from luthier.training.range_rule import range_test_decision
 from luthier.training.rates import AUTO_MULTIPLIER, base_rate, rate_share, size_class
 
 DEFAULT_BETA = 0.1
@@ -169,6 +170,7 @@ def resolve(
         **guarding(options),
         objective=objective,
         beta=beta,
+        range_steps=_range_test(hyperparameters, options, facts, total_steps, decisions),
     )
     return spec, tuple(decisions)
 
@@ -222,6 +224,18 @@ def _adapter_form(
         reason = "Kind and layers of the adapter whose tuning is continued cannot change."
         decisions.append(Decision(name="adapter", value=facts.parent_kind.value, reason=reason))
     return facts.parent_kind, ()
+
+
+def _range_test(
+    hyperparameters: Hyperparameters, options: LuthierOptions, facts: RunFacts, total_steps: int, decisions: list[Decision]
+) -> int:
+    """Steps of the test of the learning rate; 0 where the rate was given, or pairs are learned, whose reference comes first."""
+    given = hyperparameters.learning_rate_multiplier is not None
+    if not options.range_test or given or facts.objective is not ObjectiveKind.SUPERVISED:
+        return 0
+    decision = range_test_decision(total_steps)
+    decisions.append(decision)
+    return int(decision.value)
 
 
 def _given(asked: float | None, default: float) -> float:

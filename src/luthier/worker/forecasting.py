@@ -16,7 +16,7 @@ from luthier.core.stage import Stage
 from luthier.models.device import placement_of
 from luthier.models.facts import read_config
 from luthier.preprocessing.stage import Prepared
-from luthier.trace.events import BaseMeasured, ForecastChecked, Forecasted, StepDone
+from luthier.trace.events import BaseMeasured, ForecastChecked, Forecasted, RangeTested, StepDone
 from luthier.training.cures import Cure, cures
 from luthier.training.dry_run import Timed
 from luthier.training.forecast import Rates, Saving, assumed_rates, corrected, forecast, peak_by_formula
@@ -99,10 +99,14 @@ class JobForecaster:
         self._rates = assumed_rates(self._plan, operations_per_second=speed, start_seconds=self._ctx.now() - self._began)
         self._emit(self._rates)
 
+    def rate_tested(self, report: RangeTested) -> None:
+        """The learning rate is found."""
+        self._known["range_test"] = report.seconds
+
     def training_starts(self) -> None:
-        """The model is loaded."""
+        """The model is loaded, and a test of the learning rate is over."""
         self._marks = (self._ctx.now(), self._ctx.now())
-        self._known["start"] = self._marks[0] - self._began
+        self._known["start"] = self._marks[0] - self._began - self._known.get("range_test", 0.0)
 
     def base_measured(self, _report: BaseMeasured) -> None:
         """The base is measured; steps follow."""

@@ -158,6 +158,8 @@ class GroupLane:
         """
         if job.attempts > 0 or job.method not in SHARED_METHODS or job.options.get("adapter") == TuningMethod.FULL:
             return None
+        if job.options.get("range_test"):
+            return None  # its test is one long turn, for which others would wait
         files = (job.training_sha256, job.validation_sha256)
         if any(self._size(sha256) > MAX_FILE_BYTES for sha256 in files if sha256):
             return None

@@ -52,6 +52,7 @@ from luthier.worker.context import RunContext
 from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecasting import JobForecaster
 from luthier.worker.question import open_question, show_prompt
+from luthier.worker.range_testing import Decided, is_due, settle_rate
 from luthier.worker.results import finish
 from luthier.worker.spec_file import read_spec, write_spec
 from luthier.worker.start import Start, decide, find_reader, find_start, hyperparameters_of, objective_kind, options_of
@@ -107,13 +108,19 @@ def fine_tune(ctx: RunContext) -> None:
     max_length = resolve_max_length(options_of(ctx.job).max_length, start.facts.max_length)
     tokens = preprocess(ctx, data, start, int(max_length.value))
     spec, decisions = resolve_spec(ctx, data, start, tokens, max_length)
-    ctx.recorder.note({"hyperparameters": decided_hyperparameters(spec)})
-    forecaster = JobForecaster(ctx, start, spec, tokens.training, tokens.validation, began)
+    tests_rate = is_due(ctx, spec)
+    if not tests_rate:
+        ctx.recorder.note({"hyperparameters": decided_hyperparameters(spec)})
+    forecast_of = spec if tests_rate else replace(spec, range_steps=0)
+    forecaster = JobForecaster(ctx, start, forecast_of, tokens.training, tokens.validation, began)
     forecaster.check_memory()
     if not resumed_from:
         forecaster.announce()
     row_format = serving_format(data.training.row_format).value
-    result, checkpoints = train(ctx, start, spec, decisions, tokens, row_format, forecaster)
+    trained = train(ctx, start, (spec, decisions), tokens, row_format, forecaster)
+    if trained is None:
+        return
+    result, checkpoints = trained
     if result.stopped:
         checkpoints.save_paused(result.epoch, result.steps, result.metrics)
         return
@@ -190,7 +197,8 @@ def preprocess(ctx: RunContext, data: Data, start: Start, max_length: int) -> To
 def resolve_spec(
     ctx: RunContext, data: Data, start: Start, tokens: Tokens, max_length: Decision
 ) -> tuple[TrainingSpec, tuple[Decision, ...]]:
-    """Every "auto" becomes a number, once: a later attempt reads what the first one wrote."""
+    """Every "auto" becomes a number, once: a later attempt reads what the first one wrote. Where the learning rate is still to be found
+    by a test, that writes it (``range_testing.py``)."""
     known = read_spec(ctx.run_dir)
     if known is not None:
         return known
@@ -206,26 +214,27 @@ def resolve_spec(
         max_length=max_length,
         objective=objective_kind(ctx.job),
     )
-    write_spec(ctx.run_dir, spec, decisions)
+    if not spec.range_steps:
+        write_spec(ctx.run_dir, spec, decisions)
     return spec, decisions
 
 
 def train(
-    ctx: RunContext,
-    start: Start,
-    spec: TrainingSpec,
-    decisions: tuple[Decision, ...],
-    tokens: Tokens,
-    row_format: str,
-    forecaster: JobForecaster,
-) -> tuple[TrainResult, Checkpoints]:
-    """Stage 3: tokens become checkpoints."""
-    things = "tokenized examples" if spec.objective is ObjectiveKind.SUPERVISED else "pairs of tokenized answers"
-    shape_in = f"{tokens.training.num_examples:,} {things} x {spec.n_epochs} epochs"
+    ctx: RunContext, start: Start, decided: Decided, tokens: Tokens, row_format: str, forecaster: JobForecaster
+) -> tuple[TrainResult, Checkpoints] | None:
+    """Stage 3: tokens become checkpoints; None when it was stopped while the rate was still being found."""
+    spec, _ = decided
+    shape_in = shape_of_rows(tokens, spec)
     ctx.tracer.emit(Stage.TRAINING, StageStarted(shape_in=shape_in))
     began = time.perf_counter()
     full = spec.method is TuningMethod.FULL
     model = load_placed(ctx, start, spec, own=full)
+    settled = settle_rate(ctx, model, start, decided, tokens.training, forecaster)
+    if settled is None:
+        return None
+    spec, decisions = settled
+    if settled is not decided:
+        ctx.recorder.note({"hyperparameters": decided_hyperparameters(spec)})
 
     def announce() -> None:
         resolved = SpecResolved(
@@ -267,6 +276,12 @@ def train(
         checkpoints.adopt_final()
         ctx.tracer.emit(Stage.TRAINING, checkpoints.stage_report(shape_in, time.perf_counter() - began))
     return result, checkpoints
+
+
+def shape_of_rows(tokens: Tokens, spec: TrainingSpec) -> str:
+    """What goes into training, in words."""
+    things = "tokenized examples" if spec.objective is ObjectiveKind.SUPERVISED else "pairs of tokenized answers"
+    return f"{tokens.training.num_examples:,} {things} x {spec.n_epochs} epochs"
 
 
 def load_placed(ctx: RunContext, start: Start, spec: TrainingSpec, *, own: bool) -> LanguageModel:

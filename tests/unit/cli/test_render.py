@@ -15,7 +15,7 @@ from luthier.cli.render.stages import stages
 from luthier.cli.render.text import bar, literal, number, plain, seconds, size, token_text, when
 from luthier.cli.render.tokens import token_line
 from luthier.core.stage import Stage
-from luthier.trace.events import ForecastChecked, Notice, RunFinished, StageFinished
+from luthier.trace.events import ForecastChecked, Notice, RangeTested, RunFinished, StageFinished
 from luthier.trace.view import TraceView, view_of
 from tests.support.trace_logs import FINAL, PREDICTION, epoch, events_of, step, whole_run
 
@@ -217,3 +217,26 @@ def test_the_forecast_stands_above_the_curve_until_it_stands_beside_the_actual()
     assert "forecast by formula" not in ended
     assert "Forecast beside actual" in ended
     assert "peak memory 500.0 MB (400.0 MB to 600.0 MB) 510.0 MB" in ended
+
+
+@pytest.mark.parametrize("points", [0, 1, 60])
+def test_a_range_test_is_shown_with_its_lowest_point(points: int) -> None:
+    told = RangeTested(
+        steps=60,
+        base_rate=2e-4,
+        learning_rate=3e-4,
+        lowest_rate=1e-5 * 1.1**41 if points == 60 else None,
+        rates=tuple(1e-5 * 1.1**at for at in range(points)),
+        losses=tuple(5.0 - at / 100 for at in range(points)),
+        changes=tuple(-at / 10 for at in range(points)),
+        curve=tuple(-at / 20 for at in range(points)),
+        seconds=2.0,
+    )
+    view = view_of(whole_run())
+    view.range_test = told
+    text = " ".join(report_at(100, view).split())
+    assert f"Range test of the learning rate: {points} of 60 steps, 0.0003 is taken" in text
+    if points == 60:
+        assert "4.98e-04 4.590 -4.100 -2.050 lowest" in text, "though it is none of the evenly spaced ones"
+        assert "1.00e-05 5.000" in text
+        assert "2.77e-03 4.410" in text

@@ -1,9 +1,11 @@
 """OpenAI's wording and keys, to the letter (reference, sections 2.3, 2.5, 2.7)."""
 
+from dataclasses import replace
+
 import pytest
 
 from luthier.core.stage import Stage
-from luthier.trace.events import EpochDone, ForecastChecked, Notice, Payload, RunFinished, RunStarted, SpecResolved, StepDone
+from luthier.trace.events import EpochDone, ForecastChecked, Notice, Payload, RangeTested, RunFinished, RunStarted, SpecResolved, StepDone
 from luthier.trace.projections import HELD_SECONDS, JobEventProjection, metrics_csv
 from tests.support.trace_logs import BASE, FINAL, MODEL, SPEC, epoch, events_of, measured, step, whole_run
 
@@ -184,3 +186,22 @@ def test_forecast_and_actual_stand_side_by_side() -> None:
         tokens=800,
     )
     assert messages(checked) == ["Forecast by the first steps and actual: 34 s and 40 s, 0.50 GB and 0.51 GB, 800 and 800 tokens"]
+
+
+def test_a_range_test_is_told_in_one_sentence() -> None:
+    told = RangeTested(
+        steps=60,
+        base_rate=2.25e-4,
+        learning_rate=3.16e-4,
+        lowest_rate=1e-3,
+        rates=(1e-4, 1e-3, 1e-2),
+        losses=(3.0, 2.0, 9.0),
+        changes=(-0.1, -1.5, 4.0),
+        curve=(-0.2, -1.25, 3.0),
+        seconds=2.61,
+    )
+    expected = "Range test of the learning rate: 3 of 60 steps in 2.6 s, from 0.0001 to 0.01"
+    assert messages(told) == [f"{expected}: loss lowest at 0.001 (-1.25 to the start); 0.000316 is taken"]
+    assert messages(replace(told, lowest_rate=None)) == [f"{expected}; the automatic rate 0.000225 stays"]
+    nothing = replace(told, lowest_rate=None, rates=(), losses=(), changes=(), curve=())
+    assert messages(nothing) == ["Range test of the learning rate: 0 of 60 steps in 2.6 s; the automatic rate 0.000225 stays"]

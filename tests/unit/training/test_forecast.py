@@ -108,6 +108,18 @@ def test_what_is_over_is_taken_as_it_was() -> None:
     assert start == Span(low=2.5, likely=2.5, high=2.5)
 
 
+def test_a_range_test_takes_its_steps_time_and_a_forward_each() -> None:
+    plan = a_plan(rows([(5, 2)] * 10), batch_size=3, epochs=2)
+    plan = replace(plan, spec=replace(plan.spec, range_steps=20))
+    rates = flat_rates(forward=Line(points=((1.0, 0.5), (1e18, 0.5))))
+    found = made(plan, rates)
+    parts = {part.name: part.seconds.likely for part in found.parts}
+    assert parts["range_test"] == pytest.approx(20 * (2.0 + 0.5), rel=1e-3), "more steps than the run has: its rows are read again"
+    assert parts["steps"] == pytest.approx(16.0, rel=1e-3)
+    known = {part.name: part.seconds.likely for part in made(plan, rates, range_test=7.0).parts}
+    assert known["range_test"] == 7.0
+
+
 def test_the_line_goes_through_what_was_measured_and_on() -> None:
     line = line_of([Timed(work=w, seconds=1.0 + w / 10) for w in (10.0, 20.0, 30.0, 40.0)])
     assert [line.at(w) for w in (10, 25, 40, 80)] == pytest.approx([2.0, 3.5, 5.0, 9.0])

@@ -152,7 +152,9 @@ def test_jobs_on_one_base_share_a_process_up_to_the_limit(house: Any) -> None:
     assert office.placed() == [[jobs[1].id, jobs[2].id]], "the third has the first one's place"
 
 
-@pytest.mark.parametrize("changes", [{"base": "other"}, {"options": {"adapter": "full"}}, {"method": "dpo"}, {"attempts": 1}])
+@pytest.mark.parametrize(
+    "changes", [{"base": "other"}, {"options": {"adapter": "full"}}, {"method": "dpo"}, {"attempts": 1}, {"options": {"range_test": True}}]
+)
 def test_who_cannot_share_waits_for_a_process_of_its_own(house: Any, changes: dict[str, Any]) -> None:
     office = house()
     first, odd = office.submit(), office.submit(**changes)

@@ -63,7 +63,9 @@ class NoEngine:
 class Shop:
     """A data directory with one queued job, and attempts at it."""
 
-    def __init__(self, folder: Path, *, epochs: int = TOTAL // STEPS_PER_EPOCH, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, epochs: int = TOTAL // STEPS_PER_EPOCH, options: dict[str, Any] | None = None, multiplier: Any = 1.0
+    ) -> None:
         self.settings = Settings(data_dir=folder)
         migrate(self.settings.state_database)
         self.database = Database(self.settings.state_database)
@@ -74,7 +76,7 @@ class Shop:
         self.models.put(new_model(BASE, kind=ModelKind.BASE, base=BASE, path=f"builtin:{BASE}"))
         sha256, _ = self.blobs.put(chat_file(12))
         valid_sha256, _ = self.blobs.put(chat_file(4, "valid.jsonl"))
-        numbers = {"n_epochs": epochs, "batch_size": 4, "learning_rate_multiplier": 1.0}
+        numbers = {"n_epochs": epochs, "batch_size": 4, "learning_rate_multiplier": multiplier}
         files = {"training_sha256": sha256, "validation_file": "file-validation", "validation_sha256": valid_sha256}
         job = new_job(status=JobStatus.QUEUED, hyperparameters=numbers, suffix="demo", options=options or {}, **files)
         self.job_id = self.queue.submit(job).id

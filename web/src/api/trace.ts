@@ -41,6 +41,26 @@ export interface SpecResolved {
   total_parameters: number;
 }
 
+/** A learning-rate range test before the first step, on weights that were thrown away: what each rate did, and which one was taken. */
+export interface RangeTested {
+  /** That were to be taken; there are fewer points where a number was not finite. */
+  steps: number;
+  /** What would have been taken without it; the test goes from a tenth to ten times of it. */
+  base_rate: number;
+  /** The peak rate of the run. */
+  learning_rate: number;
+  /** Where the smoothed curve is lowest; None where the test said nothing and the base rate stays. */
+  lowest_rate: number | null;
+  rates: number[];
+  /** Mean over a step's trained tokens before its update, nats. */
+  losses: number[];
+  /** The same less the loss of the same rows on the model as it starts. */
+  changes: number[];
+  /** ``changes``, smoothed over neighbouring rates. */
+  curve: number[];
+  seconds: number;
+}
+
 /** One optimiser step. */
 export interface StepDone {
   step: number;
@@ -254,6 +274,7 @@ export interface Payloads {
   StageStarted: StageStarted;
   StageFinished: StageFinished;
   SpecResolved: SpecResolved;
+  RangeTested: RangeTested;
   StepDone: StepDone;
   EpochDone: EpochDone;
   StepSkipped: StepSkipped;

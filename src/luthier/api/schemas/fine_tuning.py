@@ -148,6 +148,8 @@ class LuthierOptions(WireModel):
     """What a token of the prompt counts in the training loss, beside 1 for a token of the answer."""
     preference_loss: Literal["dpo", "orpo", "kto"] | None = None
     """Which loss the pairs of ``method.dpo`` are learned by."""
+    range_test: bool | None = None
+    """Whether the learning rate is found by a short test before the first step."""
     priority: Annotated[int, Field(ge=-2, le=2)] | None = None
     """Beside the project's other jobs: before them in the queue, and twice the time for each step up. Other projects lose nothing."""
 

@@ -17,6 +17,7 @@ from luthier.trace.events import ForecastChecked
 _BASES = {"formula": "by formula", "dry_run": "from a measured dry run", "first_steps": "from the job's first steps"}
 _PARTS = {
     "start": "start: rows, model",
+    "range_test": "range test of the learning rate",
     "base": "measuring the base",
     "steps": "steps",
     "validation": "validation",

@@ -16,6 +16,7 @@ from luthier.cli.render.curve import loss_curve
 from luthier.cli.render.epochs import epoch_table
 from luthier.cli.render.forecast import checked_table, forecast_line
 from luthier.cli.render.prediction import prediction
+from luthier.cli.render.range_test import range_table
 from luthier.cli.render.stages import stages
 from luthier.cli.render.text import literal, number, plain, seconds, size
 from luthier.cli.render.work import work_line
@@ -41,6 +42,8 @@ def report(view: TraceView, width: int) -> Iterator[RenderableType]:
         yield _title("Training trace")
         if view.spec is not None:
             yield _spec_line(view)
+        if view.range_test is not None:
+            yield range_table(view.range_test)
         if view.forecast is not None and view.forecast_checked is None:
             yield forecast_line(view.forecast)
         work = work_line(steps)
