@@ -41,7 +41,7 @@ def test_a_key_becomes_a_cookie_that_scripts_and_other_sites_do_not_get(server: 
     answer = browser.post("/ui/session", json={"api_key": KEY})
     shown = answer.json()
     cookie = answer.headers["set-cookie"]
-    assert re.match(rf"luthier_session_[0-9a-f]{{8}}=sess_[0-9A-Za-z]{{32}}\.", cookie)
+    assert re.match(r"luthier_session_[0-9a-f]{8}=sess_[0-9A-Za-z]{32}\.", cookie)
     flags = {part.strip().lower() for part in cookie.split(";")[1:]}
     assert {"httponly", "samesite=strict", "path=/", f"max-age={SESSION_SECONDS}"} <= flags
     assert "secure" not in flags  # the address is http; a browser would drop the cookie

@@ -88,7 +88,7 @@ describe('data', () => {
 describe('examples', () => {
   const page: RowLosses = { ...job.rowLosses! };
   it('orders rows, those without a number last', () => {
-    const rows = [...page.data, { line: 9, tokens: 1, loss: null }];
+    const rows = [...page.data, { ...page.data[0]!, line: 9, tokens: 1, loss: null, first_loss: null }];
     expect(ordered(rows, 'loss').map((row) => row.line)).toEqual([3, 1, 9]);
     expect(ordered(rows, 'line').map((row) => row.line)).toEqual([1, 3, 9]);
     expect(ordered(rows, 'fall').map((row) => row.line)).toEqual([3, 1, 9]);
@@ -98,7 +98,7 @@ describe('examples', () => {
   it('follows a line over the epochs, past lines that were left out', async () => {
     const ask = vi.fn(({ epoch, after }: { epoch: number; after?: number }) => {
       if (after === 4) return Promise.reject(Object.assign(new Error('no'), { status: 404 }));
-      return Promise.resolve({ ...page, data: [{ line: 5, tokens: 1, loss: 1 / epoch }] });
+      return Promise.resolve({ ...page, data: [{ ...page.data[0]!, line: 5, tokens: 1, loss: 1 / epoch }] });
     });
     const points = await lineOver(ask, 5, [1, 2]);
     expect(points).toEqual([{ epoch: 1, loss: 1 }, { epoch: 2, loss: 0.5 }]);
@@ -128,7 +128,7 @@ describe('compare', () => {
 });
 
 describe('events', () => {
-  const event = (id: string, level: string, type: string): JobEvent => ({ id, object: 'e', created_at: 1, level, message: `${id} said`, type });
+  const event = (id: string, level: JobEvent['level'], type: JobEvent['type']): JobEvent => ({ id, object: 'fine_tuning.job.event', created_at: 1, level, message: `${id} said`, type, data: {} });
   const events = [event('a', 'info', 'message'), event('b', 'info', 'metrics'), event('c', 'warn', 'message')];
   it('chooses by kind and word, the newest first', () => {
     expect(chosenEvents(events, 'messages', '').map((one) => one.id)).toEqual(['c', 'a']);

@@ -170,6 +170,7 @@ describe('compare', () => {
 
 describe('quiz', () => {
   const quiz: QuizData = {
+    note: null,
     questions: ['a', 'b', 'c'].map((id) => ({
       id,
       question: `Question ${id}: how low did the held-out loss get?`,

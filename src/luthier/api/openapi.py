@@ -29,6 +29,7 @@ from luthier.api.schemas import (
     prediction,
     webhook_objects,
 )
+from luthier.trace.events import PAYLOADS
 
 Plain = dict[str, Any]
 
@@ -114,6 +115,7 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "GET /v1/luthier/datasets/tasks/{task_id}": dataset_objects.DatasetTask,
     "POST /v1/luthier/datasets/tasks/{task_id}/cancel": dataset_objects.DatasetTask,
     "GET /v1/luthier/datasets/tasks/{task_id}/findings": dataset_objects.FindingList,
+    "GET /v1/luthier/datasets/uses": objects.ListOf[dataset_objects.DatasetUse],
     "POST /v1/luthier/keys": account_objects.NewKey,
     "GET /v1/luthier/keys": objects.ListOf[account_objects.Key],
     "GET /v1/luthier/keys/{key_id}": account_objects.Key,
@@ -137,6 +139,9 @@ OTHER_ANSWERS: dict[str, Plain] = {
     "GET /v1/luthier/openapi.json": {"application/json": {"schema": {"type": "object"}}},
 }
 """Successes that are no object of ours: media types."""
+
+BESIDE: tuple[type[BaseModel], ...] = (dashboard_objects.Session,)
+"""Shapes of answers outside of the route table, for the page's types."""
 
 NEVER_SUCCEEDS = frozenset({"POST /v1/responses/{response_id}/cancel"})
 """Operations that only exist to be refused in OpenAI's words."""
@@ -242,10 +247,14 @@ def openapi_document(app: FastAPI) -> Plain:
     """The document. An operation that is missing in the tables has a success of unknown content; a test names it."""
     document = get_openapi(title="Luthier", version=__version__, routes=app.routes)
     bodies = _bodies(app)
-    shapes: list[type[BaseModel]] = [objects.ErrorReply, objects.NotReady, *ANSWERS.values()]
+    shapes: list[type[BaseModel]] = [objects.ErrorReply, objects.NotReady, *ANSWERS.values(), *BESIDE]
     answers: list[tuple[type[BaseModel], JsonSchemaMode]] = [(shape, "serialization") for shape in shapes]
     wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [*answers, *((body.schema, "validation") for body in bodies.values())]
     refs, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REF)
+    for payload in PAYLOADS:
+        # An event is told with every field, also those that have a default for older logs.
+        if payload in definitions["$defs"]:
+            definitions["$defs"][payload]["required"] = list(definitions["$defs"][payload]["properties"])
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             key = f"{method.upper()} {path}"

@@ -52,6 +52,12 @@ export interface Schemas {
     type: "function";
     function: Schemas["CalledFunction"];
   };
+  "BaseMeasured": {
+    loss: number;
+    accuracy: number;
+    held_out: boolean;
+    preference: Record<string, number> | null;
+  };
   "Batch": {
     id: string;
     object: "batch";
@@ -114,8 +120,8 @@ export interface Schemas {
   };
   "Cancelled": {
     id: string;
-    status: string | null;
-    error: Record<string, unknown> | null;
+    status: "validating_files" | "queued" | "running" | "paused" | "succeeded" | "failed" | "cancelled" | null;
+    error: Schemas["Error"] | null;
   };
   "ChatChoice": {
     index: number;
@@ -223,10 +229,26 @@ export interface Schemas {
     step_number: number;
     metrics: Record<string, number | null>;
   };
+  "CheckpointSaved": {
+    step: number;
+    epoch: number;
+    model_name: string;
+    bytes: number;
+  };
   "Code": {
     python: string;
     curl: string;
     cli: string;
+  };
+  "ComparedAnswer": {
+    line?: number | null;
+    prompt: string;
+    expected: string;
+    base: string;
+    tuned: string;
+    base_loss?: number | null;
+    tuned_loss?: number | null;
+    verdict?: "better" | "worse" | "same" | null;
   };
   "CompletionDetails": {
     reasoning_tokens: number;
@@ -273,6 +295,18 @@ export interface Schemas {
     num_findings: number;
     result: Record<string, unknown> | null;
     error: Schemas["TaskError"] | null;
+  };
+  "DatasetUse": {
+    object: "luthier.dataset_use";
+    file_id: string;
+    jobs: number;
+    unfinished: number;
+    named: Schemas["UsingJob"][];
+  };
+  "Decision": {
+    name: string;
+    value: unknown;
+    reason: string;
   };
   "Deleted": {
     id: string;
@@ -369,6 +403,20 @@ export interface Schemas {
     threads: number;
     uptime_seconds: number;
   };
+  "EpochRow": {
+    epoch: number;
+    n_epochs: number;
+    step: number;
+    train_loss: number | null;
+    train_accuracy: number;
+    valid_loss: number | null;
+    valid_accuracy: number | null;
+    sample_loss: number | null;
+    seconds: number;
+    preference: Record<string, number> | null;
+    valid_preference: Record<string, number> | null;
+    observation: string;
+  };
   "Error": {
     message: string;
     type: string;
@@ -377,6 +425,17 @@ export interface Schemas {
   };
   "ErrorReply": {
     error: Schemas["Error"];
+  };
+  "Evaluation": {
+    n: number;
+    rule?: string | null;
+    base: Schemas["Means"];
+    tuned: Schemas["Means"];
+    better: number;
+    worse: number;
+    same: number;
+    samples: Schemas["ComparedAnswer"][];
+    preference?: Record<string, unknown> | null;
   };
   "Event": {
     object: "fine_tuning.job.event";
@@ -440,6 +499,26 @@ export interface Schemas {
     to_chat?: boolean;
     diff?: boolean;
     filename?: string | null;
+  };
+  "FixedAnswer": {
+    line: number;
+    prompt: string;
+    expected: string;
+    answer: string;
+  };
+  "FixedAnswers": {
+    epoch: number;
+    held_out: boolean;
+    answers: Schemas["FixedAnswer"][];
+  };
+  "ForecastChecked": {
+    basis: string;
+    forecast_seconds: [number, number, number];
+    seconds: number;
+    forecast_bytes: [number, number, number];
+    peak_bytes: number;
+    forecast_tokens: number;
+    tokens: number;
   };
   "ForecastRequest": {
     wait_seconds?: number;
@@ -625,7 +704,7 @@ export interface Schemas {
   "JobRow": {
     object: "luthier.job";
     id: string;
-    status: string;
+    status: "validating_files" | "queued" | "running" | "paused" | "succeeded" | "failed" | "cancelled";
     created_at: number;
     started_at: number | null;
     finished_at: number | null;
@@ -647,7 +726,7 @@ export interface Schemas {
     best_valid_loss: number | null;
     eta_seconds: number | null;
     queue_place: number | null;
-    error: Record<string, unknown> | null;
+    error: Schemas["RowError"] | null;
   };
   "JobRowList": {
     object: "list";
@@ -658,7 +737,7 @@ export interface Schemas {
   "JobView": {
     object: "luthier.job_view";
     job: Schemas["JobRow"];
-    view: Record<string, unknown>;
+    view: Schemas["TraceView"];
     step_count: number;
     quiz: Schemas["Quiz"] | null;
     insight: Schemas["Insight"] | null;
@@ -731,6 +810,11 @@ export interface Schemas {
     data: Schemas["Cancelled"][];
     has_more: boolean;
   };
+  "ListOf_DatasetUse_": {
+    object: "list";
+    data: Schemas["DatasetUse"][];
+    has_more: boolean;
+  };
   "ListOf_Event_": {
     object: "list";
     data: Schemas["Event"][];
@@ -784,6 +868,11 @@ export interface Schemas {
     packing?: "auto" | "on" | "off" | null;
     priority?: number | null;
   };
+  "Means": {
+    loss: number | null;
+    accuracy: number;
+    exact_match: number;
+  };
   "Memory": {
     total: number | null;
     available: number | null;
@@ -814,10 +903,17 @@ export interface Schemas {
     object: "list";
     data: Schemas["Model"][];
   };
+  "ModelPublished": {
+    model_name: string;
+    bytes: number;
+    load_seconds: number;
+    first_token_seconds: number;
+    tokens_per_second: number;
+  };
   "ModelRow": {
     object: "luthier.model";
     id: string;
-    kind: string;
+    kind: "base" | "adapter" | "full";
     base: string;
     created_at: number;
     owned_by: string;
@@ -866,6 +962,10 @@ export interface Schemas {
   "NotReady": {
     status: "not_ready";
     reasons: Record<string, string>;
+  };
+  "Notice": {
+    level: string;
+    message: string;
   };
   "OpenBase": {
     kind: "base" | "adapter" | "full" | "alias";
@@ -1040,11 +1140,46 @@ export interface Schemas {
     effort?: "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max" | null;
     summary?: "auto" | "concise" | "detailed" | null;
   };
+  "RecordedAlternative": {
+    token: string;
+    probability: number;
+  };
+  "RecordedPrediction": {
+    prompt: string;
+    held_out: boolean;
+    prompt_tokens: Schemas["RecordedToken"][];
+    base: Schemas["RecordedSide"] | null;
+    tuned: Schemas["RecordedSide"] | null;
+  };
+  "RecordedSide": {
+    answer: string;
+    path: Schemas["RecordedStep"][];
+  };
+  "RecordedStep": {
+    token: string;
+    probability: number;
+    top: Schemas["RecordedAlternative"][];
+    end?: boolean | null;
+  };
+  "RecordedToken": {
+    id: number;
+    text: string;
+    kind: string;
+    role: string | null;
+    bytes?: number[] | null;
+    message?: number | null;
+  };
   "RedactRequest": {
     wait_seconds?: number;
     file_id: string;
     kinds?: ("secrets" | "emails" | "phones" | "cards" | "ibans" | "ips" | "ids")[] | null;
     filename?: string | null;
+  };
+  "ReferenceScored": {
+    done: number;
+    total: number;
+    seconds: number;
+    reused: boolean;
   };
   "Reinforcement": {
     grader: Schemas["StringCheck"] | Schemas["TextSimilarity"] | Schemas["ScoreModel"] | Schemas["Python"] | Schemas["Multi"];
@@ -1081,6 +1216,12 @@ export interface Schemas {
   "RescuedRows": {
     rows: number;
     left_out: number;
+  };
+  "ResolvedSpec": {
+    spec: Record<string, unknown>;
+    decisions: Schemas["Decision"][];
+    trainable_parameters: number;
+    total_parameters: number;
   };
   "ResponseFormat": {
     type: "json_schema";
@@ -1219,6 +1360,16 @@ export interface Schemas {
     output_tokens_details: Schemas["luthier__api__schemas__answer_objects__ReasoningTokens"];
     total_tokens: number;
   };
+  "ResumeSaved": {
+    step: number;
+    bytes: number;
+    seconds: number;
+  };
+  "RowError": {
+    code: string | null;
+    message: string;
+    param: string | null;
+  };
   "RowLoss": {
     object: "luthier.row_loss";
     line: number;
@@ -1232,6 +1383,16 @@ export interface Schemas {
     has_more: boolean;
     epoch: number | null;
     epochs: number[];
+  };
+  "RunFinished": {
+    status: string;
+    error: Record<string, unknown> | null;
+  };
+  "RunStarted": {
+    model: string;
+    base: string;
+    attempt: number;
+    resumed_from_step: number;
   };
   "ScoreModel": {
     pass_threshold?: number | null;
@@ -1256,6 +1417,13 @@ export interface Schemas {
     tokens_per_second: (number | null)[];
     valid: Schemas["ValidPoints"];
   };
+  "Session": {
+    object: "luthier.session";
+    csrf: string;
+    role: "admin" | "member" | "read-only";
+    project_id: string;
+    expires_at: number;
+  };
   "ShownReasoning": {
     effort: string | null;
     summary: string | null;
@@ -1278,6 +1446,41 @@ export interface Schemas {
     valid?: number;
     seed?: number;
     group_by?: string[] | null;
+  };
+  "StageFinished": {
+    shape_in: string;
+    did: string;
+    shape_out: string;
+    seconds: number;
+    changes: string[];
+    sample: Record<string, unknown>;
+  };
+  "StageState": {
+    stage: "data_collection" | "data_preprocessing" | "fine_tuning_training" | "evaluation" | "deployment";
+    status: "waiting" | "running" | "done";
+    shape_in: string | null;
+    report: Schemas["StageFinished"] | null;
+  };
+  "StepDone": {
+    step: number;
+    total_steps: number;
+    epoch: number;
+    loss: number;
+    token_accuracy: number;
+    num_tokens: number;
+    learning_rate: number;
+    grad_norm: number;
+    seconds: number;
+    valid_loss: number | null;
+    valid_accuracy: number | null;
+    lines: number[];
+    preference: Record<string, number> | null;
+    valid_preference: Record<string, number> | null;
+    tokens: number | null;
+    tokens_per_second: number | null;
+    padding_share: number | null;
+    memory_bytes: number | null;
+    flops_utilization: number | null;
   };
   "StoredChatCompletion": {
     id: string;
@@ -1533,6 +1736,29 @@ export interface Schemas {
     end: boolean;
     top: Schemas["TraceAlternative"][];
   };
+  "TraceView": {
+    run: string | null;
+    last_id: number;
+    started: Schemas["RunStarted"] | null;
+    resumed_from: number[];
+    stages: Schemas["StageState"][];
+    spec: Schemas["ResolvedSpec"] | null;
+    base: Schemas["BaseMeasured"] | null;
+    reference: Schemas["ReferenceScored"] | null;
+    first_step_at: number | null;
+    steps: Schemas["StepDone"][];
+    epochs: Schemas["EpochRow"][];
+    answers: Schemas["FixedAnswers"][];
+    checkpoints: Schemas["CheckpointSaved"][];
+    resume: Schemas["ResumeSaved"] | null;
+    evaluation: Schemas["Evaluation"] | null;
+    prediction: Schemas["RecordedPrediction"] | null;
+    published: Schemas["ModelPublished"] | null;
+    forecast: Record<string, unknown> | null;
+    forecast_checked: Schemas["ForecastChecked"] | null;
+    notices: Schemas["Notice"][];
+    finished: Schemas["RunFinished"] | null;
+  };
   "TraceWhy": {
     most_shifted: Schemas["TraceShifted"][];
     first_layers: Schemas["TraceFirstLayer"][];
@@ -1571,6 +1797,11 @@ export interface Schemas {
     total_tokens: number;
     prompt_tokens_details: Schemas["PromptDetails"];
     completion_tokens_details: Schemas["CompletionDetails"];
+  };
+  "UsingJob": {
+    id: string;
+    suffix: string | null;
+    status: string;
   };
   "ValidPoints": {
     step: number[];
@@ -1691,6 +1922,7 @@ export interface Routes {
   "POST /v1/luthier/datasets/export": { body: Schemas["ExportRequest"]; answer: Schemas["DatasetTask"] };
   "POST /v1/luthier/datasets/preview": { body: Schemas["PreviewRequest"]; answer: Schemas["DatasetTask"] };
   "POST /v1/luthier/datasets/forecast": { body: Schemas["ForecastRequest"]; answer: Schemas["DatasetTask"] };
+  "GET /v1/luthier/datasets/uses": { body: undefined; answer: Schemas["ListOf_DatasetUse_"] };
   "GET /v1/luthier/datasets/tasks": { body: undefined; answer: Schemas["PageOf_DatasetTask_"] };
   "GET /v1/luthier/datasets/tasks/{task_id}": { body: undefined; answer: Schemas["DatasetTask"] };
   "POST /v1/luthier/datasets/tasks/{task_id}/cancel": { body: undefined; answer: Schemas["DatasetTask"] };

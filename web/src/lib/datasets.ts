@@ -10,6 +10,7 @@ import { ApiError, type Api } from './api';
 export type StoredFile = Schemas['File'];
 export type DatasetTask = Schemas['DatasetTask'];
 export type TaskKind = DatasetTask['kind'];
+export type FileUse = Schemas['DatasetUse'];
 type Client = Pick<Api, 'get' | 'post' | 'upload'>;
 
 /** One fault of `check`. */
@@ -236,13 +237,10 @@ export function rowsByFile(tasks: readonly DatasetTask[]): Map<string, { lines: 
   return known;
 }
 
-/** The jobs that each file trains or checks. */
-export function jobsByFile<J extends { id: string; training_file: string; validation_file: string | null }>(jobs: readonly J[]): Map<string, J[]> {
-  const used = new Map<string, J[]>();
-  for (const job of jobs) {
-    for (const file of new Set([job.training_file, job.validation_file])) if (file) used.set(file, [...(used.get(file) ?? []), job]);
-  }
-  return used;
+/** Who uses each file, among all jobs that there are; or who uses this one. */
+export async function readUses(api: Pick<Api, 'get'>, file?: string): Promise<Map<string, FileUse>> {
+  const { data } = await api.get<Schemas['ListOf_DatasetUse_']>('/v1/luthier/datasets/uses', file === undefined ? {} : { query: { file_id: file } });
+  return new Map(data.map((use) => [use.file_id, use]));
 }
 
 /** The address of all findings of a task as a file. */
