@@ -11,6 +11,7 @@ from typing import Any
 import openai
 import pytest
 
+from luthier.api.schemas.dataset_results import RESULTS
 from luthier.core.stored_completions import StoredCompletion
 from tests.support.api_server import ApiServer
 from tests.support.data_worker import DataWorker
@@ -73,6 +74,8 @@ def completed(task: dict[str, Any]) -> dict[str, Any]:
     assert task["status"] == "completed", task
     assert (task["error"], task["progress"]) == (None, None)
     assert task["finished_at"] >= task["created_at"]
+    if task["kind"] in RESULTS:
+        RESULTS[task["kind"]].model_validate_json(json.dumps(task["result"]), strict=True)
     return task["result"]
 
 

@@ -25,6 +25,7 @@ from luthier.api.schemas import (
     batch_objects,
     dashboard_objects,
     dataset_objects,
+    dataset_results,
     objects,
     prediction,
     webhook_objects,
@@ -140,8 +141,14 @@ OTHER_ANSWERS: dict[str, Plain] = {
 }
 """Successes that are no object of ours: media types."""
 
-BESIDE: tuple[type[BaseModel], ...] = (dashboard_objects.Session,)
-"""Shapes of answers outside of the route table, for the page's types."""
+BESIDE: tuple[type[BaseModel], ...] = (
+    dashboard_objects.Session,
+    *dataset_results.RESULTS.values(),
+)
+"""Shapes that no route's answer names: of the session, and of what a dataset task leaves, by its kind."""
+
+_TOLD_WHOLE = (*PAYLOADS, "Forecast", "TimePart", "LengthBucket", "Span")
+"""Plain values that are told with every field, also those that have a default for older logs."""
 
 NEVER_SUCCEEDS = frozenset({"POST /v1/responses/{response_id}/cancel"})
 """Operations that only exist to be refused in OpenAI's words."""
@@ -251,10 +258,9 @@ def openapi_document(app: FastAPI) -> Plain:
     answers: list[tuple[type[BaseModel], JsonSchemaMode]] = [(shape, "serialization") for shape in shapes]
     wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [*answers, *((body.schema, "validation") for body in bodies.values())]
     refs, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REF)
-    for payload in PAYLOADS:
-        # An event is told with every field, also those that have a default for older logs.
-        if payload in definitions["$defs"]:
-            definitions["$defs"][payload]["required"] = list(definitions["$defs"][payload]["properties"])
+    for name in _TOLD_WHOLE:
+        if name in definitions["$defs"]:
+            definitions["$defs"][name]["required"] = list(definitions["$defs"][name]["properties"])
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             key = f"{method.upper()} {path}"

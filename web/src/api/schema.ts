@@ -1,6 +1,17 @@
 // Made by scripts/make_web_types.py; make docs renews it.
 
 export interface Schemas {
+  "Advice": {
+    code: string;
+    weight: "serious" | "worth_a_look" | "information";
+    count: number;
+    lines: number[];
+    finding: string;
+    why: string;
+    cure: string;
+    examples: string[];
+    measured_on: number | null;
+  };
   "Alias": {
     id: string;
     object: "luthier.alias";
@@ -58,6 +69,7 @@ export interface Schemas {
     held_out: boolean;
     preference: Record<string, number> | null;
   };
+  "Basis": "formula" | "dry_run" | "first_steps";
   "Batch": {
     id: string;
     object: "batch";
@@ -283,6 +295,34 @@ export interface Schemas {
     stream_options?: Schemas["StreamOptions"] | null;
     user?: string | null;
   };
+  "Costs": {
+    currency: string;
+    own: Schemas["OwnCost"] | null;
+    kilowatt_hours: number | null;
+    openai: Schemas["Price"][];
+  };
+  "Cure": {
+    changes: Record<string, string>;
+    peak_bytes: number;
+  };
+  "DataReport": {
+    notes?: string[] | null;
+    object: "luthier.data_report";
+    file: string;
+    role: string;
+    bytes: number;
+    ok: boolean;
+    method: string | null;
+    format: string | null;
+    num_lines: number;
+    num_faulty_rows: number;
+    num_faults: number;
+    num_warnings: number;
+    by_code: Record<string, Schemas["FindingCount"]>;
+    counts: Record<string, unknown>;
+    error: Schemas["FileFault"] | null;
+    findings: Schemas["Finding"][];
+  };
   "DatasetTask": {
     id: string;
     object: "luthier.dataset_task";
@@ -336,6 +376,19 @@ export interface Schemas {
     bytes_per_day: number | null;
     seconds_to_full: number | null;
   };
+  "DoctorReport": {
+    notes?: string[] | null;
+    object: "luthier.doctor_report";
+    file: string;
+    num_rows: number;
+    format: string | null;
+    num_findings: number;
+    num_serious: number;
+    findings: Schemas["Advice"][];
+    checks: string[];
+    skipped: Record<string, string>;
+    statistics: Schemas["DoctorStatistics"];
+  };
   "DoctorRequest": {
     wait_seconds?: number;
     file_id: string;
@@ -344,6 +397,10 @@ export interface Schemas {
     model?: string | null;
     losses?: boolean;
     seed?: number;
+  };
+  "DoctorStatistics": {
+    losses?: Schemas["MeasuredLosses"] | null;
+    labels?: Record<string, number> | null;
   };
   "Dpo": {
     hyperparameters?: Schemas["DpoHyperparameters-Input"] | null;
@@ -476,6 +533,11 @@ export interface Schemas {
     status: "uploaded" | "processed" | "error";
     status_details: string | null;
   };
+  "FileFault": {
+    code: string;
+    message: string;
+    param: string;
+  };
   "FileFromCompletions": {
     id: string;
     object: "file";
@@ -487,6 +549,21 @@ export interface Schemas {
     status: "uploaded" | "processed" | "error";
     status_details: string | null;
     luthier: Schemas["RescuedRows"];
+  };
+  "Finding": {
+    file: string;
+    line: number;
+    column: number | null;
+    path: string | null;
+    code: string;
+    severity: "error" | "warning";
+    message: string;
+    cure: string;
+    api_code: string | null;
+  };
+  "FindingCount": {
+    count: number;
+    first_line: number;
   };
   "FindingList": {
     object: "list";
@@ -511,6 +588,24 @@ export interface Schemas {
     held_out: boolean;
     answers: Schemas["FixedAnswer"][];
   };
+  "Forecast": {
+    basis: Schemas["Basis"];
+    examples: number;
+    n_epochs: number;
+    batch_size: number;
+    steps_per_epoch: number;
+    total_steps: number;
+    tokens_per_epoch: number;
+    trained_per_epoch: number;
+    tokens: number;
+    longest: number;
+    seconds: Schemas["Span"];
+    parts: Schemas["TimePart"][];
+    buckets: Schemas["LengthBucket"][];
+    peak_bytes: Schemas["Span"];
+    available_bytes: number;
+    watts: number | null;
+  };
   "ForecastChecked": {
     basis: string;
     forecast_seconds: [number, number, number];
@@ -530,6 +625,20 @@ export interface Schemas {
     luthier?: Schemas["LuthierOptions"] | null;
     seed?: number;
     dry_run?: boolean;
+  };
+  "ForecastResult": {
+    notes?: string[] | null;
+    model: string;
+    base: string;
+    method: string;
+    forecast: Schemas["Forecast"];
+    fits: boolean;
+    refusal: string | null;
+    cures: Schemas["Cure"][];
+    costs: Schemas["Costs"];
+    decisions: Schemas["NumberDecided"][];
+    truncated: number;
+    skipped: number;
   };
   "FromCompletionsRequest": {
     metadata?: Record<string, string> | null;
@@ -573,6 +682,16 @@ export interface Schemas {
     map?: Record<string, string> | null;
     skip_bad?: boolean;
     filename?: string | null;
+  };
+  "Imported": {
+    notes?: string[] | null;
+    rows: number;
+    left_out: number;
+    completions_read?: number | null;
+    files: Schemas["ImportedFile"];
+  };
+  "ImportedFile": {
+    training: string;
   };
   "Incomplete": {
     reason: "max_output_tokens";
@@ -800,6 +919,12 @@ export interface Schemas {
     labels: string[];
     passing_labels: string[];
   };
+  "LengthBucket": {
+    shortest: number;
+    longest: number;
+    steps: number;
+    seconds: number;
+  };
   "ListOf_Alias_": {
     object: "list";
     data: Schemas["Alias"][];
@@ -845,6 +970,16 @@ export interface Schemas {
     data: Schemas["TraceEvent"][];
     has_more: boolean;
   };
+  "LossQuantiles": {
+    min: number;
+    p05: number;
+    p25: number;
+    median: number;
+    p75: number;
+    p95: number;
+    max: number;
+    mean: number;
+  };
   "LuthierOptions": {
     adapter?: "lora" | "rslora" | "dora" | "full" | null;
     rank?: number | null;
@@ -872,6 +1007,14 @@ export interface Schemas {
     loss: number | null;
     accuracy: number;
     exact_match: number;
+  };
+  "MeasuredLosses": {
+    model: string;
+    num_measured: number;
+    num_tokens?: number | null;
+    loss?: Schemas["LossQuantiles"] | null;
+    accuracy?: number | null;
+    bounds?: Record<string, number | null> | null;
   };
   "Memory": {
     total: number | null;
@@ -967,6 +1110,11 @@ export interface Schemas {
     level: string;
     message: string;
   };
+  "NumberDecided": {
+    name: string;
+    value: unknown;
+    reason: string;
+  };
   "OpenBase": {
     kind: "base" | "adapter" | "full" | "alias";
     base: string;
@@ -991,6 +1139,11 @@ export interface Schemas {
     annotations: unknown[];
     logprobs: Schemas["ChatToken"][];
     text: string;
+  };
+  "OwnCost": {
+    low: number;
+    likely: number;
+    high: number;
   };
   "PageOf_Batch_": {
     object: "list";
@@ -1084,6 +1237,11 @@ export interface Schemas {
     missing: Schemas["TraceMissing"][];
     seconds: number;
   };
+  "PreviewProblem": {
+    code: string;
+    severity: "error" | "warning";
+    message: string;
+  };
   "PreviewRequest": {
     wait_seconds?: number;
     file_id: string;
@@ -1092,6 +1250,38 @@ export interface Schemas {
     method?: "supervised" | "dpo" | "reinforcement" | null;
     max_length?: number | null;
     packing?: boolean;
+  };
+  "PreviewSequence": {
+    name: string;
+    num_tokens: number;
+    num_trained: number;
+    num_context: number;
+    num_special: number;
+    num_truncated: number;
+    num_trained_lost: number;
+    trained_share: number;
+    first_trained: number | null;
+    last_trained: number | null;
+    num_shared: number;
+    placement: Record<string, unknown> | null;
+    tokens: Schemas["PreviewToken"][];
+  };
+  "PreviewToken": {
+    id: number;
+    text: string;
+    bytes: number[];
+    kind: "trained" | "context" | "special" | "truncated";
+    lost: string | null;
+    role: string;
+    message: number;
+    weight: number;
+  };
+  "Price": {
+    model: string;
+    per_million_tokens: number;
+    amount: number;
+    currency: string;
+    source: string;
   };
   "Project": {
     id: string;
@@ -1384,6 +1574,22 @@ export interface Schemas {
     epoch: number | null;
     epochs: number[];
   };
+  "RowPreview": {
+    notes?: string[] | null;
+    object: "luthier.row_preview";
+    file: string;
+    line: number;
+    format: string | null;
+    ok: boolean;
+    max_length: number;
+    max_length_reason: string;
+    model: string;
+    sequences: Schemas["PreviewSequence"][];
+    reference: Record<string, unknown> | null;
+    problems: Schemas["PreviewProblem"][];
+    packing: Record<string, unknown> | null;
+    findings: Schemas["Finding"][];
+  };
   "RunFinished": {
     status: string;
     error: Record<string, unknown> | null;
@@ -1438,6 +1644,11 @@ export interface Schemas {
     description: string | null;
     parameters: Record<string, unknown> | null;
     strict: boolean;
+  };
+  "Span": {
+    low: number;
+    likely: number;
+    high: number;
   };
   "SplitRequest": {
     wait_seconds?: number;
@@ -1592,6 +1803,10 @@ export interface Schemas {
     input: string;
     reference: string;
     evaluation_metric: "fuzzy_match" | "bleu" | "gleu" | "meteor" | "rouge_1" | "rouge_2" | "rouge_3" | "rouge_4" | "rouge_5" | "rouge_l";
+  };
+  "TimePart": {
+    name: string;
+    seconds: Schemas["Span"];
   };
   "Tool": {
     type: "function";
