@@ -113,12 +113,12 @@ class JobOverview(Owned):
                 for column in (_JOBS.c.training_file, _JOBS.c.validation_file)
             )
         ).subquery()
-        of_file = {"partition_by": both.c.file}
+        file = both.c.file
         ranked = select(
             both,
-            func.count().over(**of_file).label("jobs"),
-            func.sum(both.c.open).over(**of_file).label("unfinished"),
-            func.row_number().over(**of_file, order_by=(both.c.open.desc(), both.c.seq.desc())).label("place"),
+            func.count().over(partition_by=file).label("jobs"),
+            func.sum(both.c.open).over(partition_by=file).label("unfinished"),
+            func.row_number().over(partition_by=file, order_by=(both.c.open.desc(), both.c.seq.desc())).label("place"),
         ).subquery()
         query = select(ranked).where(ranked.c.place <= NAMED).order_by(ranked.c.file, ranked.c.place)
         with self._database.read() as connection:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from luthier.core.stage import Stage
-from luthier.trace.events import Notice, RunStarted, TraceEvent
+from luthier.trace.events import Notice, Payload, RunStarted, TraceEvent
 from luthier.trace.levels import FOLDER, LevelWriter, count_steps
 from luthier.trace.reader import read_events
 from luthier.trace.story import LOG, NAME, StoryWriter, story_view, write_story
@@ -67,7 +67,7 @@ def test_at_any_time_a_reader_sees_what_the_log_has(tmp_path: Path) -> None:
 
 def _run(steps: int, loss: dict[int, float], *, resumed_from: int = 0, per_epoch: int = 10, first_id: int = 1) -> list[TraceEvent]:
     """Steps from the resumed one on, with an end for each whole epoch; losses of 1 but for those given."""
-    said = [(Stage.TRAINING, RunStarted(model=MODEL, base=BASE, attempt=1, resumed_from_step=resumed_from))]
+    said: list[tuple[Stage, Payload]] = [(Stage.TRAINING, RunStarted(model=MODEL, base=BASE, attempt=1, resumed_from_step=resumed_from))]
     for number in range(resumed_from + 1, steps + 1):
         done = step(number, loss.get(number, 1.0), total=99, epoch=1 + (number - 1) // per_epoch)
         said.append((Stage.TRAINING, replace(done, lines=(number, number + 100))))
