@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from luthier.models.adapter_form import AdapterForm
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.models.probe import Probe
@@ -83,7 +84,7 @@ def _steps(model: LanguageModel, adapters: list[str | None], prompts: list[list[
 
 
 def test_each_slot_answers_with_its_own_adapter_and_the_base_beside_it_is_the_base_bit_for_bit(folder: Path, model: LanguageModel) -> None:
-    model.add_adapter("other", rank=2, alpha=4.0, seed=2)
+    model.add_adapter("other", rank=2, alpha=4.0, seed=2, form=AdapterForm(dora=True))
     generator = torch.Generator().manual_seed(6)
     for parameter in model.adapter_parameters("other"):
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
