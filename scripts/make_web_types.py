@@ -99,6 +99,8 @@ def schema_type(schema: dict[str, Any], indent: str = "") -> str:
     kind = schema.get("type")
     if isinstance(kind, list):
         return " | ".join(dict.fromkeys(schema_type({**schema, "type": k}, indent) for k in kind))
+    if kind == "array" and "prefixItems" in schema:
+        return "[" + ", ".join(schema_type(s, indent) for s in schema["prefixItems"]) + "]"
     if kind == "array":
         return f"{_element(schema_type(schema.get('items', {}), indent))}[]"
     if kind == "object":

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from luthier.api.schemas.dashboard_objects import JobView
 from luthier.core.jobs import JobStatus
 from luthier.core.stage import Stage
 from luthier.storage.job_overview import SORTS
@@ -122,6 +123,7 @@ def test_a_view_is_the_log_folded_without_its_steps(server: ApiServer, job_id: s
     assert view["view"]["epochs"][-1]["observation"]
     assert view["insight"]["text"]
     assert view["job"]["id"] == job_id
+    JobView.model_validate(view)
     assert job_id not in view["code"]["python"]
     assert view["job"]["training_file"] in view["code"]["python"]
     with server.http() as http:

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from luthier.api.pages import POLICY, Pages
-from luthier.api.sessions import COOKIE, SESSION_SECONDS, Session
+from luthier.api.sessions import SESSION_SECONDS, Session
 from luthier.core.keys import first_key_id
 from tests.support.api_server import KEY, ApiServer
 
@@ -41,7 +41,7 @@ def test_a_key_becomes_a_cookie_that_scripts_and_other_sites_do_not_get(server: 
     answer = browser.post("/ui/session", json={"api_key": KEY})
     shown = answer.json()
     cookie = answer.headers["set-cookie"]
-    assert re.match(rf"{COOKIE}=sess_[0-9A-Za-z]{{32}}\.", cookie)
+    assert re.match(r"luthier_session_[0-9a-f]{8}=sess_[0-9A-Za-z]{32}\.", cookie)
     flags = {part.strip().lower() for part in cookie.split(";")[1:]}
     assert {"httponly", "samesite=strict", "path=/", f"max-age={SESSION_SECONDS}"} <= flags
     assert "secure" not in flags  # the address is http; a browser would drop the cookie
@@ -102,7 +102,7 @@ def test_a_change_that_our_page_did_not_ask_for_is_refused(
 
 def test_a_change_of_which_the_browser_does_not_say_whence_is_refused(server: ApiServer, browser: httpx2.Client) -> None:
     csrf = log_in(browser)
-    cookies = {COOKIE: browser.cookies[COOKIE]}
+    cookies = {server.services.signer.cookie: browser.cookies[server.services.signer.cookie]}
     with httpx2.Client(base_url=server.url, cookies=cookies) as bare:
         assert bare.get("/v1/models").status_code == 200
         refused = new_file(bare, **{"x-luthier-csrf": csrf})
@@ -126,14 +126,29 @@ def test_another_page_cannot_log_its_visitor_in(server: ApiServer) -> None:
 
 def test_logging_out_ends_every_copy_of_the_cookie(server: ApiServer, browser: httpx2.Client) -> None:
     csrf = log_in(browser)
-    copied = {COOKIE: browser.cookies[COOKIE]}
+    copied = {server.services.signer.cookie: browser.cookies[server.services.signer.cookie]}
     assert browser.delete("/ui/session").status_code == 403
     assert browser.delete("/ui/session", headers={"x-luthier-csrf": csrf}).status_code == 204
-    assert COOKIE not in browser.cookies
+    assert server.services.signer.cookie not in browser.cookies
     with httpx2.Client(base_url=server.url, cookies=copied) as thief:
         assert thief.get("/v1/models").status_code == 401
         assert thief.get("/ui/session").status_code == 401
     assert log_in(browser)
+
+
+def test_two_servers_on_one_host_do_not_log_each_other_out(server: ApiServer, browser: httpx2.Client, tmp_path: Path) -> None:
+    # A browser has one jar for all ports of a host, and so has this client.
+    neighbour = ApiServer(tmp_path / "data")
+    pages = {one: {"origin": one.url, "sec-fetch-site": "same-origin"} for one in (server, neighbour)}
+    tokens = {}
+    for one, page in pages.items():
+        answer = browser.post(f"{one.url}/ui/session", json={"api_key": KEY}, headers=page)
+        tokens[one] = answer.json()["csrf"]
+    assert [browser.get(f"{one.url}/v1/models", headers=page).status_code for one, page in pages.items()] == [200, 200]
+    gone = browser.delete(f"{neighbour.url}/ui/session", headers={**pages[neighbour], "x-luthier-csrf": tokens[neighbour]})
+    assert gone.status_code == 204
+    assert [browser.get(f"{one.url}/v1/models", headers=page).status_code for one, page in pages.items()] == [200, 401]
+    neighbour.stop()
 
 
 def test_a_revoked_key_ends_its_sessions(server: ApiServer, browser: httpx2.Client) -> None:
@@ -159,9 +174,9 @@ def test_a_cookie_that_we_did_not_sign_or_that_expired_is_none(server: ApiServer
         "dots": "...",
     }
     for name, value in values.items():
-        with httpx2.Client(base_url=server.url, headers={"cookie": f"{COOKIE}={value}"}) as client:
+        with httpx2.Client(base_url=server.url, headers={"cookie": f"{signer.cookie}={value}"}) as client:
             assert client.get("/v1/models").status_code == 401, name
-    with httpx2.Client(base_url=server.url, cookies={COOKIE: signer.seal(good)}) as client:
+    with httpx2.Client(base_url=server.url, cookies={signer.cookie: signer.seal(good)}) as client:
         assert client.get("/v1/models").status_code == 200
 
 
@@ -182,7 +197,7 @@ def test_no_secret_stands_in_the_log_or_in_an_error(server: ApiServer, browser: 
         browser.get("/v1/models")
     assert wrong.status_code == 401
     assert KEY not in wrong.text
-    for secret in (KEY, csrf, browser.cookies[COOKIE]):
+    for secret in (KEY, csrf, browser.cookies[server.services.signer.cookie]):
         assert secret not in caplog.text
     assert server.services.settings.session_secret_file.stat().st_mode & 0o077 == 0
 

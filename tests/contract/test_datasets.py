@@ -11,6 +11,7 @@ from typing import Any
 import openai
 import pytest
 
+from luthier.api.schemas.dataset_results import RESULTS
 from luthier.core.stored_completions import StoredCompletion
 from tests.support.api_server import ApiServer
 from tests.support.data_worker import DataWorker
@@ -73,6 +74,8 @@ def completed(task: dict[str, Any]) -> dict[str, Any]:
     assert task["status"] == "completed", task
     assert (task["error"], task["progress"]) == (None, None)
     assert task["finished_at"] >= task["created_at"]
+    if task["kind"] in RESULTS:
+        RESULTS[task["kind"]].model_validate_json(json.dumps(task["result"]), strict=True)
     return task["result"]
 
 
@@ -331,6 +334,20 @@ def test_tasks_wait_for_a_worker_and_are_listed_and_cancelled(idle: ApiServer) -
     for path in ("tasks/dstask-none", "tasks/dstask-none/findings"):
         with pytest.raises(openai.NotFoundError, match="No such dataset task: dstask-none"):
             get(client, path)
+
+
+def test_who_uses_a_file_is_told_of_all_jobs(idle: ApiServer) -> None:
+    client = idle.client()
+    file, other = (uploaded(client, jsonl(words(10 + extra))) for extra in (0, 1))
+    jobs = [client.fine_tuning.jobs.create(model=BASE, training_file=file, validation_file=other, suffix=f"no{n}").id for n in range(2)]
+    client.fine_tuning.jobs.cancel(jobs[1])
+    (use,) = get(client, "uses", file_id=file)["data"]
+    named = [{"id": jobs[0], "suffix": "no0", "status": "validating_files"}, {"id": jobs[1], "suffix": "no1", "status": "cancelled"}]
+    assert use == {"object": "luthier.dataset_use", "file_id": file, "jobs": 2, "unfinished": 1, "named": named}
+    every = {one["file_id"]: one for one in get(client, "uses")["data"]}
+    assert every[file] == use
+    assert every[other] == {**use, "file_id": other}
+    assert get(client, "uses", file_id="file-none")["data"] == []
 
 
 def test_a_file_deleted_meanwhile_breaks_nothing(idle: ApiServer, tmp_path: Path) -> None:

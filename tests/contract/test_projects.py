@@ -150,7 +150,14 @@ def test_an_id_of_another_project_is_answered_like_one_that_nobody_has(server: A
 
 
 def test_lists_hold_the_own_project_alone(owner: Tenant, stranger: Tenant) -> None:
-    for path in ("/v1/files", "/v1/fine_tuning/jobs", "/v1/chat/completions", "/v1/batches", "/v1/luthier/datasets/tasks"):
+    for path in (
+        "/v1/files",
+        "/v1/fine_tuning/jobs",
+        "/v1/chat/completions",
+        "/v1/batches",
+        "/v1/luthier/datasets/tasks",
+        "/v1/luthier/datasets/uses",
+    ):
         assert len(owner.http.get(path).json()["data"]) == 1
         assert stranger.http.get(path).json()["data"] == []
     names = [model["id"] for model in stranger.http.get("/v1/models").json()["data"]]

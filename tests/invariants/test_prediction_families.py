@@ -1,10 +1,14 @@
-"""The look into the layers, for every family: the lens ends in the model's own output, and without the adapter it is the base's."""
+"""The look into the layers, for every family: the lens ends in the model's own output, and without the adapter it is the base's.
+
+The answers as well: slots with adapters of their own in one call tell what each tells alone, and the base's row is the base's bit for bit.
+"""
 
 from pathlib import Path
 
 import pytest
 import torch
 
+from luthier.models.adapter_form import AdapterForm
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.models.probe import Probe
@@ -67,6 +71,39 @@ def test_without_the_adapter_every_layer_is_the_bases_bit_for_bit(folder: Path, 
     for name in ("embedding_norms_T", "top_LN", "probability_LN", "residual_norm_L"):
         assert torch.equal(getattr(off, name), getattr(base, name)), name
     assert not torch.equal(on.probability_LN, base.probability_LN)
+
+
+def _steps(model: LanguageModel, adapters: list[str | None], prompts: list[list[int]]) -> torch.Tensor:
+    """(steps, B, V) logits of three tokens that all slots take together."""
+    cache = model.new_cache(len(adapters), 24)
+    for slot, (adapter, prompt) in enumerate(zip(adapters, prompts, strict=True)):
+        with model.use_adapter(adapter):
+            model.prefill(cache, slot, prompt)
+    slots = list(range(len(adapters)))
+    return torch.stack([model.decode_apart(cache, slots, [IDS[at]] * len(slots), adapters) for at in range(3)])
+
+
+def test_each_slot_answers_with_its_own_adapter_and_the_base_beside_it_is_the_base_bit_for_bit(folder: Path, model: LanguageModel) -> None:
+    model.add_adapter("other", rank=2, alpha=4.0, seed=2, form=AdapterForm(dora=True))
+    generator = torch.Generator().manual_seed(6)
+    for parameter in model.adapter_parameters("other"):
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    try:
+        # Prompts of two lengths, and an adapter whose rows lie apart.
+        adapters, prompts = ["tuned", None, "tuned", "other"], [IDS[:9], IDS[:9], IDS[:12], IDS[:9]]
+        together = _steps(model, adapters, prompts)
+        for slot, (adapter, prompt) in enumerate(zip(adapters, prompts, strict=True)):
+            alone = _steps(model, [adapter], [prompt])[:, 0]
+            torch.testing.assert_close(together[:, slot], alone, rtol=1e-4, atol=2e-5 * float(alone.abs().max().clamp(min=1.0)))
+        assert not torch.allclose(together[:, 0], together[:, 1], rtol=1e-3)
+        # A batch of another size may round otherwise, so that the comparison is with the untouched base in a batch of the same size.
+        pure = _steps(load_model(folder), [None, None], [IDS[:9], IDS[:9]])
+        beside = _steps(model, ["tuned", None], [IDS[:9], IDS[:9]])
+        assert torch.equal(beside[:, 1], pure[:, 1])
+        assert torch.equal(pure[:, 0], pure[:, 1])
+        assert not torch.equal(beside[:, 0], pure[:, 0])
+    finally:
+        model.remove_adapter("other")
 
 
 def test_looking_changes_nothing(model: LanguageModel) -> None:

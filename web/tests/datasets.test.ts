@@ -1,9 +1,9 @@
 import { describe, expect, it, vi } from 'vitest';
 import { ApiError } from '../src/lib/api';
-import { findingsPath, jobsByFile, readFiles, rowsByFile, runTask, storeFile, stripOf } from '../src/lib/datasets';
+import { findingsPath, readFiles, readUses, rowsByFile, runTask, storeFile, stripOf } from '../src/lib/datasets';
 import { familiesOf, means, touched } from '../src/lib/modeltree';
 import type { ModelRow } from '../src/api/types';
-import { file, page, preview, task } from './support/server';
+import { file, page, preview, task, use } from './support/server';
 
 const wait = () => Promise.resolve();
 
@@ -77,15 +77,18 @@ describe('what is known of files', () => {
     expect(get.mock.calls[1]![1].query.after).toBe('a');
   });
 
-  it('comes from the newest check and from the jobs', () => {
+  it('comes from the newest check and from all jobs', async () => {
     const checks = [task('check', { num_lines: 9, ok: false }, { options: { file_id: 'f' } }), task('check', { num_lines: 8, ok: true }, { options: { file_id: 'f' } })];
     expect(rowsByFile(checks as never).get('f')).toEqual({ lines: 9, ok: false });
-    const jobs = [
-      { id: 'j1', training_file: 'f', validation_file: 'g' },
-      { id: 'j2', training_file: 'f', validation_file: 'f' },
-    ];
-    expect(jobsByFile(jobs).get('f')!.map((job) => job.id)).toEqual(['j1', 'j2']);
-    expect(jobsByFile(jobs).get('g')!.map((job) => job.id)).toEqual(['j1']);
+    const get = vi.fn().mockResolvedValue(page([use('f', 2), use('g', 1)]));
+    const uses = await readUses({ get });
+    expect([...uses.keys()]).toEqual(['f', 'g']);
+    expect(uses.get('f')!.jobs).toBe(2);
+    await readUses({ get }, 'f');
+    expect(get.mock.calls).toEqual([
+      ['/v1/luthier/datasets/uses', {}],
+      ['/v1/luthier/datasets/uses', { query: { file_id: 'f' } }],
+    ]);
   });
 
   it('marks tokens that are cut off', () => {

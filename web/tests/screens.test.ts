@@ -2,7 +2,7 @@
 import { flushSync } from 'svelte';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Schemas } from '../src/api/schema';
-import type { JobRow, ModelRow, SystemState } from '../src/api/types';
+import type { ModelRow, Session, SystemState } from '../src/api/types';
 import { api, ApiError } from '../src/lib/api';
 import { router } from '../src/lib/router.svelte';
 import { session } from '../src/lib/session.svelte';
@@ -12,8 +12,8 @@ import Models from '../src/screens/Models.svelte';
 import NewJob from '../src/screens/NewJob.svelte';
 import Playground from '../src/screens/Playground.svelte';
 import System from '../src/screens/System.svelte';
-import { clear, draw, goldenJob } from './support/page';
-import { FAULT, file, mendDom, model, page, preview, report, serve, task } from './support/server';
+import { clear, draw } from './support/page';
+import { FAULT, file, mendDom, model, page, preview, report, serve, task, use } from './support/server';
 
 beforeAll(mendDom);
 beforeEach(() => router.go('/ui/', { replace: true }));
@@ -25,7 +25,6 @@ afterEach(() => {
 const button = (root: ParentNode, name: string) => [...root.querySelectorAll('button')].find((b) => b.textContent!.trim().startsWith(name))!;
 const text = (root: ParentNode & { textContent: string | null }) => root.textContent!.replace(/\s+/g, ' ');
 const settled = (root: HTMLElement, words: string) => vi.waitFor(() => (flushSync(), expect(text(root)).toContain(words)), 3000);
-const job = (parts: Partial<JobRow>): JobRow => ({ ...goldenJob().row, ...parts });
 function type(field: HTMLInputElement | HTMLTextAreaElement, value: string) {
   field.value = value;
   field.dispatchEvent(new Event('input', { bubbles: true }));
@@ -109,7 +108,7 @@ describe('New job', () => {
 describe('Data sets', () => {
   const known = {
     'GET /v1/luthier/datasets/tasks': page([task('check', { num_lines: 20, ok: true }, { options: { file_id: 'file-a' } })]),
-    'GET /v1/luthier/jobs': { object: 'list', data: [job({ id: 'j1', suffix: 'french', status: 'running', training_file: 'file-a' })], has_more: false, total: 1 },
+    'GET /v1/luthier/datasets/uses': page([use('file-a', 3, { unfinished: 1, named: [{ id: 'j1', suffix: 'french', status: 'running' }, ...use('', 2).named] })]),
   };
 
   it('lists files with rows and the jobs that use them, and deletes after it said what depends on one', async () => {
@@ -119,7 +118,7 @@ describe('Data sets', () => {
     expect([...root.querySelectorAll('li.card')].map((line) => /20 ✓ sound/.test(text(line as HTMLElement)))).toEqual([true, false]);
     button(root.querySelector('li.card')!, 'Delete').click();
     flushSync();
-    expect(text(root.querySelector('dialog')!)).toContain('1 job that is not over uses it: french (running)');
+    expect(text(root.querySelector('dialog')!)).toContain('1 job that is not over uses it: french (running) 2 jobs that are over used it');
     button(root, 'Delete the file').click();
     await vi.waitFor(() => (flushSync(), expect(root.querySelectorAll('li.card')).toHaveLength(1)));
     expect(asked.at(-1)).toMatchObject({ method: 'DELETE', path: '/v1/files/file-a' });
@@ -146,9 +145,10 @@ describe('one data set', () => {
   };
 
   it('shows the doctor’s findings with why and cure, the base’s losses, and the tokens of a row it names', async () => {
-    const asked = serve({ ...BASICS, 'GET /v1/files/file-a': file('file-a'), 'GET /v1/luthier/jobs': { object: 'list', data: [], has_more: false }, 'POST /v1/luthier/datasets/doctor': task('doctor', DOCTOR, { num_findings: 1 }) });
+    const asked = serve({ ...BASICS, 'GET /v1/files/file-a': file('file-a'), 'GET /v1/luthier/datasets/uses': page([use('file-a', 700)]), 'POST /v1/luthier/datasets/doctor': task('doctor', DOCTOR, { num_findings: 1 }) });
     const root = draw(DataSet, { file: 'file-a' });
     await settled(root, 'Bonjour');
+    expect(text(root)).toContain('and 695 more');
     button(root, 'Examine, with the base’s losses').click();
     await settled(root, '1 row repeats.');
     expect(text(root)).toContain('Why: It weighs more.');
@@ -287,7 +287,7 @@ describe('System', () => {
     webhooks: 0,
     versions: { luthier: '0.1.0' },
   };
-  const signIn = (role: string) => (session.current = { object: 'luthier.session', csrf: 'c', role, project_id: 'p', expires_at: 4e9 });
+  const signIn = (role: Session['role']) => (session.current = { object: 'luthier.session', csrf: 'c', role, project_id: 'p', expires_at: 4e9 });
 
   it('says what is full, silent and down, not by colour alone', async () => {
     signIn('member');

@@ -68,24 +68,32 @@ describe('data', () => {
 
   it('reads any line of a server’s file and the faults of all', async () => {
     const preview = vi.fn<JobActions['preview']>().mockResolvedValue({
+      object: 'luthier.row_preview',
+      file: 'file-a',
+      model: 'luthier-mini',
       line: 1,
       format: 'prompt_completion',
       ok: true,
       max_length: 3,
+      max_length_reason: 'It was asked for.',
+      reference: null,
+      packing: null,
+      findings: [],
       sequences: [
         {
           name: 'example', num_tokens: 3, num_trained: 1, num_context: 2, num_special: 0, num_truncated: 1, num_trained_lost: 1, trained_share: 1 / 3, num_shared: 0,
+          first_trained: 2, last_trained: 2, placement: null,
           tokens: [
-            { id: 1, text: 'Merci', bytes: [], kind: 'trained', role: 'assistant', message: 1 },
-            { id: 2, text: 'lost', bytes: [], kind: 'truncated', role: 'assistant', message: 1 },
+            { id: 1, text: 'Merci', bytes: [], kind: 'trained', lost: null, role: 'assistant', message: 1, weight: 1 },
+            { id: 2, text: 'lost', bytes: [], kind: 'truncated', lost: 'trained', role: 'assistant', message: 1, weight: 1 },
           ],
         },
       ],
       problems: [{ code: 'answer_cut', severity: 'warning', message: 'The answer is cut.' }],
     });
     const check = vi.fn<JobActions['check']>().mockResolvedValue({
-      file: 'train.jsonl', bytes: 9, ok: false, format: null, num_lines: 16, num_faulty_rows: 1, num_faults: 1, num_warnings: 0, by_code: {}, counts: {},
-      findings: [{ line: 7, column: 1, code: 'not_json', severity: 'error', message: 'The line is not JSON.', cure: 'Write rows with a JSON library.' }],
+      object: 'luthier.data_report', role: 'training', method: null, error: null, file: 'train.jsonl', bytes: 9, ok: false, format: null, num_lines: 16, num_faulty_rows: 1, num_faults: 1, num_warnings: 0, by_code: {}, counts: {},
+      findings: [{ file: 'train.jsonl', path: null, api_code: null, line: 7, column: 1, code: 'not_json', severity: 'error', message: 'The line is not JSON.', cure: 'Write rows with a JSON library.' }],
     });
     const page = draw(Data, { data: goldenJob({}, { preview, check }) });
     await settled();
@@ -170,6 +178,7 @@ describe('compare', () => {
 
 describe('quiz', () => {
   const quiz: QuizData = {
+    note: null,
     questions: ['a', 'b', 'c'].map((id) => ({
       id,
       question: `Question ${id}: how low did the held-out loss get?`,

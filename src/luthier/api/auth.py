@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from luthier.api.access import check_role
 from luthier.api.deps import Services, services_of
-from luthier.api.sessions import COOKIE, Session
+from luthier.api.sessions import Session
 from luthier.core.errors import AuthenticationFailed
 from luthier.core.keys import DEFAULT_PROJECT, ApiKey, Caller, Limits, Role, first_key_id, key_sha256, masked
 from luthier.core.settings import Settings
@@ -110,7 +110,7 @@ async def identify_request(request: Request) -> Caller:
         TooManyRequests: too many wrong keys came from there.
     """
     services = services_of(request)
-    authorization, cookie = request.headers.get("authorization"), request.cookies.get(COOKIE)
+    authorization, cookie = request.headers.get("authorization"), request.cookies.get(services.signer.cookie)
     if authorization is None and cookie is not None:
         session, caller = await logged_in(services, cookie)
         services.signer.check_change(session, request.method, request.headers, request.url.scheme)

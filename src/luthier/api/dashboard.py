@@ -17,7 +17,7 @@ from luthier.api.errors import error_response
 from luthier.api.pages import GUARDS, Pages
 from luthier.api.replies import JsonReply
 from luthier.api.schemas.sessions import LoginRequest
-from luthier.api.sessions import COOKIE, SESSION_SECONDS, Session, check_same_origin
+from luthier.api.sessions import SESSION_SECONDS, Session, check_same_origin
 from luthier.core.errors import InvalidRequest, LuthierError, NotFound
 from luthier.core.ids import new_session_id
 from luthier.core.keys import Caller
@@ -102,7 +102,7 @@ async def _log_in(request: Request) -> Response:
     session = Session(id=new_session_id(), key_id=caller.key_id, expires_at=int(services.clock()) + SESSION_SECONDS)
     answer = _reply(_session_object(services, session, caller))
     answer.set_cookie(
-        COOKIE,
+        services.signer.cookie,
         services.signer.seal(session),
         max_age=SESSION_SECONDS,
         path="/",
@@ -116,17 +116,17 @@ async def _log_in(request: Request) -> Response:
 async def _show(request: Request) -> Response:
     services = services_of(request)
     check_same_origin(request.headers, request.url.scheme)
-    session, caller = await logged_in(services, request.cookies.get(COOKIE))
+    session, caller = await logged_in(services, request.cookies.get(services.signer.cookie))
     return _reply(_session_object(services, session, caller))
 
 
 async def _log_out(request: Request) -> Response:
     """The session is over, for every copy of its cookie."""
     services = services_of(request)
-    session, _ = await logged_in(services, request.cookies.get(COOKIE))
+    session, _ = await logged_in(services, request.cookies.get(services.signer.cookie))
     services.signer.check_change(session, request.method, request.headers, request.url.scheme)
     now = int(services.clock())
     await run_in_threadpool(lambda: services.sessions.end(session.id, expires_at=session.expires_at, now=now))
     answer = Response(status_code=204)
-    answer.delete_cookie(COOKIE, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict")
+    answer.delete_cookie(services.signer.cookie, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict")
     return answer

@@ -1,7 +1,7 @@
 """Dataset tasks between request and answer: made, waited for, shown.
 
-What it does: finds the files that a request names, stores the task, waits a while for its end. What it does not: the work (the
-worker's data lanes do it). Called by ``routes/datasets.py``.
+What it does: finds the files that a request names, stores the task, waits a while for its end; shows who uses a file. What it does not:
+the work (the worker's data lanes do it). Called by ``routes/datasets.py``.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from luthier.core.ids import new_dataset_task_id
 from luthier.core.keys import Caller
 from luthier.jobs.queue import RetryMark
 from luthier.storage.dataset_tasks import unknown_task
+from luthier.storage.job_overview import FileUse
 
 DATA_LANES = ("data", "data-quick")
 """The worker's roles that do tasks: all of them, and small ones alone."""
@@ -124,6 +125,17 @@ def _is_served(services: Services, task: DatasetTask) -> bool:
     large, quick = DATA_LANES
     beat = services.workers.latest(quick if task.quick else large)
     return beat is not None and abs(services.clock() - beat) <= MAX_BEAT_AGE_SECONDS
+
+
+def use_object(use: FileUse) -> dict[str, Any]:
+    """The ``luthier.dataset_use`` object."""
+    return {
+        "object": "luthier.dataset_use",
+        "file_id": use.file_id,
+        "jobs": use.jobs,
+        "unfinished": use.unfinished,
+        "named": [{"id": id, "suffix": suffix, "status": status} for id, suffix, status in use.named],
+    }
 
 
 def task_object(task: DatasetTask) -> dict[str, Any]:

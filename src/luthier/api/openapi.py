@@ -25,10 +25,12 @@ from luthier.api.schemas import (
     batch_objects,
     dashboard_objects,
     dataset_objects,
+    dataset_results,
     objects,
     prediction,
     webhook_objects,
 )
+from luthier.trace.events import PAYLOADS
 
 Plain = dict[str, Any]
 
@@ -114,6 +116,7 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "GET /v1/luthier/datasets/tasks/{task_id}": dataset_objects.DatasetTask,
     "POST /v1/luthier/datasets/tasks/{task_id}/cancel": dataset_objects.DatasetTask,
     "GET /v1/luthier/datasets/tasks/{task_id}/findings": dataset_objects.FindingList,
+    "GET /v1/luthier/datasets/uses": objects.ListOf[dataset_objects.DatasetUse],
     "POST /v1/luthier/keys": account_objects.NewKey,
     "GET /v1/luthier/keys": objects.ListOf[account_objects.Key],
     "GET /v1/luthier/keys/{key_id}": account_objects.Key,
@@ -137,6 +140,15 @@ OTHER_ANSWERS: dict[str, Plain] = {
     "GET /v1/luthier/openapi.json": {"application/json": {"schema": {"type": "object"}}},
 }
 """Successes that are no object of ours: media types."""
+
+BESIDE: tuple[type[BaseModel], ...] = (
+    dashboard_objects.Session,
+    *dataset_results.RESULTS.values(),
+)
+"""Shapes that no route's answer names: of the session, and of what a dataset task leaves, by its kind."""
+
+_TOLD_WHOLE = (*PAYLOADS, "Forecast", "TimePart", "LengthBucket", "Span")
+"""Plain values that are told with every field, also those that have a default for older logs."""
 
 NEVER_SUCCEEDS = frozenset({"POST /v1/responses/{response_id}/cancel"})
 """Operations that only exist to be refused in OpenAI's words."""
@@ -242,10 +254,13 @@ def openapi_document(app: FastAPI) -> Plain:
     """The document. An operation that is missing in the tables has a success of unknown content; a test names it."""
     document = get_openapi(title="Luthier", version=__version__, routes=app.routes)
     bodies = _bodies(app)
-    shapes: list[type[BaseModel]] = [objects.ErrorReply, objects.NotReady, *ANSWERS.values()]
+    shapes: list[type[BaseModel]] = [objects.ErrorReply, objects.NotReady, *ANSWERS.values(), *BESIDE]
     answers: list[tuple[type[BaseModel], JsonSchemaMode]] = [(shape, "serialization") for shape in shapes]
     wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [*answers, *((body.schema, "validation") for body in bodies.values())]
     refs, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REF)
+    for name in _TOLD_WHOLE:
+        if name in definitions["$defs"]:
+            definitions["$defs"][name]["required"] = list(definitions["$defs"][name]["properties"])
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             key = f"{method.upper()} {path}"

@@ -5,7 +5,8 @@ does not: check keys (``auth.py``) or answer requests (``dashboard.py``). Called
 
 A browser sends cookies along whoever caused the request, so a cookie alone changes nothing: a change also needs the token, which only
 our own page can read, and the browser's word (``Origin``, ``Sec-Fetch-Site``) that it was this page. SameSite=Strict keeps the cookie
-from other sites; other ports of one host are the same site, which is why the browser's word is asked for.
+from other sites; other ports of one host are the same site, which is why the browser's word is asked for. A browser also keeps one jar for
+all ports of a host, so the cookie's name carries a mark of the data directory: servers beside each other do not log each other out.
 """
 
 import hashlib
@@ -18,10 +19,11 @@ from starlette.datastructures import Headers
 
 from luthier.core.errors import PermissionRefused
 
-COOKIE = "luthier_session"
+COOKIE_PREFIX = "luthier_session_"
 CSRF_HEADER = "x-luthier-csrf"
 SESSION_SECONDS = 7 * 24 * 3600
 _SAFE = ("GET", "HEAD")
+_MARK_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class SessionSigner:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
+        self.cookie = COOKIE_PREFIX + self._mac("cookie", "")[:_MARK_DIGITS]
+        """The cookie's name. The mark is of the directory and not of the port, which a proxy in front of the server does not tell."""
 
     def seal(self, session: Session) -> str:
         """The cookie's value."""

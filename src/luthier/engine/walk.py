@@ -1,8 +1,8 @@
 """Greedy answers with everything that a prediction trace tells of each step: probability, rank, entropy, alternatives.
 
-What it does: walks several models or adapters forward token by token, in turn, so that base and tuned answer side by side; scores a given
-answer. What it does not: batch with the engine's own sequences (it holds a small cache of its own), render, make text. Called by
-``deployment/tracing.py`` on the engine's thread, one piece between two decode steps.
+What it does: walks several models or adapters forward token by token, those of one model in one batch, so that base and tuned answer side
+by side; scores a given answer. What it does not: batch with the engine's own sequences (it holds a small cache of its own), render, make
+text. Called by ``deployment/tracing.py`` on the engine's thread, one piece between two decode steps.
 
 Axis letters: V vocabulary, T tokens, N scored places.
 """
@@ -93,24 +93,55 @@ def measured(logits_V: Tensor, forced: int | None = None) -> Step:
 def walked(walks: Sequence[Walk]) -> Iterator[None]:
     """Take all walks to their ends, a token of each per piece.
 
-    The two do not share one batched call: a model's ``decode`` uses one adapter at a time.
+    Walks of one model share one call per token, where the model can. Prompts are read one after the other: they are many rows already.
     """
-    caches: list[Cache] = []
-    with torch.inference_mode():
-        for walk in walks:
-            caches.append(walk.model.new_cache(1, len(walk.prompt_ids) + walk.max_tokens))
-            with walk.model.use_adapter(walk.adapter):
-                walk.take(walk.model.prefill(caches[-1], 0, walk.prompt_ids))
+    groups = [_Group(model, [walk for walk in walks if walk.model is model]) for model in dict.fromkeys(walk.model for walk in walks)]
+    for group in groups:
+        group.read()
     yield
     while not all(walk.done for walk in walks):
-        with torch.inference_mode():
-            for walk, cache in zip(walks, caches, strict=True):
-                if not walk.done:
-                    with walk.model.use_adapter(walk.adapter):
-                        walk.take(walk.model.decode(cache, [0], [walk.steps[-1].id])[0])
+        for group in groups:
+            group.go_on()
         yield
-    for walk, cache in zip(walks, caches, strict=True):
-        walk.model.free(cache, 0)
+    for group in groups:
+        group.free()
+
+
+class _Group:
+    """Walks of one model, each with a slot of one cache."""
+
+    def __init__(self, model: LanguageModel, walks: Sequence[Walk]) -> None:
+        self._model, self._walks = model, walks
+        length = max(len(walk.prompt_ids) for walk in walks) + max(walk.max_tokens for walk in walks)
+        self._cache: Cache = model.new_cache(len(walks), min(length, model.facts.max_length))
+
+    @torch.inference_mode()
+    def read(self) -> None:
+        """All prompts, and the first token of each answer."""
+        for slot, walk in enumerate(self._walks):
+            with self._model.use_adapter(walk.adapter):
+                walk.take(self._model.prefill(self._cache, slot, walk.prompt_ids))
+
+    @torch.inference_mode()
+    def go_on(self) -> None:
+        """The next token of each.
+
+        A walk that is done stays in the batch: rounding depends on a batch's size, and the figures of the one would depend on when the
+        other ends.
+        """
+        if all(walk.done for walk in self._walks):
+            return
+        cache = self._cache
+        rows = [(slot, walk) for slot, walk in enumerate(self._walks) if not walk.done or cache.length(slot) < cache.max_length]
+        slots, ids, adapters = zip(*((slot, walk.steps[-1].id, walk.adapter) for slot, walk in rows), strict=True)
+        for (_, walk), logits_V in zip(rows, self._model.decode_apart(cache, slots, ids, adapters), strict=True):
+            if not walk.done:
+                walk.take(logits_V)
+
+    def free(self) -> None:
+        """Give the cache back."""
+        for slot in range(len(self._walks)):
+            self._model.free(self._cache, slot)
 
 
 def scored(model: LanguageModel, adapter: str | None, prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> Iterator[list[float]]:

@@ -7,6 +7,7 @@ rounding of float32. What it does not: other architectures. Built by ``load.py``
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from luthier.models.companions import copy_companions
 from luthier.models.decoder_config import DecoderConfig, rotary_tables
 from luthier.models.decoder_layer import BlockFunction, Frame, LayerAdapter, Tape, base_tensors, block_forward, causal_frame, plain_block
 from luthier.models.decoder_probe import probe_blocks
-from luthier.models.decoder_step import step_block
+from luthier.models.decoder_step import RowAdapter, step_block
 from luthier.models.decoder_weights import read_weights, write_weights
 from luthier.models.facts import ModelFacts
 from luthier.models.flat import FlatFrame, flat_block, flat_frame
@@ -173,14 +174,30 @@ class DecoderModel(LanguageModel):
     @torch.no_grad()
     def decode(self, cache: Cache, slots_B: Sequence[int], ids_B: Sequence[int] | Tensor) -> Tensor:
         """See ``LanguageModel``."""
+        return self._step(cache, slots_B, ids_B, [() if low is None else ((None, low),) for low in self._lows(reuse=True)])
+
+    @torch.no_grad()
+    def decode_apart(self, cache: Cache, slots_B: Sequence[int], ids_B: Sequence[int] | Tensor, adapters_B: Sequence[str | None]) -> Tensor:
+        """See ``LanguageModel``. One pass over the weights for all rows; the adapters' small products follow for each run of equal ones."""
+        by_layer: list[list[RowAdapter]] = [[] for _ in range(self._config.num_layers)]
+        start = 0
+        for name, run in groupby(adapters_B):
+            stop = start + len(list(run))
+            if name is not None:
+                for lows, low in zip(by_layer, self._adapters[name].layers(reuse=True), strict=True):
+                    lows.append((slice(start, stop), low))
+            start = stop
+        return self._step(cache, slots_B, ids_B, by_layer)
+
+    def _step(self, cache: Cache, slots_B: Sequence[int], ids_B: Sequence[int] | Tensor, lows_L: Sequence[Sequence[RowAdapter]]) -> Tensor:
         assert isinstance(cache, SlotCache)
         x = F.embedding(torch.as_tensor(ids_B, dtype=torch.int64, device=self.device), self._weights.embedding)
         step = cache.step(slots_B)
         self._cover(cache.max_length)
         turned = (self._cos[step.positions_B][:, None], self._sin[step.positions_B][:, None])
         straight = (torch.ones_like(turned[0]), torch.zeros_like(turned[1]))
-        for index, (layer, low) in enumerate(zip(self._weights.blocks, self._lows(reuse=True), strict=True)):
-            x = step_block(x, layer, low, self._config, step, index, straight if index in self._config.without_rotation else turned)
+        for index, (layer, lows) in enumerate(zip(self._weights.blocks, lows_L, strict=True)):
+            x = step_block(x, layer, lows, self._config, step, index, straight if index in self._config.without_rotation else turned)
         return self._head(x)
 
     def free(self, cache: Cache, slot: int) -> None:

@@ -98,7 +98,11 @@ def _norm_back(grad: Tensor, weight: Tensor, unit: Tensor, factor: Tensor) -> Te
 
 
 def project(x: Tensor, matrix: Matrix, low: LowRank | None) -> tuple[Tensor, Kept | None]:
-    y = matrix.times(x)
+    return adapted(matrix.times(x), x, low)
+
+
+def adapted(y: Tensor, x: Tensor, low: LowRank | None) -> tuple[Tensor, Kept | None]:
+    """What the adapter makes of ``y`` = x @ W.T, which it may write over, and what its gradient needs."""
     if low is None:
         return y, None
     inner = x @ low.a.t()

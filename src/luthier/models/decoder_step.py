@@ -3,20 +3,37 @@
 Axis letters: B slots, L longest slot, H query heads, K key/value heads, G = H / K, D head size.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from luthier.models.decoder_config import DecoderConfig
-from luthier.models.decoder_layer import LayerAdapter, project, rotate
+from luthier.models.decoder_layer import LayerAdapter, LowRank, adapted, rotate
 from luthier.models.decoder_weights import LayerWeights
+from luthier.models.matrix import Matrix
 from luthier.models.slot_cache import DecodeStep
+
+RowAdapter = tuple[slice | None, LayerAdapter]
+"""Some rows of a step, None for all of them, and what is added for these."""
+
+
+def _project(x: Tensor, matrix: Matrix, lows: Sequence[tuple[slice | None, LowRank | None]]) -> Tensor:
+    """One product for all rows; each adapter's part for its own."""
+    y = matrix.times(x)
+    for rows, low in lows:
+        if rows is None:
+            y = adapted(y, x, low)[0]
+        else:
+            y[rows] = adapted(y[rows], x[rows], low)[0]
+    return y
 
 
 def step_block(
     x_Bh: Tensor,
     layer: LayerWeights,
-    low: LayerAdapter | None,
+    lows: Sequence[RowAdapter],
     config: DecoderConfig,
     step: DecodeStep,
     index: int,
@@ -27,14 +44,15 @@ def step_block(
     Args:
         x_Bh: input, one token per slot.
         layer: weights.
-        low: the active adapter's part, or None.
+        lows: the adapters' parts; rows that none of them names are the base's.
         config: the decoder's shape.
         step: the reserved positions; keys and values are appended through it.
         index: the block's number.
         rotary: cosine and signed sine (B, 1, D) at the slots' positions.
     """
     c, b = config, x_Bh.shape[0]
-    qkv, _ = project(F.rms_norm(x_Bh, (c.hidden_size,), layer.attention_norm, c.norm_eps), layer.qkv, low.qkv if low else None)
+    normed = F.rms_norm(x_Bh, (c.hidden_size,), layer.attention_norm, c.norm_eps)
+    qkv = _project(normed, layer.qkv, [(rows, low.qkv) for rows, low in lows])
     if layer.qkv_bias is not None:
         qkv += layer.qkv_bias
     heads = qkv.view(b, -1, c.head_dim)
@@ -48,7 +66,8 @@ def step_block(
     query = both[:, : c.num_heads].reshape(b, c.num_kv_heads, c.num_queries_per_kv, c.head_dim)
     # One query per slot: the queries of a group stand where a row's positions would, so that no key is copied for them.
     attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=step.mask_B11L).reshape(b, c.q_size)
-    middle = project(attended, layer.o, low.o if low else None)[0].add_(x_Bh)
-    mlp, _ = project(F.rms_norm(middle, (c.hidden_size,), layer.mlp_norm, c.norm_eps), layer.gate_up, low.gate_up if low else None)
+    middle = _project(attended, layer.o, [(rows, low.o) for rows, low in lows]).add_(x_Bh)
+    normed = F.rms_norm(middle, (c.hidden_size,), layer.mlp_norm, c.norm_eps)
+    mlp = _project(normed, layer.gate_up, [(rows, low.gate_up) for rows, low in lows])
     gated = F.silu(mlp[:, : c.mlp_size]).mul_(mlp[:, c.mlp_size :])
-    return project(gated, layer.down, low.down if low else None)[0].add_(middle)
+    return _project(gated, layer.down, [(rows, low.down) for rows, low in lows]).add_(middle)

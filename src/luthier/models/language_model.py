@@ -128,6 +128,17 @@ class LanguageModel(ABC):
             InvalidRequest: a slot is full.
         """
 
+    def decode_apart(self, cache: Cache, slots_B: Sequence[int], ids_B: Sequence[int] | Tensor, adapters_B: Sequence[str | None]) -> Tensor:
+        """As ``decode``, each slot with an adapter of its own (None for the base), whatever ``use_adapter`` says.
+
+        Here one slot after the other; a model that can takes all of them at once.
+        """
+        logits: list[Tensor] = []
+        for slot, token, adapter in zip(slots_B, torch.as_tensor(ids_B).tolist(), adapters_B, strict=True):
+            with self.use_adapter(adapter):
+                logits.append(self.decode(cache, [slot], [token])[0])
+        return torch.stack(logits)
+
     @abstractmethod
     def free(self, cache: Cache, slot: int) -> None:
         """Forget what a slot holds; freeing a free slot does nothing."""

@@ -1,14 +1,16 @@
 """Jobs as one looks over them: filtered, sorted, counted, and those that changed since somebody last looked.
 
-What it does: one query a page whatever the number of jobs; the place of those that wait; a mark that grows with every change (the
-database's own triggers count it). What it does not: change a job (``jobs.py``). Called by the API's job list and its stream.
+What it does: one query a page whatever the number of jobs; the place of those that wait; which jobs use a file; a mark that grows with
+every change (the database's own triggers count it). What it does not: change a job (``jobs.py``). Called by the API's job list, its stream
+and its data sets.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import Column, ColumnElement, and_, case, exists, func, or_, select, union
 
 from luthier.core.errors import NotFound
 from luthier.core.jobs import Job, JobStatus
@@ -28,6 +30,8 @@ SORTS: dict[str, Column[Any]] = {
     "finished_at": _JOBS.c.finished_at,
 }
 """What a list can be sorted by; ``-`` before it turns the order round. Jobs without the value come last either way."""
+NAMED = 8
+"""Jobs of a file that are told one by one."""
 _WAITING = (JobStatus.VALIDATING_FILES, JobStatus.QUEUED, JobStatus.RUNNING)
 
 
@@ -41,6 +45,17 @@ class JobFilter:
     """Of the name that was asked for, the open base, or the tuned model."""
     search: str | None = None
     """Part of an id, a suffix, a name of a model or base, or of a name or value in the metadata, whatever the case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileUse:
+    """The jobs that train on a file or are checked against it."""
+
+    file_id: str
+    jobs: int
+    unfinished: int
+    named: tuple[tuple[str, str | None, str], ...]
+    """Id, suffix and status of up to ``NAMED`` of them: those that are not finished first, then the newest first."""
 
 
 class JobOverview(Owned):
@@ -86,6 +101,37 @@ class JobOverview(Owned):
         query = select(_JOBS.c.id).where(_JOBS.c.parent_model == model, _JOBS.c.status.not_in(final), self._mine(_JOBS))
         with self._database.read() as connection:
             return list(connection.execute(query.order_by(_JOBS.c.seq)).scalars())
+
+    def uses(self, file_id: str | None = None) -> list[FileUse]:
+        """Of each file that a job of this project uses, in no order; or of this file alone. The file itself may be deleted by now."""
+        open_ = case((_JOBS.c.status.in_([status.value for status in JobStatus if status.is_final]), 0), else_=1).label("open")
+        told = (_JOBS.c.seq, _JOBS.c.id, _JOBS.c.suffix, _JOBS.c.status, open_)
+        # A job whose two files are the same uses it once: union leaves the second row out.
+        both = union(
+            *(
+                select(column.label("file"), *told).where(self._mine(_JOBS), column.is_not(None) if file_id is None else column == file_id)
+                for column in (_JOBS.c.training_file, _JOBS.c.validation_file)
+            )
+        ).subquery()
+        file = both.c.file
+        ranked = select(
+            both,
+            func.count().over(partition_by=file).label("jobs"),
+            func.sum(both.c.open).over(partition_by=file).label("unfinished"),
+            func.row_number().over(partition_by=file, order_by=(both.c.open.desc(), both.c.seq.desc())).label("place"),
+        ).subquery()
+        query = select(ranked).where(ranked.c.place <= NAMED).order_by(ranked.c.file, ranked.c.place)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [
+            FileUse(
+                file_id=file,
+                jobs=some[0].jobs,
+                unfinished=some[0].unfinished,
+                named=tuple((row.id, row.suffix, row.status) for row in some),
+            )
+            for file, some in ((file, list(found)) for file, found in groupby(rows, key=lambda row: row.file))
+        ]
 
     def mark(self) -> int:
         """The latest change of all."""

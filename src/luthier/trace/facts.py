@@ -6,7 +6,8 @@ What it does not: judge (``observations.py``, ``preference_observations.py``).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from luthier.trace.events import BaseMeasured, EpochDone, StepDone
+from luthier.trace.events import BaseMeasured, EpochDone
+from luthier.trace.step_watch import StepFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +17,8 @@ class Facts:
     rows: Sequence[EpochDone]
     """All epochs up to the one that is spoken of, in order."""
     base: BaseMeasured | None
-    steps: Sequence[StepDone]
-    """The epoch's steps, in order."""
-    start: float | None = None
-    """Loss of the run's first step, where it is known."""
+    steps: StepFacts
+    """Of the epoch's steps."""
 
     @property
     def row(self) -> EpochDone:

@@ -123,6 +123,12 @@ def num_steps(run_dir: Path) -> int:
         return 0
 
 
+def count_steps(run_dir: Path) -> int:
+    """Steps that were done; one that was skipped does not count."""
+    each = FAN ** (LEVELS - 1)
+    return int(_read(run_dir, LEVELS - 1, 0, -(-num_steps(run_dir) // each))["count"].sum())
+
+
 def series(run_dir: Path, *, points: int, first: int = 1, last: int | None = None) -> dict[str, Any]:
     """The steps ``first`` to ``last`` in at most ``points`` buckets of equal size; the first begins with a multiple of its size.
 

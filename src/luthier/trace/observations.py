@@ -6,22 +6,15 @@ What it does: one sentence per epoch. What it does not: ask a model, or know any
 
 import math
 from collections.abc import Sequence
-from statistics import median
 
 from luthier.trace import preference_observations
 from luthier.trace.events import BaseMeasured, EpochDone, StepDone
 from luthier.trace.facts import Facts, Rule
+from luthier.trace.step_watch import StepFacts, is_bad, watched
 
 # The base counts as knowing the data from this token accuracy and this loss (nats) on.
 KNOWN_ACCURACY = 0.90
 KNOWN_LOSS = 0.35
-# A spike is looked for over windows of at least so many trained tokens: one short row says nothing about the run. A window is
-# one when its mean loss is this many times the median of those before it in its epoch, this much above it (nats), and above the
-# run's very first step: small batches of hard rows scatter widely, and only a disturbance goes back beyond the start.
-SPIKE_TOKENS = 40
-SPIKE_FACTOR = 3.0
-SPIKE_MARGIN = 1.0
-_SPIKE_HISTORY = 8
 # Relative changes of a loss: more than this is learning fast, less than this is flat or no real rise.
 FAST_SHARE = 0.30
 FLAT_SHARE = 0.02
@@ -31,18 +24,14 @@ MEMORISED_ACCURACY = 0.99
 MEMORISED_LOSS = 0.05
 
 
-def _is_bad(value: float | None) -> bool:
-    return value is None or not math.isfinite(value)
-
-
 def _not_finite(f: Facts) -> bool:
     row = f.row
     held_out_bad = row.valid_loss is not None and not math.isfinite(row.valid_loss)
-    return held_out_bad or any(_is_bad(r.train_loss) for r in f.rows) or any(_is_bad(s.loss) for s in f.steps)
+    return held_out_bad or any(is_bad(r.train_loss) for r in f.rows) or f.steps.bad_step is not None
 
 
 def _say_not_finite(f: Facts) -> str:
-    bad = next((s.step for s in f.steps if _is_bad(s.loss)), None)
+    bad = f.steps.bad_step
     where = f" at step {bad}" if bad is not None else ""
     return f"the loss is not a finite number{where}: the learning rate is too high, or the data holds something extreme"
 
@@ -57,43 +46,13 @@ def _say_known(f: Facts) -> str:
     return f"the base already predicts this data ({measured}): little is left to learn"
 
 
-def _windows(steps: Sequence[StepDone]) -> list[list[StepDone]]:
-    """Neighbouring steps taken together until each window holds ``SPIKE_TOKENS`` trained tokens; a shorter rest is left out."""
-    windows: list[list[StepDone]] = []
-    pending: list[StepDone] = []
-    for step in steps:
-        pending.append(step)
-        if sum(s.num_tokens for s in pending) >= SPIKE_TOKENS:
-            windows.append(pending)
-            pending = []
-    return windows
-
-
-def _mean_loss(window: Sequence[StepDone]) -> float:
-    return sum(s.loss * s.num_tokens for s in window) / sum(s.num_tokens for s in window)
-
-
-def _spike(f: Facts) -> tuple[list[StepDone], float] | None:
-    """The first window of the epoch whose loss jumps, and the usual loss before it."""
-    windows = _windows(f.steps)
-    for i, window in enumerate(windows):
-        earlier = [_mean_loss(w) for w in windows[max(0, i - _SPIKE_HISTORY) : i]]
-        if len(earlier) >= 3:
-            usual, loss = median(earlier), _mean_loss(window)
-            stands_out = loss > SPIKE_FACTOR * usual and loss > usual + SPIKE_MARGIN
-            if stands_out and (f.start is None or loss > f.start):
-                return window, usual
-    return None
-
-
 def _say_spike(f: Facts) -> str:
-    found = _spike(f)
-    assert found is not None
-    window, usual = found
-    lines = sorted({line for step in window for line in step.lines})
+    spike = f.steps.spike
+    assert spike is not None
+    lines = spike.lines
     where = f"line {lines[0]}" if len(lines) == 1 else "lines " + ", ".join(map(str, lines)) if lines else "its rows"
-    when = f"step {window[0].step}" if len(window) == 1 else f"steps {window[0].step} to {window[-1].step}"
-    return f"the loss jumped to {_mean_loss(window):.2f} at {when} (before it {usual:.2f}): look at {where}"
+    when = f"step {spike.first}" if spike.first == spike.last else f"steps {spike.first} to {spike.last}"
+    return f"the loss jumped to {spike.loss:.2f} at {when} (before it {spike.usual:.2f}): look at {where}"
 
 
 def _held_out_rises(f: Facts) -> bool:
@@ -198,7 +157,7 @@ def _change(old: float, new: float) -> str:
 RULES: tuple[Rule, ...] = (
     Rule("not_finite", _not_finite, _say_not_finite),
     Rule("base_knows", _known, _say_known),
-    Rule("spike", lambda f: _spike(f) is not None, _say_spike),
+    Rule("spike", lambda f: f.steps.spike is not None, _say_spike),
     Rule("held_out_rises", _held_out_rises, _say_held_out_rises),
     Rule("best_held_out", _best, _say_best),
     Rule("fast", _fast, _say_fast),
@@ -211,21 +170,28 @@ PREFERENCE_RULES: tuple[Rule, ...] = (RULES[0], *preference_observations.RULES)
 """For jobs that learn from pairs. Their steps scatter by nature, a pair being right or wrong: a spike says nothing there."""
 
 
-def rule_for(rows: Sequence[EpochDone], *, base: BaseMeasured | None = None, steps: Sequence[StepDone] = ()) -> tuple[Rule, Facts]:
+def rule_for(
+    rows: Sequence[EpochDone], *, base: BaseMeasured | None = None, steps: Sequence[StepDone] = (), known: StepFacts | None = None
+) -> tuple[Rule, Facts]:
     """The first rule that holds for the last of ``rows``, and the facts it looked at."""
-    start = next((s.loss for s in steps if s.step == 1), None)
-    facts = Facts(rows, base, [s for s in steps if s.epoch == rows[-1].epoch], start)
+    if known is None:
+        start = next((s.loss for s in steps if s.step == 1), None)
+        known = watched([s for s in steps if s.epoch == rows[-1].epoch], start)
+    facts = Facts(rows, base, known)
     rules = RULES if rows[-1].preference is None else PREFERENCE_RULES
     return next(rule for rule in rules if rule.holds(facts)), facts
 
 
-def observe(rows: Sequence[EpochDone], *, base: BaseMeasured | None = None, steps: Sequence[StepDone] = ()) -> str:
+def observe(
+    rows: Sequence[EpochDone], *, base: BaseMeasured | None = None, steps: Sequence[StepDone] = (), known: StepFacts | None = None
+) -> str:
     """The observation on the last of ``rows``.
 
     Args:
         rows: epochs in order, at least one; the last is spoken of.
         base: the base's measure before the first step, if there is one.
         steps: all steps of the run known so far.
+        known: what was found of the epoch's steps already; ``steps`` is not read then.
     """
-    rule, facts = rule_for(rows, base=base, steps=steps)
+    rule, facts = rule_for(rows, base=base, steps=steps, known=known)
     return rule.says(facts)

@@ -28,6 +28,7 @@ from typing import Any
 from luthier.core.stage import Stage
 from luthier.trace import events as e
 from luthier.trace.observations import observe
+from luthier.trace.step_watch import StepFacts, watched
 
 
 @dataclass(slots=True)
@@ -61,6 +62,8 @@ class TraceView:
     reference: e.ReferenceScored | None = None
     """How far the reference of a preference run is."""
     steps: dict[int, e.StepDone] = field(default_factory=dict)
+    step_facts: dict[int, StepFacts] = field(default_factory=dict)
+    """What was found of an epoch's steps, by epoch, where they themselves were not read (``story.py``)."""
     first_step_at: float | None = None
     """When the first step of all was done, Unix seconds."""
     epochs: dict[int, e.EpochDone] = field(default_factory=dict)
@@ -97,8 +100,13 @@ class TraceView:
 
     def observations(self) -> dict[int, str]:
         """Epoch -> its observation."""
-        epochs, steps = self.ordered_epochs(), self.ordered_steps()
-        return {row.epoch: observe(epochs[: i + 1], base=self.base, steps=steps) for i, row in enumerate(epochs)}
+        epochs, by_epoch = self.ordered_epochs(), dict[int, list[e.StepDone]]()
+        for step in self.ordered_steps():
+            by_epoch.setdefault(step.epoch, []).append(step)
+        first = self.steps.get(1)
+        start = None if first is None else first.loss
+        known = {row.epoch: self.step_facts.get(row.epoch) or watched(by_epoch.get(row.epoch, ()), start) for row in epochs}
+        return {row.epoch: observe(epochs[: i + 1], base=self.base, known=known[row.epoch]) for i, row in enumerate(epochs)}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: what golden tests compare and pages are drawn from."""

@@ -20,6 +20,7 @@ from luthier.storage.models import ModelStore
 from luthier.trace.events import RunFinished, RunStarted
 from luthier.trace.levels import LevelWriter
 from luthier.trace.reader import read_events
+from luthier.trace.story import StoryWriter
 from luthier.trace.tracer import Tracer
 from luthier.trace.writer import TraceWriter
 from luthier.worker import pipelines
@@ -66,6 +67,7 @@ class Attempt:
         run_dir = order.settings.run_dir(job.id)
         run_dir.mkdir(parents=True, exist_ok=True)
         writer, levels = TraceWriter(run_dir / "trace.jsonl"), LevelWriter(run_dir)
+        story = StoryWriter(run_dir, next_id=writer.next_id)
         step, whole = last_announced(self._store, job)
         recorder = JobRecorder(
             self._store, job, announced_step=step, announced_whole=whole, lost=heartbeat.lost, stretch=self._floor.stretch
@@ -73,7 +75,7 @@ class Attempt:
         earlier, _ = read_events(run_dir / "trace.jsonl")
         recorder.refill(earlier)
         attempt = 1 + sum(isinstance(event.payload, RunStarted) for event in earlier)
-        tracer = Tracer(job.id, (writer, levels, recorder), attempt=attempt, next_id=writer.next_id)
+        tracer = Tracer(job.id, (story, writer, levels, recorder), attempt=attempt, next_id=writer.next_id)
         context = RunContext(
             settings=order.settings,
             job=job,
@@ -100,9 +102,10 @@ class Attempt:
             recorder.close()
             heartbeat.stop()
             if heartbeat.lost.is_set():
-                _say_cancelled(context, Tracer(job.id, (writer,), attempt=attempt, next_id=writer.next_id))
+                _say_cancelled(context, Tracer(job.id, (story, writer), attempt=attempt, next_id=writer.next_id))
             writer.close()
             levels.close()
+            story.close()
         if not heartbeat.lost.is_set():
             self._queue.release(job.id, job.fence)
 

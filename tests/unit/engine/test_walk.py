@@ -22,7 +22,7 @@ def model() -> FakeModel:
     return made
 
 
-def test_two_walks_go_on_in_turn_and_each_is_greedy(model: FakeModel) -> None:
+def test_two_walks_go_on_together_and_each_is_greedy(model: FakeModel) -> None:
     walks = [_walk(model, "x"), _walk(model, max_tokens=4)]
     pieces = list(walked(walks))
     assert len(pieces) == 9, "a token of each per piece"
@@ -30,6 +30,27 @@ def test_two_walks_go_on_in_turn_and_each_is_greedy(model: FakeModel) -> None:
         assert list(walk.ids) == naive.generate(model, walk.prompt_ids, max_new_tokens=walk.max_tokens, adapter=walk.adapter)
         assert all(step.rank == 1 and not step.forced and step.id == step.top[0][0] for step in walk.steps)
     assert walks[0].ids[:4] != walks[1].ids
+
+
+def test_walks_of_one_model_share_each_call_and_its_size_stays_the_same(model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, seen = FakeModel(seed=2), []
+    decode_apart = FakeModel.decode_apart
+
+    def noted(self: FakeModel, cache, slots, ids, adapters):  # type: ignore[no-untyped-def]
+        seen.append((self is model, tuple(slots), tuple(adapters)))
+        return decode_apart(self, cache, slots, ids, adapters)
+
+    monkeypatch.setattr(FakeModel, "decode_apart", noted)
+    walks = [_walk(model, "x", max_tokens=6), _walk(other, max_tokens=3), _walk(model, max_tokens=2)]
+    list(walked(walks))
+    assert [len(walk.steps) for walk in walks] == [6, 3, 2]
+    # One read prompts; the walk that is done after two tokens is in the batch until the other is.
+    assert [call for call in seen if call[0]] == [(True, (0, 1), ("x", None))] * 5
+    assert [call for call in seen if not call[0]] == [(False, (0,), (None,))] * 2
+    assert [len(made.caches) for made in (model, other)] == [1, 1]
+    assert model.caches[0].states == {}
+    for walk in walks:
+        assert list(walk.ids) == naive.generate(walk.model, (3, 4), max_new_tokens=walk.max_tokens, adapter=walk.adapter)
 
 
 def test_a_stop_token_ends_a_walk(model: FakeModel) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from luthier.core.stage import Stage
+from luthier.trace import reader
 from luthier.trace.events import Notice, TraceEvent
-from luthier.trace.reader import read_events
+from luthier.trace.reader import LogTail, last_id, read_events
 from luthier.trace.tracer import Tracer
 from luthier.trace.writer import TraceWriter
 from tests.support.trace_logs import events_of, step, whole_run
@@ -132,3 +133,29 @@ def test_lines_stay_whole_under_many_threads(tmp_path: Path) -> None:
         thread.join()
     lines = path.read_bytes().splitlines()
     assert sorted(json.loads(line)["id"] for line in lines) == list(range(1, 201))
+
+
+def test_a_long_log_is_entered_at_the_id_and_not_read_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "trace.jsonl"
+    _write(path, *(f"{'long ' * (i % 7 * 40)}{i}" for i in range(2_000)))
+    with path.open("ab") as file:
+        file.write(b"no event\n" * 5)
+    assert last_id(path) == 2_000
+    assert path.stat().st_size > 1_000_000
+    decoded: list[int] = []
+    whole = reader.decode_event
+
+    def counted(line: bytes) -> TraceEvent | None:
+        decoded.append(len(line))
+        return whole(line)
+
+    for after in (0, 1, 2, 999, 1_000, 1_998, 1_999, 2_000, 2_001, 5_000):
+        assert [e.id for e in read_events(path, after=after)[0]] == list(range(after + 1, 2_001))
+        assert [e.id for e in LogTail(path, after=after).read()] == list(range(after + 1, 2_001))
+    monkeypatch.setattr(reader, "decode_event", counted)
+    assert [e.id for e in LogTail(path, after=1_990).read()] == list(range(1_991, 2_001))
+    assert sum(decoded) < 200_000
+    with path.open("ab") as file:
+        file.write(b'{"schema":1,"id":2001,"torn')
+    assert last_id(path) == 2_000
+    assert last_id(tmp_path / "none.jsonl") == 0

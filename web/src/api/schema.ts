@@ -1,6 +1,17 @@
 // Made by scripts/make_web_types.py; make docs renews it.
 
 export interface Schemas {
+  "Advice": {
+    code: string;
+    weight: "serious" | "worth_a_look" | "information";
+    count: number;
+    lines: number[];
+    finding: string;
+    why: string;
+    cure: string;
+    examples: string[];
+    measured_on: number | null;
+  };
   "Alias": {
     id: string;
     object: "luthier.alias";
@@ -52,6 +63,13 @@ export interface Schemas {
     type: "function";
     function: Schemas["CalledFunction"];
   };
+  "BaseMeasured": {
+    loss: number;
+    accuracy: number;
+    held_out: boolean;
+    preference: Record<string, number> | null;
+  };
+  "Basis": "formula" | "dry_run" | "first_steps";
   "Batch": {
     id: string;
     object: "batch";
@@ -114,8 +132,8 @@ export interface Schemas {
   };
   "Cancelled": {
     id: string;
-    status: string | null;
-    error: Record<string, unknown> | null;
+    status: "validating_files" | "queued" | "running" | "paused" | "succeeded" | "failed" | "cancelled" | null;
+    error: Schemas["Error"] | null;
   };
   "ChatChoice": {
     index: number;
@@ -223,10 +241,26 @@ export interface Schemas {
     step_number: number;
     metrics: Record<string, number | null>;
   };
+  "CheckpointSaved": {
+    step: number;
+    epoch: number;
+    model_name: string;
+    bytes: number;
+  };
   "Code": {
     python: string;
     curl: string;
     cli: string;
+  };
+  "ComparedAnswer": {
+    line?: number | null;
+    prompt: string;
+    expected: string;
+    base: string;
+    tuned: string;
+    base_loss?: number | null;
+    tuned_loss?: number | null;
+    verdict?: "better" | "worse" | "same" | null;
   };
   "CompletionDetails": {
     reasoning_tokens: number;
@@ -261,6 +295,34 @@ export interface Schemas {
     stream_options?: Schemas["StreamOptions"] | null;
     user?: string | null;
   };
+  "Costs": {
+    currency: string;
+    own: Schemas["OwnCost"] | null;
+    kilowatt_hours: number | null;
+    openai: Schemas["Price"][];
+  };
+  "Cure": {
+    changes: Record<string, string>;
+    peak_bytes: number;
+  };
+  "DataReport": {
+    notes?: string[] | null;
+    object: "luthier.data_report";
+    file: string;
+    role: string;
+    bytes: number;
+    ok: boolean;
+    method: string | null;
+    format: string | null;
+    num_lines: number;
+    num_faulty_rows: number;
+    num_faults: number;
+    num_warnings: number;
+    by_code: Record<string, Schemas["FindingCount"]>;
+    counts: Record<string, unknown>;
+    error: Schemas["FileFault"] | null;
+    findings: Schemas["Finding"][];
+  };
   "DatasetTask": {
     id: string;
     object: "luthier.dataset_task";
@@ -273,6 +335,18 @@ export interface Schemas {
     num_findings: number;
     result: Record<string, unknown> | null;
     error: Schemas["TaskError"] | null;
+  };
+  "DatasetUse": {
+    object: "luthier.dataset_use";
+    file_id: string;
+    jobs: number;
+    unfinished: number;
+    named: Schemas["UsingJob"][];
+  };
+  "Decision": {
+    name: string;
+    value: unknown;
+    reason: string;
   };
   "Deleted": {
     id: string;
@@ -302,6 +376,19 @@ export interface Schemas {
     bytes_per_day: number | null;
     seconds_to_full: number | null;
   };
+  "DoctorReport": {
+    notes?: string[] | null;
+    object: "luthier.doctor_report";
+    file: string;
+    num_rows: number;
+    format: string | null;
+    num_findings: number;
+    num_serious: number;
+    findings: Schemas["Advice"][];
+    checks: string[];
+    skipped: Record<string, string>;
+    statistics: Schemas["DoctorStatistics"];
+  };
   "DoctorRequest": {
     wait_seconds?: number;
     file_id: string;
@@ -310,6 +397,10 @@ export interface Schemas {
     model?: string | null;
     losses?: boolean;
     seed?: number;
+  };
+  "DoctorStatistics": {
+    losses?: Schemas["MeasuredLosses"] | null;
+    labels?: Record<string, number> | null;
   };
   "Dpo": {
     hyperparameters?: Schemas["DpoHyperparameters-Input"] | null;
@@ -369,6 +460,20 @@ export interface Schemas {
     threads: number;
     uptime_seconds: number;
   };
+  "EpochRow": {
+    epoch: number;
+    n_epochs: number;
+    step: number;
+    train_loss: number | null;
+    train_accuracy: number;
+    valid_loss: number | null;
+    valid_accuracy: number | null;
+    sample_loss: number | null;
+    seconds: number;
+    preference: Record<string, number> | null;
+    valid_preference: Record<string, number> | null;
+    observation: string;
+  };
   "Error": {
     message: string;
     type: string;
@@ -377,6 +482,17 @@ export interface Schemas {
   };
   "ErrorReply": {
     error: Schemas["Error"];
+  };
+  "Evaluation": {
+    n: number;
+    rule?: string | null;
+    base: Schemas["Means"];
+    tuned: Schemas["Means"];
+    better: number;
+    worse: number;
+    same: number;
+    samples: Schemas["ComparedAnswer"][];
+    preference?: Record<string, unknown> | null;
   };
   "Event": {
     object: "fine_tuning.job.event";
@@ -417,6 +533,11 @@ export interface Schemas {
     status: "uploaded" | "processed" | "error";
     status_details: string | null;
   };
+  "FileFault": {
+    code: string;
+    message: string;
+    param: string;
+  };
   "FileFromCompletions": {
     id: string;
     object: "file";
@@ -428,6 +549,21 @@ export interface Schemas {
     status: "uploaded" | "processed" | "error";
     status_details: string | null;
     luthier: Schemas["RescuedRows"];
+  };
+  "Finding": {
+    file: string;
+    line: number;
+    column: number | null;
+    path: string | null;
+    code: string;
+    severity: "error" | "warning";
+    message: string;
+    cure: string;
+    api_code: string | null;
+  };
+  "FindingCount": {
+    count: number;
+    first_line: number;
   };
   "FindingList": {
     object: "list";
@@ -441,6 +577,44 @@ export interface Schemas {
     diff?: boolean;
     filename?: string | null;
   };
+  "FixedAnswer": {
+    line: number;
+    prompt: string;
+    expected: string;
+    answer: string;
+  };
+  "FixedAnswers": {
+    epoch: number;
+    held_out: boolean;
+    answers: Schemas["FixedAnswer"][];
+  };
+  "Forecast": {
+    basis: Schemas["Basis"];
+    examples: number;
+    n_epochs: number;
+    batch_size: number;
+    steps_per_epoch: number;
+    total_steps: number;
+    tokens_per_epoch: number;
+    trained_per_epoch: number;
+    tokens: number;
+    longest: number;
+    seconds: Schemas["Span"];
+    parts: Schemas["TimePart"][];
+    buckets: Schemas["LengthBucket"][];
+    peak_bytes: Schemas["Span"];
+    available_bytes: number;
+    watts: number | null;
+  };
+  "ForecastChecked": {
+    basis: string;
+    forecast_seconds: [number, number, number];
+    seconds: number;
+    forecast_bytes: [number, number, number];
+    peak_bytes: number;
+    forecast_tokens: number;
+    tokens: number;
+  };
   "ForecastRequest": {
     wait_seconds?: number;
     training_file: string;
@@ -451,6 +625,20 @@ export interface Schemas {
     luthier?: Schemas["LuthierOptions"] | null;
     seed?: number;
     dry_run?: boolean;
+  };
+  "ForecastResult": {
+    notes?: string[] | null;
+    model: string;
+    base: string;
+    method: string;
+    forecast: Schemas["Forecast"];
+    fits: boolean;
+    refusal: string | null;
+    cures: Schemas["Cure"][];
+    costs: Schemas["Costs"];
+    decisions: Schemas["NumberDecided"][];
+    truncated: number;
+    skipped: number;
   };
   "FromCompletionsRequest": {
     metadata?: Record<string, string> | null;
@@ -494,6 +682,16 @@ export interface Schemas {
     map?: Record<string, string> | null;
     skip_bad?: boolean;
     filename?: string | null;
+  };
+  "Imported": {
+    notes?: string[] | null;
+    rows: number;
+    left_out: number;
+    completions_read?: number | null;
+    files: Schemas["ImportedFile"];
+  };
+  "ImportedFile": {
+    training: string;
   };
   "Incomplete": {
     reason: "max_output_tokens";
@@ -625,7 +823,7 @@ export interface Schemas {
   "JobRow": {
     object: "luthier.job";
     id: string;
-    status: string;
+    status: "validating_files" | "queued" | "running" | "paused" | "succeeded" | "failed" | "cancelled";
     created_at: number;
     started_at: number | null;
     finished_at: number | null;
@@ -647,7 +845,7 @@ export interface Schemas {
     best_valid_loss: number | null;
     eta_seconds: number | null;
     queue_place: number | null;
-    error: Record<string, unknown> | null;
+    error: Schemas["RowError"] | null;
   };
   "JobRowList": {
     object: "list";
@@ -658,7 +856,7 @@ export interface Schemas {
   "JobView": {
     object: "luthier.job_view";
     job: Schemas["JobRow"];
-    view: Record<string, unknown>;
+    view: Schemas["TraceView"];
     step_count: number;
     quiz: Schemas["Quiz"] | null;
     insight: Schemas["Insight"] | null;
@@ -721,6 +919,12 @@ export interface Schemas {
     labels: string[];
     passing_labels: string[];
   };
+  "LengthBucket": {
+    shortest: number;
+    longest: number;
+    steps: number;
+    seconds: number;
+  };
   "ListOf_Alias_": {
     object: "list";
     data: Schemas["Alias"][];
@@ -729,6 +933,11 @@ export interface Schemas {
   "ListOf_Cancelled_": {
     object: "list";
     data: Schemas["Cancelled"][];
+    has_more: boolean;
+  };
+  "ListOf_DatasetUse_": {
+    object: "list";
+    data: Schemas["DatasetUse"][];
     has_more: boolean;
   };
   "ListOf_Event_": {
@@ -761,6 +970,16 @@ export interface Schemas {
     data: Schemas["TraceEvent"][];
     has_more: boolean;
   };
+  "LossQuantiles": {
+    min: number;
+    p05: number;
+    p25: number;
+    median: number;
+    p75: number;
+    p95: number;
+    max: number;
+    mean: number;
+  };
   "LuthierOptions": {
     adapter?: "lora" | "rslora" | "dora" | "full" | null;
     rank?: number | null;
@@ -786,6 +1005,19 @@ export interface Schemas {
     prompt_loss_weight?: number | null;
     preference_loss?: "dpo" | "orpo" | "kto" | null;
     priority?: number | null;
+  };
+  "Means": {
+    loss: number | null;
+    accuracy: number;
+    exact_match: number;
+  };
+  "MeasuredLosses": {
+    model: string;
+    num_measured: number;
+    num_tokens?: number | null;
+    loss?: Schemas["LossQuantiles"] | null;
+    accuracy?: number | null;
+    bounds?: Record<string, number | null> | null;
   };
   "Memory": {
     total: number | null;
@@ -817,10 +1049,17 @@ export interface Schemas {
     object: "list";
     data: Schemas["Model"][];
   };
+  "ModelPublished": {
+    model_name: string;
+    bytes: number;
+    load_seconds: number;
+    first_token_seconds: number;
+    tokens_per_second: number;
+  };
   "ModelRow": {
     object: "luthier.model";
     id: string;
-    kind: string;
+    kind: "base" | "adapter" | "full";
     base: string;
     created_at: number;
     owned_by: string;
@@ -870,6 +1109,15 @@ export interface Schemas {
     status: "not_ready";
     reasons: Record<string, string>;
   };
+  "Notice": {
+    level: string;
+    message: string;
+  };
+  "NumberDecided": {
+    name: string;
+    value: unknown;
+    reason: string;
+  };
   "OpenBase": {
     kind: "base" | "adapter" | "full" | "alias";
     base: string;
@@ -894,6 +1142,11 @@ export interface Schemas {
     annotations: unknown[];
     logprobs: Schemas["ChatToken"][];
     text: string;
+  };
+  "OwnCost": {
+    low: number;
+    likely: number;
+    high: number;
   };
   "PageOf_Batch_": {
     object: "list";
@@ -987,6 +1240,11 @@ export interface Schemas {
     missing: Schemas["TraceMissing"][];
     seconds: number;
   };
+  "PreviewProblem": {
+    code: string;
+    severity: "error" | "warning";
+    message: string;
+  };
   "PreviewRequest": {
     wait_seconds?: number;
     file_id: string;
@@ -995,6 +1253,38 @@ export interface Schemas {
     method?: "supervised" | "dpo" | "reinforcement" | null;
     max_length?: number | null;
     packing?: boolean;
+  };
+  "PreviewSequence": {
+    name: string;
+    num_tokens: number;
+    num_trained: number;
+    num_context: number;
+    num_special: number;
+    num_truncated: number;
+    num_trained_lost: number;
+    trained_share: number;
+    first_trained: number | null;
+    last_trained: number | null;
+    num_shared: number;
+    placement: Record<string, unknown> | null;
+    tokens: Schemas["PreviewToken"][];
+  };
+  "PreviewToken": {
+    id: number;
+    text: string;
+    bytes: number[];
+    kind: "trained" | "context" | "special" | "truncated";
+    lost: string | null;
+    role: string;
+    message: number;
+    weight: number;
+  };
+  "Price": {
+    model: string;
+    per_million_tokens: number;
+    amount: number;
+    currency: string;
+    source: string;
   };
   "Project": {
     id: string;
@@ -1043,11 +1333,46 @@ export interface Schemas {
     effort?: "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max" | null;
     summary?: "auto" | "concise" | "detailed" | null;
   };
+  "RecordedAlternative": {
+    token: string;
+    probability: number;
+  };
+  "RecordedPrediction": {
+    prompt: string;
+    held_out: boolean;
+    prompt_tokens: Schemas["RecordedToken"][];
+    base: Schemas["RecordedSide"] | null;
+    tuned: Schemas["RecordedSide"] | null;
+  };
+  "RecordedSide": {
+    answer: string;
+    path: Schemas["RecordedStep"][];
+  };
+  "RecordedStep": {
+    token: string;
+    probability: number;
+    top: Schemas["RecordedAlternative"][];
+    end?: boolean | null;
+  };
+  "RecordedToken": {
+    id: number;
+    text: string;
+    kind: string;
+    role: string | null;
+    bytes?: number[] | null;
+    message?: number | null;
+  };
   "RedactRequest": {
     wait_seconds?: number;
     file_id: string;
     kinds?: ("secrets" | "emails" | "phones" | "cards" | "ibans" | "ips" | "ids")[] | null;
     filename?: string | null;
+  };
+  "ReferenceScored": {
+    done: number;
+    total: number;
+    seconds: number;
+    reused: boolean;
   };
   "Reinforcement": {
     grader: Schemas["StringCheck"] | Schemas["TextSimilarity"] | Schemas["ScoreModel"] | Schemas["Python"] | Schemas["Multi"];
@@ -1084,6 +1409,12 @@ export interface Schemas {
   "RescuedRows": {
     rows: number;
     left_out: number;
+  };
+  "ResolvedSpec": {
+    spec: Record<string, unknown>;
+    decisions: Schemas["Decision"][];
+    trainable_parameters: number;
+    total_parameters: number;
   };
   "ResponseFormat": {
     type: "json_schema";
@@ -1222,6 +1553,16 @@ export interface Schemas {
     output_tokens_details: Schemas["luthier__api__schemas__answer_objects__ReasoningTokens"];
     total_tokens: number;
   };
+  "ResumeSaved": {
+    step: number;
+    bytes: number;
+    seconds: number;
+  };
+  "RowError": {
+    code: string | null;
+    message: string;
+    param: string | null;
+  };
   "RowLoss": {
     object: "luthier.row_loss";
     line: number;
@@ -1235,6 +1576,32 @@ export interface Schemas {
     has_more: boolean;
     epoch: number | null;
     epochs: number[];
+  };
+  "RowPreview": {
+    notes?: string[] | null;
+    object: "luthier.row_preview";
+    file: string;
+    line: number;
+    format: string | null;
+    ok: boolean;
+    max_length: number;
+    max_length_reason: string;
+    model: string;
+    sequences: Schemas["PreviewSequence"][];
+    reference: Record<string, unknown> | null;
+    problems: Schemas["PreviewProblem"][];
+    packing: Record<string, unknown> | null;
+    findings: Schemas["Finding"][];
+  };
+  "RunFinished": {
+    status: string;
+    error: Record<string, unknown> | null;
+  };
+  "RunStarted": {
+    model: string;
+    base: string;
+    attempt: number;
+    resumed_from_step: number;
   };
   "ScoreModel": {
     pass_threshold?: number | null;
@@ -1259,6 +1626,13 @@ export interface Schemas {
     tokens_per_second: (number | null)[];
     valid: Schemas["ValidPoints"];
   };
+  "Session": {
+    object: "luthier.session";
+    csrf: string;
+    role: "admin" | "member" | "read-only";
+    project_id: string;
+    expires_at: number;
+  };
   "ShownReasoning": {
     effort: string | null;
     summary: string | null;
@@ -1274,6 +1648,11 @@ export interface Schemas {
     parameters: Record<string, unknown> | null;
     strict: boolean;
   };
+  "Span": {
+    low: number;
+    likely: number;
+    high: number;
+  };
   "SplitRequest": {
     wait_seconds?: number;
     file_id?: string | null;
@@ -1281,6 +1660,41 @@ export interface Schemas {
     valid?: number;
     seed?: number;
     group_by?: string[] | null;
+  };
+  "StageFinished": {
+    shape_in: string;
+    did: string;
+    shape_out: string;
+    seconds: number;
+    changes: string[];
+    sample: Record<string, unknown>;
+  };
+  "StageState": {
+    stage: "data_collection" | "data_preprocessing" | "fine_tuning_training" | "evaluation" | "deployment";
+    status: "waiting" | "running" | "done";
+    shape_in: string | null;
+    report: Schemas["StageFinished"] | null;
+  };
+  "StepDone": {
+    step: number;
+    total_steps: number;
+    epoch: number;
+    loss: number;
+    token_accuracy: number;
+    num_tokens: number;
+    learning_rate: number;
+    grad_norm: number;
+    seconds: number;
+    valid_loss: number | null;
+    valid_accuracy: number | null;
+    lines: number[];
+    preference: Record<string, number> | null;
+    valid_preference: Record<string, number> | null;
+    tokens: number | null;
+    tokens_per_second: number | null;
+    padding_share: number | null;
+    memory_bytes: number | null;
+    flops_utilization: number | null;
   };
   "StoredChatCompletion": {
     id: string;
@@ -1392,6 +1806,10 @@ export interface Schemas {
     input: string;
     reference: string;
     evaluation_metric: "fuzzy_match" | "bleu" | "gleu" | "meteor" | "rouge_1" | "rouge_2" | "rouge_3" | "rouge_4" | "rouge_5" | "rouge_l";
+  };
+  "TimePart": {
+    name: string;
+    seconds: Schemas["Span"];
   };
   "Tool": {
     type: "function";
@@ -1536,6 +1954,29 @@ export interface Schemas {
     end: boolean;
     top: Schemas["TraceAlternative"][];
   };
+  "TraceView": {
+    run: string | null;
+    last_id: number;
+    started: Schemas["RunStarted"] | null;
+    resumed_from: number[];
+    stages: Schemas["StageState"][];
+    spec: Schemas["ResolvedSpec"] | null;
+    base: Schemas["BaseMeasured"] | null;
+    reference: Schemas["ReferenceScored"] | null;
+    first_step_at: number | null;
+    steps: Schemas["StepDone"][];
+    epochs: Schemas["EpochRow"][];
+    answers: Schemas["FixedAnswers"][];
+    checkpoints: Schemas["CheckpointSaved"][];
+    resume: Schemas["ResumeSaved"] | null;
+    evaluation: Schemas["Evaluation"] | null;
+    prediction: Schemas["RecordedPrediction"] | null;
+    published: Schemas["ModelPublished"] | null;
+    forecast: Record<string, unknown> | null;
+    forecast_checked: Schemas["ForecastChecked"] | null;
+    notices: Schemas["Notice"][];
+    finished: Schemas["RunFinished"] | null;
+  };
   "TraceWhy": {
     most_shifted: Schemas["TraceShifted"][];
     first_layers: Schemas["TraceFirstLayer"][];
@@ -1574,6 +2015,11 @@ export interface Schemas {
     total_tokens: number;
     prompt_tokens_details: Schemas["PromptDetails"];
     completion_tokens_details: Schemas["CompletionDetails"];
+  };
+  "UsingJob": {
+    id: string;
+    suffix: string | null;
+    status: string;
   };
   "ValidPoints": {
     step: number[];
@@ -1694,6 +2140,7 @@ export interface Routes {
   "POST /v1/luthier/datasets/export": { body: Schemas["ExportRequest"]; answer: Schemas["DatasetTask"] };
   "POST /v1/luthier/datasets/preview": { body: Schemas["PreviewRequest"]; answer: Schemas["DatasetTask"] };
   "POST /v1/luthier/datasets/forecast": { body: Schemas["ForecastRequest"]; answer: Schemas["DatasetTask"] };
+  "GET /v1/luthier/datasets/uses": { body: undefined; answer: Schemas["ListOf_DatasetUse_"] };
   "GET /v1/luthier/datasets/tasks": { body: undefined; answer: Schemas["PageOf_DatasetTask_"] };
   "GET /v1/luthier/datasets/tasks/{task_id}": { body: undefined; answer: Schemas["DatasetTask"] };
   "POST /v1/luthier/datasets/tasks/{task_id}/cancel": { body: undefined; answer: Schemas["DatasetTask"] };

@@ -79,8 +79,8 @@ export function measures(evaluation: Evaluation): { name: string; base: string; 
   return rows;
 }
 
-function compared(now: number, before: number, way: 1 | -1): boolean | null {
-  return now === before ? null : (now - before) * way > 0;
+function compared(now: number | null, before: number | null, way: 1 | -1): boolean | null {
+  return now === null || before === null || now === before ? null : (now - before) * way > 0;
 }
 
 function number(value: unknown): number | null {

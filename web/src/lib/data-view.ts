@@ -37,7 +37,11 @@ export function lengthFinding(lengths: Statistics['lengths']): string {
 }
 
 /** "6 of its 18 tokens are trained (33 %)." and what was cut. */
-export function rowFinding(preview: RowPreview): string {
+export function rowFinding(
+  preview: Pick<RowPreview, 'line' | 'max_length'> & {
+    sequences: readonly Pick<RowPreview['sequences'][number], 'name' | 'num_trained' | 'num_tokens' | 'num_truncated' | 'trained_share'>[];
+  },
+): string {
   return preview.sequences
     .map((one) => {
       const name = one.name === 'example' ? `Line ${preview.line}` : `Line ${preview.line}, ${one.name.replace('_', '-')} answer`;
@@ -48,7 +52,7 @@ export function rowFinding(preview: RowPreview): string {
 }
 
 /** "No fault in 198 lines." or what there is. */
-export function checkFinding(report: DataReport): string {
+export function checkFinding(report: Pick<DataReport, 'file' | 'num_lines' | 'num_faulty_rows' | 'num_faults' | 'num_warnings'>): string {
   if (!report.num_faults && !report.num_warnings) return `No fault in the ${counted(report.num_lines, 'line')} of ${report.file}.`;
   const faults = report.num_faults ? `${counted(report.num_faults, 'fault')} in ${counted(report.num_faulty_rows, 'row')}` : 'no fault';
   const warnings = report.num_warnings ? ` and ${counted(report.num_warnings, 'warning')}` : '';
@@ -64,7 +68,7 @@ export function doctorFinding(report: DoctorReport): string {
 }
 
 /** Labels with their rows, the most frequent first; null where the answers are texts. */
-export function labelBalance(report: DoctorReport): { label: string; rows: number }[] | null {
+export function labelBalance(report: Pick<DoctorReport, 'statistics'>): { label: string; rows: number }[] | null {
   const labels = report.statistics.labels;
   if (!labels) return null;
   return Object.entries(labels)
@@ -87,7 +91,7 @@ export const WEIGHTS: Record<string, { tone: 'error' | 'warn' | 'waiting'; label
 };
 
 /** How grave the weightiest finding is. */
-export function doctorTone(report: DoctorReport): 'error' | 'warn' | 'ok' {
+export function doctorTone(report: Pick<DoctorReport, 'num_serious'> & { findings: readonly Pick<DoctorReport['findings'][number], 'weight'>[] }): 'error' | 'warn' | 'ok' {
   if (report.num_serious) return 'error';
   return report.findings.some((one) => one.weight === 'worth_a_look') ? 'warn' : 'ok';
 }

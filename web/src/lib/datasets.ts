@@ -10,128 +10,18 @@ import { ApiError, type Api } from './api';
 export type StoredFile = Schemas['File'];
 export type DatasetTask = Schemas['DatasetTask'];
 export type TaskKind = DatasetTask['kind'];
+export type FileUse = Schemas['DatasetUse'];
 type Client = Pick<Api, 'get' | 'post' | 'upload'>;
 
-/** One fault of `check`. */
-export interface Fault {
-  line: number | null;
-  column: number | null;
-  path: string | null;
-  code: string;
-  severity: 'error' | 'warning';
-  message: string;
-  cure: string;
-}
-
-/** `luthier.data_report`. */
-export interface CheckReport {
-  ok: boolean;
-  method: string | null;
-  format: string | null;
-  num_lines: number;
-  num_faulty_rows: number;
-  num_faults: number;
-  num_warnings: number;
-  counts: Record<string, unknown>;
-  error: { code: string; message: string } | null;
-  findings: Fault[];
-}
-
-/** One finding of the doctor. */
-export interface Advice {
-  code: string;
-  weight: 'serious' | 'worth_a_look' | 'information';
-  count: number;
-  lines: number[];
-  finding: string;
-  why: string;
-  cure: string;
-  examples: string[];
-  measured_on: number | null;
-}
-
-/** How well a model predicts rows that it was not tuned on. */
-export interface MeasuredLosses {
-  model: string;
-  num_measured: number;
-  num_tokens: number;
-  loss: Record<'min' | 'p05' | 'p25' | 'median' | 'p75' | 'p95' | 'max' | 'mean', number>;
-  accuracy: number;
-}
-
-/** `luthier.doctor_report`. */
-export interface DoctorReport {
-  num_rows: number;
-  format: string | null;
-  num_findings: number;
-  num_serious: number;
-  findings: Advice[];
-  checks: string[];
-  skipped: Record<string, string>;
-  statistics: Record<string, unknown> & { losses?: MeasuredLosses };
-}
-
-export interface PreviewToken {
-  id: number;
-  text: string;
-  bytes: number[];
-  kind: string;
-  lost: string | null;
-  role: string;
-}
-
-/** `luthier.row_preview`. */
-export interface RowPreview {
-  line: number;
-  format: string | null;
-  ok: boolean;
-  max_length: number;
-  sequences: {
-    name: string;
-    num_tokens: number;
-    num_trained: number;
-    num_context: number;
-    num_special: number;
-    num_truncated: number;
-    tokens: PreviewToken[];
-  }[];
-}
-
-export interface Span {
-  low: number;
-  likely: number;
-  high: number;
-}
-
-/** What a job would take. */
-export interface ForecastResult {
-  model: string;
-  base: string;
-  method: string;
-  forecast: {
-    basis: 'formula' | 'dry_run' | 'first_steps';
-    examples: number;
-    n_epochs: number;
-    batch_size: number;
-    steps_per_epoch: number;
-    total_steps: number;
-    tokens_per_epoch: number;
-    trained_per_epoch: number;
-    tokens: number;
-    longest: number;
-    seconds: Span;
-    parts: { name: string; seconds: Span }[];
-    peak_bytes: Span;
-    available_bytes: number;
-  };
-  fits: boolean;
-  refusal: unknown;
-  cures: string[];
-  costs: { openai?: { model: string; amount: number; currency: string; source: string }[] } | null;
-  decisions: { name: string; value: unknown; reason: string }[];
-  truncated: number;
-  skipped: number;
-}
+export type Fault = Schemas['Finding'];
+export type CheckReport = Schemas['DataReport'];
+export type Advice = Schemas['Advice'];
+export type DoctorReport = Schemas['DoctorReport'];
+export type PreviewToken = Schemas['PreviewToken'];
+export type RowPreview = Schemas['RowPreview'];
+export type Span = Schemas['Span'];
+export type ForecastResult = Schemas['ForecastResult'];
+export type Imported = Schemas['Imported'];
 
 const FIRST_WAIT_SECONDS = 1;
 const LOOK_MS = 700;
@@ -199,13 +89,6 @@ export async function storeFile(
   return { file: made, notes: [...(result.notes ?? []), `${result.rows} rows were read; ${result.left_out} left out.`] };
 }
 
-export interface Imported {
-  rows: number;
-  left_out: number;
-  files: { training: string };
-  notes?: string[];
-}
-
 /** All files, newest first. */
 export async function readFiles(api: Pick<Api, 'get'>): Promise<StoredFile[]> {
   const files: StoredFile[] = [];
@@ -219,7 +102,7 @@ export async function readFiles(api: Pick<Api, 'get'>): Promise<StoredFile[]> {
 }
 
 /** Tokens of a preview as the strip shows them; what is cut off is said. */
-export function stripOf(tokens: readonly PreviewToken[]): TokenPart[] {
+export function stripOf(tokens: readonly (Pick<PreviewToken, 'id' | 'text' | 'bytes' | 'lost' | 'role'> & { kind: string })[]): TokenPart[] {
   return tokens.map(({ id, text, bytes, kind, lost, role }) => ({ id, text, bytes, kind: lost ? 'lost' : kind, role: role || null }));
 }
 
@@ -236,13 +119,10 @@ export function rowsByFile(tasks: readonly DatasetTask[]): Map<string, { lines: 
   return known;
 }
 
-/** The jobs that each file trains or checks. */
-export function jobsByFile<J extends { id: string; training_file: string; validation_file: string | null }>(jobs: readonly J[]): Map<string, J[]> {
-  const used = new Map<string, J[]>();
-  for (const job of jobs) {
-    for (const file of new Set([job.training_file, job.validation_file])) if (file) used.set(file, [...(used.get(file) ?? []), job]);
-  }
-  return used;
+/** Who uses each file, among all jobs that there are; or who uses this one. */
+export async function readUses(api: Pick<Api, 'get'>, file?: string): Promise<Map<string, FileUse>> {
+  const { data } = await api.get<Schemas['ListOf_DatasetUse_']>('/v1/luthier/datasets/uses', file === undefined ? {} : { query: { file_id: file } });
+  return new Map(data.map((use) => [use.file_id, use]));
 }
 
 /** The address of all findings of a task as a file. */

@@ -20,7 +20,7 @@ export function curveFinding(view: TraceView, metrics: Metrics | null, measure: 
     return `${train}; held-out loss is lowest after epoch ${best.epoch}: ${loss(best.valid_loss)}${before}.`;
   }
   if (measure === 'accuracy') {
-    const write = (value: number) => percent(value);
+    const write = (value: number | null) => percent(value);
     const train = first === last ? `Token accuracy was ${write(first.train_accuracy)} in the first epoch` : moved('Token accuracy', first.train_accuracy, last.train_accuracy, write);
     return last.valid_accuracy === null ? `${train}; there is no held-out data.` : `${train}; on held-out rows it is ${write(last.valid_accuracy)} now.`;
   }
@@ -46,8 +46,9 @@ function withoutEpochs(metrics: Metrics | null, measure: Measure): string {
     : `The gradient norm, before clipping, is ${significant(now)} now; its highest was ${significant(most)}.`;
 }
 
-function moved(name: string, from: number, to: number, write: (value: number) => string): string {
+function moved(name: string, from: number | null, to: number | null, write: (value: number | null) => string): string {
   const [then, now] = [write(from), write(to)];
+  if (from === null || to === null) return `${name} was ${then} at first and is ${now}`;
   if (then === now) return `${name} stays at ${now}`;
   return `${name} ${to < from ? 'fell' : 'rose'} from ${then} to ${now}`;
 }

@@ -12,6 +12,7 @@ export function noMetrics(): Metrics {
     accuracy_mean: [],
     learning_rate: [],
     grad_norm_mean: [],
+    tokens_per_second: [],
     valid: { step: [], loss: [], accuracy: [], full: [] },
   };
   return { object: 'luthier.metrics', steps: 0, bucket: 1, series };
@@ -39,6 +40,7 @@ export function extended(metrics: Metrics, steps: readonly StepDone[]): Metrics 
       accuracy_mean: joined(old.accuracy_mean, (step) => step.token_accuracy),
       learning_rate: joined(old.learning_rate, (step) => step.learning_rate),
       grad_norm_mean: joined(old.grad_norm_mean, (step) => step.grad_norm),
+      tokens_per_second: joined(old.tokens_per_second, (step) => step.tokens_per_second),
       valid: {
         step: joinedValid(old.valid.step, (step) => step.step),
         loss: joinedValid(old.valid.loss, (step) => step.valid_loss),

@@ -163,7 +163,7 @@ export function branchIds(path: readonly PathStep[], at: number, other: { id?: n
   return ids.every((id): id is number => typeof id === 'number') ? ids : null;
 }
 
-function quoted(step: { token: string; end?: boolean }): string {
+function quoted(step: Pick<PathStep, 'token' | 'end'>): string {
   return step.end ? 'the end' : `“${trimmed(step.token)}”`;
 }
 

@@ -5,7 +5,7 @@
  * observations of epochs that were done before stay as the server wrote them, and only later ones are made here.
  */
 
-import { STAGES, type Payloads, type TraceEvent } from '../api/trace';
+import { STAGES, type EpochDone, type Payloads, type TraceEvent } from '../api/trace';
 import type { EpochRow, Evaluation, RecordedPrediction, TraceView } from '../api/types';
 import { observe } from './observations';
 
@@ -67,7 +67,8 @@ function firstTouched(view: TraceView, epoch: number): number {
 }
 
 function spoken(view: TraceView, row: EpochRow, i: number): EpochRow {
-  return { ...row, observation: observe(view.epochs.slice(0, i + 1), view.base, view.steps) };
+  // A loss that is no number comes as null; the first rule looks for it.
+  return { ...row, observation: observe(view.epochs.slice(0, i + 1) as EpochDone[], view.base, view.steps) };
 }
 
 /** A copy with the row put at its number's place; a later attempt's takes the place of an earlier one's. */

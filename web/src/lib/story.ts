@@ -1,6 +1,6 @@
 /** The story of a run: what each of the five stages is called, what it waits for, and what its sample holds. Pure. */
 
-import type { StageState, TraceView } from '../api/types';
+import type { StageState, TokenPart, TraceView } from '../api/types';
 import type { Stage } from '../api/trace';
 import { duration, percent } from './format';
 
@@ -52,7 +52,7 @@ export function timeFinding(times: readonly StageTime[]): string {
 
 export type Sample =
   | { form: 'pair'; line: number | null; parts: { label: string; text: string }[] }
-  | { form: 'tokens'; line: number | null; tokens: { text: string; kind: string; role?: string | null; id?: number | null }[] }
+  | { form: 'tokens'; line: number | null; tokens: TokenPart[] }
   | { form: 'losses'; losses: { epoch: number; loss: number }[] }
   | { form: 'none' };
 

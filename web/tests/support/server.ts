@@ -66,6 +66,16 @@ export const file = (id: string, parts: object = {}) => ({
   ...parts,
 });
 
+/** Who uses a file: so many jobs, the unfinished first. */
+export const use = (file_id: string, jobs: number, parts: object = {}) => ({
+  object: 'luthier.dataset_use',
+  file_id,
+  jobs,
+  unfinished: 0,
+  named: Array.from({ length: Math.min(jobs, 8) }, (_, i) => ({ id: `j${i + 1}`, suffix: null, status: 'succeeded' })),
+  ...parts,
+});
+
 export const page = (data: object[]) => ({ object: 'list', data, has_more: false, first_id: null, last_id: null });
 
 export const report = (parts: object = {}) => ({

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from luthier.api.bodies import json_body, retry_mark
 from luthier.api.dataset_findings import findings_reply
-from luthier.api.dataset_tasks import ended, find_task, new_task, one_of, task_object
+from luthier.api.dataset_tasks import ended, find_task, new_task, one_of, task_object, use_object
 from luthier.api.deps import Calling, Injected
 from luthier.api.mapping import check_job
 from luthier.api.replies import JsonReply, listing
@@ -103,6 +103,12 @@ async def forecast(body: Annotated[bodies.ForecastRequest, Depends(json_body(bod
     """Say what a job over these files would take: tokens, steps, memory, time."""
     check_job(body.job())
     return await work.answer(DatasetKind.FORECAST, body, {"training_file": body.training_file, "validation_file": body.validation_file})
+
+
+@router.get("/uses")
+def file_uses(services: Injected, file_id: Annotated[str | None, Query(max_length=128)] = None) -> Response:
+    """Which jobs, of all there are, train on each file or are checked against it."""
+    return JsonReply(listing([use_object(use) for use in services.overview.uses(file_id or None)]))
 
 
 @router.get("/tasks")

@@ -2,9 +2,22 @@
 
 from typing import Any, Literal
 
-from luthier.api.schemas.objects import ListOf, Shape
+from luthier.api.schemas.job_view_objects import TraceView
+from luthier.api.schemas.objects import Error, ListOf, Shape
 
 Numbers = list[float | None]
+
+
+JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
+"""Values of ``core.jobs.JobStatus``."""
+
+
+class RowError(Shape):
+    """Why a job failed."""
+
+    code: str | None
+    message: str
+    param: str | None
 
 
 class JobRow(Shape):
@@ -12,7 +25,7 @@ class JobRow(Shape):
 
     object: Literal["luthier.job"]
     id: str
-    status: str
+    status: JobStatus
     created_at: int
     started_at: int | None
     """When a trainer first took it."""
@@ -38,7 +51,7 @@ class JobRow(Shape):
     eta_seconds: int | None
     queue_place: int | None
     """From 1, of a job that waits for a trainer."""
-    error: dict[str, Any] | None
+    error: RowError | None
 
 
 class JobRowList(ListOf[JobRow]):
@@ -51,8 +64,8 @@ class Cancelled(Shape):
     """What became of one job of a bulk cancel: its status, or why it could not be cancelled."""
 
     id: str
-    status: str | None
-    error: dict[str, Any] | None
+    status: JobStatus | None
+    error: Error | None
 
 
 class QuizAnswer(Shape):
@@ -102,7 +115,7 @@ class JobView(Shape):
 
     object: Literal["luthier.job_view"]
     job: JobRow
-    view: dict[str, Any]
+    view: TraceView
     step_count: int
     quiz: Quiz | None
     insight: Insight | None
@@ -140,6 +153,16 @@ class Metrics(Shape):
     steps: int
     bucket: int
     series: Series
+
+
+class Session(Shape):
+    """Who is signed in on this page: what ``/ui/session`` answers."""
+
+    object: Literal["luthier.session"]
+    csrf: str
+    role: Literal["admin", "member", "read-only"]
+    project_id: str
+    expires_at: int
 
 
 class Device(Shape):
@@ -223,7 +246,7 @@ class ModelRow(Shape):
 
     object: Literal["luthier.model"]
     id: str
-    kind: str
+    kind: Literal["base", "adapter", "full"]
     base: str
     created_at: int
     owned_by: str

@@ -40,6 +40,24 @@ class DatasetTask(Shape):
     error: TaskError | None
 
 
+class UsingJob(Shape):
+    """A job that uses a file."""
+
+    id: str
+    suffix: str | None
+    status: str
+
+
+class DatasetUse(Shape):
+    """Who uses a file; ``named`` are up to eight of its jobs, unfinished ones first, then the newest first."""
+
+    object: Literal["luthier.dataset_use"]
+    file_id: str
+    jobs: int
+    unfinished: int
+    named: list[UsingJob]
+
+
 class FindingList(Shape):
     """Every finding of a task; what one holds depends on the kind."""
 
