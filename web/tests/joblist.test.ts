@@ -84,12 +84,16 @@ describe('what is in sight', () => {
 describe('a job in words', () => {
   const plain = (text: string) => text.replaceAll('\u202f', ' ');
   it.each([
+    [{ status: 'validating_files', queue_place: null }, 'its files are being read'],
+    [{ status: 'validating_files', queue_place: 2 }, 'waiting for the worker'],
     [{ status: 'queued', queue_place: 1 }, 'next in the queue'],
     [{ status: 'queued', queue_place: 4 }, 'place 4 in the queue'],
     [{ status: 'queued', queue_place: null }, 'waits for a trainer'],
     [{ status: 'running', eta_seconds: 130 }, 'about 2 min left'],
     [{ status: 'running', eta_seconds: null }, 'no estimate yet'],
+    [{ status: 'running', eta_seconds: null, queue_place: 1 }, 'waiting for the worker'],
     [{ status: 'succeeded', started_at: 100, finished_at: 165 }, 'took 1 min 5 s'],
+    [{ status: 'failed', started_at: null, finished_at: 100 }, 'ended 1970-01-01'],
     [{ status: 'paused', step: 12 }, 'stands at step 12'],
   ] as [Partial<JobRow>, string][])('%o', (parts, text) => expect(plain(waitOf(row('a', parts)))).toBe(text));
   it('knows how far it is only where a step was done', () => {
