@@ -35,6 +35,18 @@ describe('the list of jobs', () => {
     expect(from.asked.map((query) => query!.after)).toEqual([null, 'j499', 'j999']);
   });
 
+  it('does not become shorter while it is read again, but shows another list at once', async () => {
+    const rows = Array.from({ length: 1203 }, (_, i) => row(`j${i}`));
+    const from = server(rows);
+    const seen: number[] = [];
+    const list: JobList = new JobList({ get: (path, options) => (seen.push(list.rows.length), from.get(path, options)) });
+    await list.read(ALL);
+    await list.read(ALL);
+    expect(seen).toEqual([0, 500, 1000, 1203, 1203, 1203]);
+    await list.read({ ...ALL, search: 'j' });
+    expect(seen.slice(6)).toEqual([1203, 500, 1000]);
+  });
+
   it('forgets an older reading that comes in late', async () => {
     let free!: () => void;
     const slow = server([row('old')], new Promise((done) => (free = done)));
