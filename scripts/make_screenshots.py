@@ -47,6 +47,8 @@ MORE = (
     ("failed-story", 1280, "light"),
 )
 """(screen, width, theme) of the other pictures: ``SCREEN-THEME-WIDTH.png``, without the theme where it is the light one."""
+ODD = {"arabic-hebrew": "supervised", "not-for-dpo": "dpo"}
+"""Suffix -> method of the jobs that are not like the demo."""
 RIGHT_TO_LEFT = (
     ("ترجم إلى الفرنسية: صباح الخير", "Bonjour"),
     ("ما هي عاصمة مصر؟", "القاهرة هي عاصمة جمهورية مصر العربية."),
@@ -60,6 +62,7 @@ ALIKE = 9
 BYTES = 3_600_000
 """Of all pictures together."""
 WAIT_MS = 120_000
+DEMO_SECONDS = 900.0
 VIEWS = ("story", "data", "training", "examples", "prediction", "compare", "quiz", "code", "events")
 PROMPT = "Translate to French: Good morning"
 
@@ -91,8 +94,22 @@ def _ask(page: "Page") -> None:
     page.get_by_role("button", name="Token probabilities").nth(1).wait_for(timeout=WAIT_MS)
 
 
-DEEDS: dict[str, Callable[["Page"], None]] = {"job-prediction": _trace, "playground": _ask}
-"""What is done on a page before its picture is taken."""
+def _row_of_file(page: "Page") -> None:
+    page.get_by_label("Tokens of row 1", exact=True).wait_for(timeout=WAIT_MS)
+
+
+def _row_of_job(page: "Page") -> None:
+    page.get_by_label("Tokens of line 1", exact=True).wait_for(timeout=WAIT_MS)
+
+
+DEEDS: dict[str, Callable[["Page"], None]] = {
+    "job-prediction": _trace,
+    "playground": _ask,
+    "dataset": _row_of_file,
+    "job-data": _row_of_job,
+    "rtl-data": _row_of_job,
+}
+"""What is done, or waited for, on a page before its picture is taken."""
 
 
 def smaller(picture: bytes) -> bytes:
@@ -127,13 +144,17 @@ def sideways(page: "Page") -> int:
     return page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
+def _suffix(job: Any) -> str | None:
+    return job.to_dict().get("user_provided_suffix")
+
+
 def finished_job(server: ServerProcess) -> tuple[str, str, str, str]:
     """Id, training file, base and model of a job that succeeded: the newest, or the demo, run now."""
     client = server.client(max_retries=0)
-    done = [job for job in client.fine_tuning.jobs.list() if job.status == "succeeded"]
+    done = [job for job in client.fine_tuning.jobs.list() if job.status == "succeeded" and _suffix(job) not in ODD]
     if not done:
         job_id = client.post("/luthier/demo", cast_to=dict)["id"]  # type: ignore[arg-type]
-        done = [server.wait_for_job(job_id)]
+        done = [server.wait_for_job(job_id, DEMO_SECONDS)]
     job = done[0]
     assert job.fine_tuned_model is not None, job.error
     return job.id, job.training_file, "luthier-mini", job.fine_tuned_model
@@ -142,11 +163,11 @@ def finished_job(server: ServerProcess) -> tuple[str, str, str, str]:
 def odd_jobs(server: ServerProcess) -> dict[str, str]:
     """Paths of jobs that are not like the demo, run now or before."""
     client = server.client(max_retries=0)
-    before = {job.to_dict().get("user_provided_suffix"): job.id for job in client.fine_tuning.jobs.list()}
+    before = {_suffix(job): job.id for job in client.fine_tuning.jobs.list()}
     rows = [{"messages": [{"role": "user", "content": p}, {"role": "assistant", "content": c}]} for p, c in RIGHT_TO_LEFT]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     found: dict[str, str] = {}
-    for suffix, method in (("arabic-hebrew", "supervised"), ("not-for-dpo", "dpo")):
+    for suffix, method in ODD.items():
         if suffix not in before:
             files = [client.files.create(file=(f"{name}-שלום.jsonl", text * 4), purpose="fine-tune").id for name in ("train", "valid")]
             wanted: Any = {"type": method, method: {"hyperparameters": {"n_epochs": 2}}}

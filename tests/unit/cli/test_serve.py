@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from luthier.api.job_rows import job_row
 from luthier.cli.serve import end_old_leases
@@ -23,11 +24,17 @@ def test_no_estimate_outlives_the_server_that_made_it(tmp_path: Path) -> None:
     leased = JobQueue(database).lease("killed", [JobStatus.RUNNING])
     assert leased is not None
     jobs.update(job.id, fence=leased.fence, changes={"estimated_finish": int(now) + 600})
-    before = job_row(jobs.get(job.id), now=int(now), places=overview.places(now))
+
+    def row() -> dict[str, Any]:
+        found = jobs.get(job.id)
+        assert found is not None
+        return job_row(found, now=int(now), places=overview.places(now))
+
+    before = row()
     assert (before["eta_seconds"], before["queue_place"]) == (600, None)
 
     end_old_leases(settings)
 
-    after = job_row(jobs.get(job.id), now=int(now), places=overview.places(now))
+    after = row()
     assert (after["status"], after["eta_seconds"], after["queue_place"]) == ("running", None, 1)
     database.close()
