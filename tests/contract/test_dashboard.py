@@ -237,7 +237,8 @@ def test_the_system_tells_what_it_can_read_and_null_else(server: ApiServer) -> N
     assert system["devices"][0]["kind"] == "cpu"
     assert system["devices"][0]["cores"] >= 1
     assert 0 < system["disk"]["free"] <= system["disk"]["total"]
-    assert system["disk"]["bytes_per_day"] is None, "nothing is said of a disk that was looked at once"
+    assert system["disk"]["bytes_per_day"] is None, "nothing is said of a disk that was watched for a moment"
+    assert system["disk"]["watched_seconds"] > 0, "since the server's start, not since somebody asks"
     assert system["queue"]["jobs"]["succeeded"] == 0
     assert system["keys"] == 1
     assert {worker["alive"] for worker in system["workers"]} == {False}

@@ -35,6 +35,18 @@ describe('the list of jobs', () => {
     expect(from.asked.map((query) => query!.after)).toEqual([null, 'j499', 'j999']);
   });
 
+  it('does not become shorter while it is read again, but shows another list at once', async () => {
+    const rows = Array.from({ length: 1203 }, (_, i) => row(`j${i}`));
+    const from = server(rows);
+    const seen: number[] = [];
+    const list: JobList = new JobList({ get: (path, options) => (seen.push(list.rows.length), from.get(path, options)) });
+    await list.read(ALL);
+    await list.read(ALL);
+    expect(seen).toEqual([0, 500, 1000, 1203, 1203, 1203]);
+    await list.read({ ...ALL, search: 'j' });
+    expect(seen.slice(6)).toEqual([1203, 500, 1000]);
+  });
+
   it('forgets an older reading that comes in late', async () => {
     let free!: () => void;
     const slow = server([row('old')], new Promise((done) => (free = done)));
@@ -84,12 +96,16 @@ describe('what is in sight', () => {
 describe('a job in words', () => {
   const plain = (text: string) => text.replaceAll('\u202f', ' ');
   it.each([
+    [{ status: 'validating_files', queue_place: null }, 'its files are being read'],
+    [{ status: 'validating_files', queue_place: 2 }, 'waiting for the worker'],
     [{ status: 'queued', queue_place: 1 }, 'next in the queue'],
     [{ status: 'queued', queue_place: 4 }, 'place 4 in the queue'],
     [{ status: 'queued', queue_place: null }, 'waits for a trainer'],
     [{ status: 'running', eta_seconds: 130 }, 'about 2 min left'],
     [{ status: 'running', eta_seconds: null }, 'no estimate yet'],
+    [{ status: 'running', eta_seconds: null, queue_place: 1 }, 'waiting for the worker'],
     [{ status: 'succeeded', started_at: 100, finished_at: 165 }, 'took 1 min 5 s'],
+    [{ status: 'failed', started_at: null, finished_at: 100 }, 'ended 1970-01-01'],
     [{ status: 'paused', step: 12 }, 'stands at step 12'],
   ] as [Partial<JobRow>, string][])('%o', (parts, text) => expect(plain(waitOf(row('a', parts)))).toBe(text));
   it('knows how far it is only where a step was done', () => {

@@ -8,6 +8,7 @@ import { router } from '../src/lib/router.svelte';
 import { session } from '../src/lib/session.svelte';
 import DataSet from '../src/screens/DataSet.svelte';
 import DataSets from '../src/screens/DataSets.svelte';
+import Jobs from '../src/screens/Jobs.svelte';
 import Models from '../src/screens/Models.svelte';
 import NewJob from '../src/screens/NewJob.svelte';
 import Playground from '../src/screens/Playground.svelte';
@@ -323,5 +324,29 @@ describe('System', () => {
     expect(asked.some((one) => one.method === 'DELETE')).toBe(false);
     button(root, 'Revoke the key').click();
     await vi.waitFor(() => expect(asked.some((one) => one.method === 'DELETE' && one.path.endsWith('/k1'))).toBe(true));
+  });
+});
+
+describe('the jobs', () => {
+  const jobs = (many: number) => ({ 'GET /v1/luthier/jobs': { ...page(Array.from({ length: many }, (_, i) => job({ id: `ftjob-${i}`, suffix: `job-${i}` }))), total: many } });
+
+  it('are read once, not again because they have come', async () => {
+    const asked = serve(jobs(3));
+    const root = draw(Jobs, { compare: [] });
+    await settled(root, 'job-2');
+    await new Promise((done) => setTimeout(done, 600));
+    flushSync();
+    expect(asked).toHaveLength(1);
+  });
+
+  it('can be ordered where there is no room for the heads of columns', async () => {
+    serve(jobs(2));
+    const root = draw(Jobs, { compare: [] });
+    await settled(root, 'job-1');
+    const order = [...root.querySelectorAll('select')].find((one) => one.closest('label')?.textContent?.includes('Order'))!;
+    order.value = 'best_valid_loss';
+    order.dispatchEvent(new Event('change', { bubbles: true }));
+    flushSync();
+    expect(router.url.searchParams.get('sort')).toBe('best_valid_loss');
   });
 });

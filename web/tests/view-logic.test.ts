@@ -8,7 +8,7 @@ import { changeOf, knownPoints, lineFinding, lineOver, ordered, promptsFinding, 
 import { expected } from '../src/lib/expect';
 import { chosenEvents, eventTable, everything, joined, stepTable } from '../src/lib/log';
 import { pointTo } from '../src/lib/point';
-import { sampleOf, stageTimes, timeFinding } from '../src/lib/story';
+import { grouped, sampleOf, stageTimes, stoppedSentence, timeFinding } from '../src/lib/story';
 import { savedJob } from './fixtures/saved.mjs';
 
 const job = savedJob();
@@ -141,5 +141,19 @@ describe('events', () => {
     const table = stepTable(job.metrics!);
     expect(table.rows.map((row) => [row[0], row[7]])).toEqual([[1, null], [2, 1.5], [3, null], [4, 1]]);
     expect(JSON.parse(everything(job)).trace.run).toBe('ftjob-abc');
+  });
+});
+
+describe('a job that ended early', () => {
+  it('says in which stage, and after which step', () => {
+    expect(stoppedSentence({ status: 'failed', step: null, total_steps: null })).toBe('The job failed in this stage.');
+    expect(stoppedSentence({ status: 'cancelled', step: 10, total_steps: 500 })).toBe('The job was cancelled in this stage, after step 10 of 500.');
+  });
+  it('tells faults that follow each other together', () => {
+    const notice = (level: string, message: string) => ({ level, message }) as never;
+    expect(grouped([notice('error', 'a'), notice('error', 'b'), notice('warn', 'c')])).toEqual([
+      { level: 'error', messages: ['a', 'b'] },
+      { level: 'warn', messages: ['c'] },
+    ]);
   });
 });

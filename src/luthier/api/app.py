@@ -16,6 +16,7 @@ from luthier.api.dashboard import Dashboard
 from luthier.api.deps import Services
 from luthier.api.edge import Edge
 from luthier.api.errors import HANDLED, handle
+from luthier.api.machine_facts import DiskWatch
 from luthier.api.pages import Pages
 from luthier.api.routes import (
     aliases,
@@ -65,6 +66,8 @@ def create_app(settings: Settings, services: Services, *, pages: Pages | None = 
     # No generated pages: they would be routes without a key. No redirects: they would repeat a body to another address.
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.state.services = services
+    # From now on, not from the first look at the System page: ten minutes after a start it tells when the disk is full.
+    app.state.disk_watch = DiskWatch(settings.data_dir)
     app.add_middleware(Dashboard, pages=Pages() if pages is None else pages)
     app.add_middleware(Edge, settings=settings)  # the last one added is the outermost
     for error in HANDLED:

@@ -30,6 +30,7 @@ class DiskWatch:
         self._folder, self._clock = folder, clock
         self._samples: deque[tuple[float, int]] = deque(maxlen=_SAMPLES)
         self._lock = threading.Lock()
+        self.look()
 
     def look(self) -> dict[str, Any]:
         """``total``, ``free`` (bytes), and once it was watched for ten minutes ``bytes_per_day`` and, if it fills, ``seconds_to_full``."""

@@ -80,6 +80,7 @@ def _run(settings: Settings, listener: socket.socket, fresh: bool, socket_dir: P
     from luthier.storage.database import migrate
 
     migrate(settings.state_database)
+    end_old_leases(settings)
     warm_path = _register_default_base(settings)
     os.environ.update(settings.environment())
     os.environ["LUTHIER_ENGINE_SOCKET"] = str(socket_dir / "engine.sock")
@@ -105,6 +106,17 @@ def _run(settings: Settings, listener: socket.socket, fresh: bool, socket_dir: P
     finally:
         record.unlink(missing_ok=True)
         children.stop(_CHILDREN_SECONDS)
+
+
+def end_old_leases(settings: Settings) -> None:
+    """Whoever held one is gone, as the directory's lock is ours: no answer tells an estimate that nobody keeps up to date, not even
+    before the worker is up, which does the same when it alone is started anew."""
+    from luthier.jobs.queue import JobQueue
+    from luthier.storage.database import Database
+
+    database = Database(settings.state_database)
+    JobQueue(database).abandon_leases()
+    database.close()
 
 
 def _note_signals() -> threading.Event:

@@ -80,23 +80,25 @@ def preprocessing(
     shape_out = (
         f"{len(prepared.examples):,} {things}, {prepared.num_tokens:,} tokens "
         f"({prepared.num_trained:,} trained, {share:.0%}), longest {longest:,}; "
-        f"packed best-fit they fill {packing.num_rows:,} sequences of {packing.capacity:,} to {packing.efficiency:.1%}"
+        f"packed best-fit they fill {_many(packing.num_rows, 'sequence')} of {packing.capacity:,} to {packing.efficiency:.1%}"
     )
     if validation is not None:
         things = "pairs" if pairs else "examples"
         shape_out += f"; validation: {validation.num_examples:,} {things}, {validation.num_tokens:,} tokens"
     changes = []
     if prepared.num_truncated:
-        changes.append(f"{prepared.num_truncated:,} examples cut at the end")
+        changes.append(f"{_many(prepared.num_truncated, 'example')} cut at the end")
     if 0 < prepared.num_rows < prepared.num_examples:
         extra = prepared.num_examples - prepared.num_rows
-        changes.append(f"{extra:,} examples added: the chat template rewrites earlier turns, so their answers are learned one by one")
+        changes.append(
+            f"{_many(extra, 'example')} added: the chat template rewrites earlier turns, so their answers are learned one by one"
+        )
     if prepared.num_skipped:
         lines = ", ".join(str(s.line) for s in prepared.skipped[:10])
-        changes.append(f"{prepared.num_skipped:,} examples left out as asked, none of their tokens is trained (lines {lines})")
+        changes.append(f"{_many(prepared.num_skipped, 'example')} left out as asked, none of their tokens is trained (lines {lines})")
     first = prepared.examples[0]
     tokens = renderer.describe(first.rendered)[:_MAX_SAMPLE_TOKENS]
-    shown = [{"text": t["text"], "kind": t["kind"], "role": t["role"]} for t in tokens]
+    shown = [shown_token(t) for t in tokens]
     template = "the model's chat template" if renderer.has_template else "plain text (this base has no chat template)"
     made = "taken from the token cache, where an earlier job had put them, rendered through" if reused else "rendered through"
     return StageFinished(
@@ -107,6 +109,16 @@ def preprocessing(
         changes=tuple(changes),
         sample={"line": first.source.line, "tokens": shown},
     )
+
+
+def _many(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def shown_token(token: dict[str, Any]) -> dict[str, Any]:
+    """Bytes go along where they alone tell what a token holds: a part of a character."""
+    torn = {"bytes": token["bytes"]} if "\ufffd" in token["text"] else {}
+    return {"text": token["text"], "kind": token["kind"], "role": token["role"], **torn}
 
 
 def sample_losses(log: Sequence[TraceEvent]) -> list[dict[str, float]]:

@@ -19,7 +19,18 @@ export function statisticsOf(view: TraceView): Statistics | null {
   if (!found) return null;
   const { examples, tokens_per_epoch: tokens, trained_per_epoch: trained, longest } = found;
   if (![examples, tokens, trained, longest].every((value) => typeof value === 'number')) return null;
-  return { examples, tokens, trained, longest, lengths: Array.isArray(found.buckets) ? found.buckets : [] } as Statistics;
+  return { examples, tokens, trained, longest, lengths: merged(Array.isArray(found.buckets) ? found.buckets : []) } as Statistics;
+}
+
+/** Steps whose rows are equally long are one bar. */
+function merged(lengths: Statistics['lengths']): Statistics['lengths'] {
+  const found: Statistics['lengths'] = [];
+  for (const one of lengths) {
+    const last = found.at(-1);
+    if (last?.shortest === one.shortest && last.longest === one.longest) found[found.length - 1] = { ...last, steps: last.steps + one.steps };
+    else found.push(one);
+  }
+  return found;
 }
 
 /** "Half of the steps read rows of at most 18 tokens; the longest row has 25." */

@@ -28,6 +28,7 @@ export class JobList {
 
   /** Read anew with this filter; an older reading that is still on its way is forgotten. Throws where the server does not answer. */
   async read(query: JobQuery = this.#query): Promise<void> {
+    const other = JSON.stringify(query) !== JSON.stringify(this.#query);
     this.#query = query;
     const asked = ++this.#asked;
     const found: JobRow[] = [];
@@ -36,8 +37,9 @@ export class JobList {
         const page: List<JobRow> = await this.#api.get<List<JobRow>>('/v1/luthier/jobs', { query: { ...query, limit: PAGE, after } });
         if (asked !== this.#asked) return;
         found.push(...page.data);
-        // The first page is shown at once; what follows must not make a longer list shorter for a moment.
-        if (found.length >= this.rows.length || !page.has_more || after === null) this.rows = [...found];
+        // Of another list the first page is shown at once; the same one read again never becomes shorter for a moment: whoever has
+        // scrolled far down stays there.
+        if (found.length >= this.rows.length || !page.has_more || (other && after === null)) this.rows = [...found];
         this.total = page.total ?? found.length;
         this.trouble = null;
         after = page.data.at(-1)?.id ?? null;

@@ -21,15 +21,17 @@ export function isFinal(row: JobRow): boolean {
 export function waitOf(row: JobRow, now: number = Date.now() / 1000): string {
   switch (row.status) {
     case 'validating_files':
-      return 'its files are being read';
+      return row.queue_place === null ? 'its files are being read' : 'waiting for the worker';
     case 'queued':
       return row.queue_place === null ? 'waits for a trainer' : row.queue_place <= 1 ? 'next in the queue' : `place ${count(row.queue_place)} in the queue`;
     case 'running':
+      // It had a trainer, which is gone: after a restart, or a crash.
+      if (row.queue_place !== null) return 'waiting for the worker';
       return row.eta_seconds === null ? 'no estimate yet' : `${about(row.eta_seconds)} left`;
     case 'paused':
       return row.step ? `stands at step ${count(row.step)}` : 'stands still';
     default:
-      if (row.started_at === null || row.finished_at === null) return row.finished_at === null ? '' : ago(row.finished_at, now);
+      if (row.started_at === null || row.finished_at === null) return row.finished_at === null ? '' : `ended ${ago(row.finished_at, now)}`;
       return `took ${duration(row.finished_at - row.started_at)}`;
   }
 }

@@ -1,7 +1,8 @@
 /** A prediction's trace as the view draws it: what the run recorded and what the server traced, in one form; findings in words. Pure. */
 
 import type { ForcedToken, PathStep, PredictionLayers, PredictionSide, PredictionTrace, RecordedPrediction } from '../api/types';
-import { percent, probability, signed } from './format';
+import { shownTokens } from './characters';
+import { percent, probability, signed, visible } from './format';
 
 /** What the run itself recorded of one unseen prompt, as a trace without layers. Null where it recorded no answer of the tuned model. */
 export function recordedTrace(recorded: RecordedPrediction | null, model: string, base: string): PredictionTrace | null {
@@ -28,6 +29,12 @@ export function recordedTrace(recorded: RecordedPrediction | null, model: string
     ],
     seconds: 0,
   };
+}
+
+/** Prompt and answer, token by token, as one can read them; the layers know their texts, or else the sides do. */
+export function readTexts(trace: PredictionTrace): string[] {
+  const answer = trace.layers?.sequence.slice(trace.prompt_tokens.length).map((one) => one.token) ?? trace.tuned.path.map((one) => one.token);
+  return [...shownTokens(trace.prompt_tokens).map((one) => one.text), ...answer.map(visible)];
 }
 
 /** Why a tier is not there; null where it is. */

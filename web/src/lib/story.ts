@@ -1,8 +1,8 @@
 /** The story of a run: what each of the five stages is called, what it waits for, and what its sample holds. Pure. */
 
-import type { StageState, TokenPart, TraceView } from '../api/types';
+import type { JobRow, StageState, TokenPart, TraceView } from '../api/types';
 import type { Stage } from '../api/trace';
-import { duration, percent } from './format';
+import { count, duration, percent } from './format';
 
 export const STAGE_TITLES: Record<Stage, string> = {
   data_collection: 'Data collection',
@@ -94,9 +94,26 @@ export function lossFinding(losses: readonly { epoch: number; loss: number }[], 
   return `The loss of the same example ${moved} from ${write(first.loss)} after epoch ${first.epoch} to ${write(last.loss)} after epoch ${last.epoch}.`;
 }
 
+/** Of the stage in which a job ended. */
+export function stoppedSentence(row: Pick<JobRow, 'status' | 'step' | 'total_steps'>): string {
+  const where = row.step !== null && row.total_steps !== null ? `, after step ${count(row.step)} of ${count(row.total_steps)}` : '';
+  return `The job ${row.status === 'failed' ? 'failed' : 'was cancelled'} in this stage${where}.`;
+}
+
 /** The largest of all: which attempt the job is in, where it had to go on. */
 export function resumedSentence(view: TraceView): string | null {
   const at = view.resumed_from;
   if (!at.length) return null;
   return `The run was interrupted and went on from step ${at.join(', then ')}; what it had learned was kept.`;
+}
+
+/** Notices that follow each other and weigh the same, together. */
+export function grouped(notices: TraceView['notices']): { level: string; messages: string[] }[] {
+  const groups: { level: string; messages: string[] }[] = [];
+  for (const { level, message } of notices) {
+    const last = groups.at(-1);
+    if (last?.level === level) last.messages.push(message);
+    else groups.push({ level, messages: [message] });
+  }
+  return groups;
 }

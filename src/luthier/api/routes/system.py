@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from luthier import __version__
-from luthier.api.deps import Calling, Injected, Services, services_of
+from luthier.api.deps import Calling, Injected, Services
 from luthier.api.file_rules import new_file
 from luthier.api.machine_facts import DiskWatch, graphics_cards, memory, processor, resident_bytes
 from luthier.api.mapping import JobParts, new_job
@@ -48,10 +48,7 @@ async def system(request: Request, services: Injected) -> Response:
 
 
 def _watch(request: Request) -> DiskWatch:
-    state = request.app.state
-    if not hasattr(state, "disk_watch"):
-        state.disk_watch = DiskWatch(services_of(request).settings.data_dir)
-    return state.disk_watch
+    return request.app.state.disk_watch
 
 
 def _system(services: Services, engine: HostStatus | None, watch: DiskWatch) -> dict[str, Any]:
