@@ -74,7 +74,7 @@ def test_losses_in_pieces_equal_whole_logits(rows, monkeypatch):
     monkeypatch.setattr(linear_cross_entropy, "rows_at_once", lambda *_, **__: rows)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(9, 6, generator=generator, requires_grad=True)
-    head = torch.randn(11, 6, generator=generator, requires_grad=True)
+    head = torch.nn.Parameter(torch.randn(11, 6, generator=generator))
     targets, weights = torch.randint(11, (9,), generator=generator), torch.rand(9, generator=generator)
     weights[2] = 0.0
     logits = x @ head.t()

@@ -157,12 +157,6 @@ def resolve(
         seed=facts.seed,
         num_threads=facts.num_threads,
         validation_every=_VALIDATION_EVERY,
-        base=facts.base,
-        base_revision=facts.base_revision,
-        dataset_fingerprint=facts.dataset_fingerprint,
-        validation_fingerprint=facts.validation_fingerprint,
-        device=facts.device,
-        precision=facts.precision,
         lora_kind=kind,
         targets=targets,
         **_learning(method, options, facts),
@@ -171,8 +165,15 @@ def resolve(
         objective=objective,
         beta=beta,
         range_steps=_range_test(hyperparameters, options, facts, total_steps, decisions),
+        **_given(facts),
     )
     return spec, tuple(decisions)
+
+
+def _given(facts: RunFacts) -> dict[str, Any]:
+    """The spec's fields that nobody chooses."""
+    names = ("base", "base_revision", "dataset_fingerprint", "validation_fingerprint", "device", "precision")
+    return {name: getattr(facts, name) for name in names}
 
 
 def _asked_or(asked: float | None, auto: Decision, decisions: list[Decision]) -> float:

@@ -1004,6 +1004,7 @@ export interface Schemas {
     neftune_alpha?: number | null;
     prompt_loss_weight?: number | null;
     preference_loss?: "dpo" | "orpo" | "kto" | null;
+    range_test?: boolean | null;
     priority?: number | null;
   };
   "Means": {
