@@ -165,12 +165,12 @@ def resolve(
         objective=objective,
         beta=beta,
         range_steps=_range_test(hyperparameters, options, facts, total_steps, decisions),
-        **_given(facts),
+        **_as_found(facts),
     )
     return spec, tuple(decisions)
 
 
-def _given(facts: RunFacts) -> dict[str, Any]:
+def _as_found(facts: RunFacts) -> dict[str, Any]:
     """The spec's fields that nobody chooses."""
     names = ("base", "base_revision", "dataset_fingerprint", "validation_fingerprint", "device", "precision")
     return {name: getattr(facts, name) for name in names}
