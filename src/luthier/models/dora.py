@@ -1,4 +1,6 @@
-"""What DoRA adds to a low-rank adapter (Liu et al. 2024, arXiv:2402.09353): every row of a matrix has a length that learns.
+"""What DoRA adds to a low-rank adapter: every row of a matrix has a length that learns.
+
+Liu et al. 2024, arXiv:2402.09353:
 
     W' = m * (W + s B A) / n        n: the L2 norm of each row of W + s B A        m: begins as the norm of W's rows
 
