@@ -13,7 +13,7 @@ import Models from '../src/screens/Models.svelte';
 import NewJob from '../src/screens/NewJob.svelte';
 import Playground from '../src/screens/Playground.svelte';
 import System from '../src/screens/System.svelte';
-import { clear, draw } from './support/page';
+import { clear, draw, goldenJob } from './support/page';
 import { FAULT, file, mendDom, model, page, preview, report, serve, task, use } from './support/server';
 
 beforeAll(mendDom);
@@ -328,7 +328,7 @@ describe('System', () => {
 });
 
 describe('the jobs', () => {
-  const jobs = (many: number) => ({ 'GET /v1/luthier/jobs': { ...page(Array.from({ length: many }, (_, i) => job({ id: `ftjob-${i}`, suffix: `job-${i}` }))), total: many } });
+  const jobs = (many: number) => ({ 'GET /v1/luthier/jobs': { ...page(Array.from({ length: many }, (_, i) => ({ ...goldenJob().row, id: `ftjob-${i}`, suffix: `job-${i}` }))), total: many } });
 
   it('are read once, not again because they have come', async () => {
     const asked = serve(jobs(3));
