@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from luthier.api import training_options
 from tests.support.api_server import ApiServer
 
 BASE_NAME = "gpt-4o-mini-2024-07-18"
@@ -14,6 +15,8 @@ BASE_NAME = "gpt-4o-mini-2024-07-18"
     [
         ({"luthier": {"adapter": "full", "rank": 4}}, "invalid_parameter_combination", "luthier.rank"),
         ({"luthier": {"adapter": "full", "targets": "mlp"}}, "invalid_parameter_combination", "luthier.targets"),
+        ({"luthier": {"adapter": "full", "quantization": "nf4"}}, "invalid_parameter_combination", "luthier.quantization"),
+        ({"luthier": {"quantization": "int8"}}, "invalid_value", "luthier.quantization"),
         ({"luthier": {"adapter": "ia3"}}, "invalid_value", "luthier.adapter"),
         ({"luthier": {"adapter": "DoRA"}}, "invalid_value", "luthier.adapter"),
         ({"luthier": {"targets": []}}, "array_below_min_length", "luthier.targets"),
@@ -54,3 +57,23 @@ def test_bad_options_are_400_in_openais_codes(server: ApiServer, training_file: 
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]
     assert (error["code"], error["param"], error["type"]) == (code, param, "invalid_request_error")
+
+
+def test_a_base_in_4_bits_is_refused_where_its_library_is_missing(
+    server: ApiServer, training_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"adapter": "rslora", "quantization": "nf4"}
+    body = {"model": BASE_NAME, "training_file": training_file, "luthier": asked}
+    monkeypatch.setattr(training_options, "is_installed", lambda: False)
+    with server.http() as http:
+        refused = http.post("/v1/fine_tuning/jobs", json=body)
+        monkeypatch.setattr(training_options, "is_installed", lambda: True)
+        taken = http.post("/v1/fine_tuning/jobs", json=body)
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert (error["code"], error["param"]) == ("unsupported_value", "luthier.quantization")
+    assert error["message"] == (
+        "'luthier.quantization': 'nf4' needs the library bitsandbytes, which is not installed on this server. Install it with "
+        "pip install 'luthier[qlora]', or leave the option out."
+    )
+    assert taken.json()["luthier"]["options"] == asked

@@ -16,7 +16,8 @@ from luthier.training.dpo import dpo_loss
 from luthier.training.evaluate import measure
 from luthier.training.reference import ReferenceStore
 from luthier.training.turns import run_alone
-from tests.support.mini import load_mini
+from tests.support.four_bits import needs_bitsandbytes
+from tests.support.mini import MINI, load_mini
 from tests.support.preference_rows import pair_spec, pairs, parent_adapter
 from tests.support.preference_runs import Crashing, figures, formality, gradient, numbers, plain_logp, run, same_in_the_end
 from tests.support.tiny_models import build
@@ -269,3 +270,13 @@ def test_token_losses_add_up_to_the_summed_loss():
     losses_N, hits_N = model.token_losses_at(*places)
     assert float(losses_N.sum()) == pytest.approx(float(loss), rel=1e-6)
     assert torch.equal(hits_N, hits)
+
+
+@needs_bitsandbytes
+def test_the_reference_of_a_base_in_4_bits_is_that_base(tmp_path):
+    train = formality(count=8)
+    spec = replace(pair_spec(train), quantization="nf4")
+    _, hooks = run(tmp_path / "run", load_model(MINI, quantization="nf4"), spec, train)
+    assert hooks.base[0].loss == pytest.approx(math.log(2), abs=1e-7)
+    assert hooks.steps[0].loss == pytest.approx(math.log(2), abs=1e-6)
+    assert hooks.epochs[-1].train_loss < math.log(2)

@@ -1,6 +1,7 @@
 """A run that was interrupted ends bit for bit as one that was not: weights, losses, epoch means and reported metrics (I5, I8)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,11 +11,14 @@ from luthier.core.examples import Dataset
 from luthier.core.specs import TuningMethod
 from luthier.data.stage import collect
 from luthier.models.language_model import LanguageModel
+from luthier.models.load import load_model
 from luthier.preprocessing.stage import prepare
 from luthier.training.attach import ADAPTER_NAME
 from luthier.training.loop import Trainer
 from tests.support.examples import EXAMPLES
+from tests.support.four_bits import needs_bitsandbytes
 from tests.support.mini import MINI, load_mini
+from tests.support.tiny_models import build
 from tests.support.trainable_model import Recorder, TrainableModel, prepared, spec_for
 
 
@@ -155,3 +159,13 @@ def test_the_path_through_transformers_trains_alike_and_resumes_bit_for_bit(tmp_
     # Adapters start from other random numbers on the two paths; a full fine-tune must go the same way.
     tolerance = 1e-2 if method is TuningMethod.FULL else 0.25
     assert [e.train_loss for e in here.epochs] == pytest.approx([e.train_loss for e in there.epochs], rel=tolerance)
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("family", ["luthier-mini", "gpt2"])
+def test_over_a_base_in_4_bits_a_run_resumes_bit_for_bit(tmp_path, family):
+    folder = MINI if family == "luthier-mini" else build(family, tmp_path / family, seed=7)
+    dataset = collect("file-A", EXAMPLES / "train.jsonl", role="training", max_line_bytes=1 << 20, sha256="")
+    train = prepare(_head(dataset, 12), Renderer.load(MINI), max_length=64, role="training")
+    spec = replace(spec_for(train, epochs=2, rate=1e-3), quantization="nf4")
+    _compare(tmp_path, lambda: load_model(folder, quantization="nf4"), train, None, spec, [_Crashing(at=3), Recorder(stop_after=2)])

@@ -10,6 +10,7 @@ from typing import Any
 
 from luthier.api.schemas.fine_tuning import LuthierOptions
 from luthier.core.errors import InvalidRequest
+from luthier.core.quantization import NOT_FULL, NOT_INSTALLED, is_installed
 
 _OF_ADAPTERS = ("rank", "alpha", "targets")
 _OF_HELD_OUT = ("early_stopping", "keep")
@@ -29,7 +30,7 @@ def asked_options(
         hyperparameters: OpenAI's, "auto" where they were left to us.
 
     Raises:
-        InvalidRequest: two of them contradict each other, or one has no meaning beside another.
+        InvalidRequest: two of them contradict each other, one has no meaning beside another, or one needs a library that is not installed.
     """
     if options is None:
         return {}
@@ -46,12 +47,16 @@ def asked_options(
             reason = _no_range_test(method, hyperparameters)
         if reason is not None:
             raise InvalidRequest(f"'luthier.{name}' {reason}", code="invalid_parameter_combination", param=f"luthier.{name}")
+    if "quantization" in given and not is_installed():
+        raise InvalidRequest(NOT_INSTALLED, code="unsupported_value", param="luthier.quantization")
     return given
 
 
 def _misplaced(name: str, given: dict[str, Any]) -> str | None:
     """Why an option has no place here; None where it has."""
     optimizer = given.get("optimizer", "adamw")
+    if name == "quantization" and given.get("adapter") == "full":
+        return NOT_FULL
     if name in _OF_ADAPTERS and given.get("adapter") == "full":
         return "belongs to adapters and has no meaning with 'adapter': 'full'."
     if name == "warmup_ratio" and "warmup_steps" in given:

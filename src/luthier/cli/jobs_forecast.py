@@ -47,6 +47,7 @@ _WORDS = {
 @click.option("--learning-rate-multiplier", type=AutoOr(float), default="auto", help="Times the base learning rate.")
 @click.option("--adapter", type=click.Choice(_ADAPTERS), default=_ADAPTERS[0], show_default=True, help="Which weights learn.")
 @click.option("--rank", type=click.IntRange(1), default=None, help="Rank of the adapter.")
+@click.option("--quantization", type=click.Choice(["nf4"]), default=None, help="Hold the base's linear layers in 4 bits (extra: qlora).")
 @click.option("--max-length", type=click.IntRange(1), default=None, help="Longest row in tokens; longer ones are cut at the end.")
 @click.option("--seed", type=click.IntRange(0, 2_147_483_647), default=0, help="The job's seed: it decides the order of the rows.")
 @click.option(
@@ -92,7 +93,7 @@ def _ask(place: Place, training: StoredFile, validation: StoredFile | None, give
         validation_file=None if validation is None else validation.id,
         model=given.get("model", read_settings(data_dir=place.data_dir).default_base),
         method={"type": method, method: part},
-        luthier={name: given[name] for name in ("adapter", "rank", "max_length") if name in given},
+        luthier={name: given[name] for name in ("adapter", "rank", "quantization", "max_length") if name in given},
         seed=given["seed"],
         dry_run=given["seconds"] > 0,
     )["result"]

@@ -108,6 +108,8 @@ class LuthierOptions:
     alpha: float | None = None
     targets: tuple[str, ...] | None = None
     """``("all-linear",)``, ``("attention",)``, ``("mlp",)`` or names of linear layers."""
+    quantization: str | None = None
+    """``nf4``: the base's linear layers are held in 4 bits while an adapter learns; None: as they are."""
     max_length: int | None = None
     skip_untrained: bool = False
     """Leave out rows of which nothing would be trained, instead of failing."""
@@ -232,6 +234,8 @@ class TrainingSpec:
     """Weight of a prompt's tokens in the training loss, beside 1 of an answer's; 0: they do not count."""
     range_steps: int = 0
     """Steps of the range test that decides the learning rate before the first step; 0: none."""
+    quantization: str | None = None
+    """``nf4`` where the base's linear layers are held in 4 bits (QLoRA, Dettmers et al. 2023, arXiv:2305.14314)."""
 
     def identity(self) -> str:
         """SHA-256 over all fields; a field that has its default is left out, so that a new one does not cut older runs off."""

@@ -30,6 +30,7 @@ from luthier.models.language_model import Cache, LanguageModel, token_losses
 from luthier.models.linear_cross_entropy import CHUNK_NUMBERS, LinearCrossEntropy
 from luthier.models.lora import DecoderAdapter
 from luthier.models.matrix import Matrix
+from luthier.models.nf4 import NOT_SAVED
 from luthier.models.probe import Probe
 from luthier.models.row_counts import even_rows
 from luthier.models.slot_cache import SlotCache
@@ -63,12 +64,15 @@ def _repeated(values_N: Tensor) -> Tensor:
 class DecoderModel(LanguageModel):
     """A Llama-like model."""
 
-    def __init__(self, folder: Path, config: DecoderConfig, facts: ModelFacts, *, device: str, dtype: torch.dtype) -> None:
-        """Read the weights of a checked folder."""
+    def __init__(
+        self, folder: Path, config: DecoderConfig, facts: ModelFacts, *, device: str, dtype: torch.dtype, packed: bool = False
+    ) -> None:
+        """Read the weights of a checked folder; ``packed``: the blocks' matrices are held in 4 bits."""
         self.folder = folder
         self.facts = facts
         self._config = config
-        self._weights = read_weights(folder, config, dtype=dtype, device=device)
+        self._weights = read_weights(folder, config, dtype=dtype, device=device, packed=packed)
+        self._is_packed = packed
         self.module: nn.Module = self._weights
         self._dtype = dtype
         self._adapters: dict[str, DecoderAdapter] = {}
@@ -243,6 +247,8 @@ class DecoderModel(LanguageModel):
 
     def save_full(self, folder: Path) -> None:
         """See ``LanguageModel``."""
+        if self._is_packed:
+            raise InvalidRequest(NOT_SAVED)
         copy_companions(self.folder, folder)
         write_weights(folder / "model.safetensors", self._config, self._weights, dtype=getattr(torch, self.facts.dtype))
 
@@ -276,11 +282,13 @@ class DecoderModel(LanguageModel):
         self._check_length(length)
         self._cover(length)
         frame = flat_frame(self._config, lengths_B.tolist(), length, self._cos, self._sin)
+        # Unpacking is a call into a library, which no compiled block can hold.
+        compiled = self.compiled and torch.is_grad_enabled() and not self._is_packed
         x = F.embedding(ids_BT.reshape(-1)[frame.position_N], self._weights.embedding)
         if self.noise is not None:
             x = self.noise.on_flat(x, frame.lengths)
         for layer, low, own in zip(self._weights.blocks, self._lows(reuse=False), self._flat_by_layer(frame), strict=True):
-            x = flat_block(x, layer, low, own, compiled=self.compiled and torch.is_grad_enabled())
+            x = flat_block(x, layer, low, own, compiled=compiled)
         return x, frame
 
     def _widened(self, length: int) -> int:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from luthier.models.decoder_config import DecoderConfig
 from luthier.models.decoder_weights import LayerWeights
-from luthier.models.matrix import Matrix
+from luthier.models.matrix import Matrix, linear
+from luthier.models.nf4 import Nf4Weight
 
 
 class LowRank(NamedTuple):
@@ -267,11 +268,11 @@ class BlockFunction(torch.autograd.Function):
         return (d_x, None, None, None, *own, *((*of_qkv, *of_o, *of_gate_up, *of_down) if low is not None else ()))
 
 
-def _plain_project(x: Tensor, weight: Tensor, low: LowRank | None, bias: Tensor | None = None) -> Tensor:
+def _plain_project(x: Tensor, weight: Tensor | Nf4Weight, low: LowRank | None, bias: Tensor | None = None) -> Tensor:
     if low is None or low.gain is None:
-        y = F.linear(x, weight, bias)
+        y = linear(x, weight, bias)
         return y if low is None else y + (x @ low.a.t()) @ low.b.t()
-    y = F.linear(x, weight) + (x @ low.a.t()) @ low.b.t()
+    y = linear(x, weight) + (x @ low.a.t()) @ low.b.t()
     y = torch.addcmul(y, y, low.gain)
     return y if bias is None else y + bias
 
@@ -280,7 +281,7 @@ def plain_block(x_NH: Tensor, layer: LayerWeights, low: LayerAdapter | None, fra
     """The same block in ordinary operators; returns output, keys and values (B, K, T, D). ``frame.mask_QT`` is not read."""
     c, b, t = frame.config, frame.batch, frame.length
     hidden = F.rms_norm(x_NH, (c.hidden_size,), layer.attention_norm, c.norm_eps)
-    qkv = _plain_project(hidden, layer.qkv_weight, low.qkv if low else None, layer.qkv_bias)
+    qkv = _plain_project(hidden, layer.qkv.weight, low.qkv if low else None, layer.qkv_bias)
     q, k, v = qkv.view(b, t, -1, c.head_dim).split((c.num_heads, c.num_kv_heads, c.num_kv_heads), dim=2)
     if layer.q_norm is not None and layer.k_norm is not None:
         q = F.rms_norm(q, (c.head_dim,), layer.q_norm, c.norm_eps)
@@ -288,7 +289,7 @@ def plain_block(x_NH: Tensor, layer: LayerWeights, low: LayerAdapter | None, fra
     q, k = rotate(q.transpose(1, 2), frame.cos_TD, frame.sin_TD), rotate(k.transpose(1, 2), frame.cos_TD, frame.sin_TD)
     v = v.transpose(1, 2)
     attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=c.num_queries_per_kv > 1)
-    middle = x_NH + _plain_project(attended.transpose(1, 2).reshape(b * t, c.q_size), layer.o_weight, low.o if low else None)
+    middle = x_NH + _plain_project(attended.transpose(1, 2).reshape(b * t, c.q_size), layer.o.weight, low.o if low else None)
     hidden = F.rms_norm(middle, (c.hidden_size,), layer.mlp_norm, c.norm_eps)
-    gate, up = _plain_project(hidden, layer.gate_up_weight, low.gate_up if low else None).chunk(2, dim=-1)
-    return middle + _plain_project(F.silu(gate) * up, layer.down_weight, low.down if low else None), k, v
+    gate, up = _plain_project(hidden, layer.gate_up.weight, low.gate_up if low else None).chunk(2, dim=-1)
+    return middle + _plain_project(F.silu(gate) * up, layer.down.weight, low.down if low else None), k, v

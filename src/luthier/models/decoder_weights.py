@@ -1,7 +1,7 @@
 """The decoder's weights, and their names in Hugging Face's files.
 
-What it does: modules that hold fused weights (q, k, v in one matrix; gate and up in one), reading them from safetensors and writing
-them back. What it does not: compute. Called by ``decoder.py``.
+What it does: modules that hold fused weights (q, k, v in one matrix; gate and up in one), reading them from safetensors, packed into 4 bits
+where that is asked for, and writing them back. What it does not: compute. Called by ``decoder.py``.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from luthier.core.errors import InvalidRequest
 from luthier.models.decoder_config import DecoderConfig
 from luthier.models.matrix import Matrix
+from luthier.models.nf4 import Nf4Weight, Room
 
 Piece = tuple[str, int]
 """Name in the file, rows it takes in the fused tensor."""
+_MATRICES = ("qkv", "o", "gate_up", "down")
 
 
 def _frozen(*shape: int, dtype: torch.dtype, device: str) -> nn.Parameter:
@@ -25,34 +27,44 @@ def _frozen(*shape: int, dtype: torch.dtype, device: str) -> nn.Parameter:
 
 
 class LayerWeights(nn.Module):
-    """One block: attention and MLP with their norms. Letters: h width, q/k/v heads, m MLP width."""
+    """One block: attention and MLP with their norms. Letters: h width, q/k/v heads, m MLP width.
 
-    def __init__(self, config: DecoderConfig, dtype: torch.dtype, device: str) -> None:
+    Where its matrices are to be packed they take no memory before ``pack``, and are no parameters after it.
+    """
+
+    def __init__(self, config: DecoderConfig, dtype: torch.dtype, device: str, *, packed: bool = False) -> None:
         super().__init__()
-        c = config
+        c, own = config, "meta" if packed else device
         qkv_size = c.q_size + 2 * c.kv_size
         self.attention_norm = _frozen(c.hidden_size, dtype=dtype, device=device)
-        self.qkv_weight = _frozen(qkv_size, c.hidden_size, dtype=dtype, device=device)
+        self.qkv_weight = _frozen(qkv_size, c.hidden_size, dtype=dtype, device=own)
         self.qkv_bias = _frozen(qkv_size, dtype=dtype, device=device) if c.qkv_bias else None
         self.q_norm = _frozen(c.head_dim, dtype=dtype, device=device) if c.qk_norm else None
         self.k_norm = _frozen(c.head_dim, dtype=dtype, device=device) if c.qk_norm else None
-        self.o_weight = _frozen(c.hidden_size, c.q_size, dtype=dtype, device=device)
+        self.o_weight = _frozen(c.hidden_size, c.q_size, dtype=dtype, device=own)
         self.mlp_norm = _frozen(c.hidden_size, dtype=dtype, device=device)
-        self.gate_up_weight = _frozen(2 * c.mlp_size, c.hidden_size, dtype=dtype, device=device)
-        self.down_weight = _frozen(c.hidden_size, c.mlp_size, dtype=dtype, device=device)
+        self.gate_up_weight = _frozen(2 * c.mlp_size, c.hidden_size, dtype=dtype, device=own)
+        self.down_weight = _frozen(c.hidden_size, c.mlp_size, dtype=dtype, device=own)
         self.qkv = Matrix(self.qkv_weight)
         self.o = Matrix(self.o_weight)
         self.gate_up = Matrix(self.gate_up_weight)
         self.down = Matrix(self.down_weight)
 
+    def pack(self, parameter: nn.Parameter, dense: Tensor, room: Room) -> None:
+        """Where ``parameter`` is one of this block's matrices, hold ``dense``, its numbers, in 4 bits."""
+        for name in _MATRICES:
+            if getattr(self, f"{name}_weight") is parameter:
+                getattr(self, name).weight = Nf4Weight(dense, dtype=parameter.dtype, room=room)
+                setattr(self, f"{name}_weight", None)
+
 
 class DecoderWeights(nn.Module):
     """All weights. ``head_weight`` is the embedding itself where the head is tied."""
 
-    def __init__(self, config: DecoderConfig, dtype: torch.dtype, device: str) -> None:
+    def __init__(self, config: DecoderConfig, dtype: torch.dtype, device: str, *, packed: bool = False) -> None:
         super().__init__()
         self.embedding = _frozen(config.vocab_size, config.hidden_size, dtype=dtype, device=device)
-        self.layers = nn.ModuleList(LayerWeights(config, dtype, device) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(LayerWeights(config, dtype, device, packed=packed) for _ in range(config.num_layers))
         self.final_norm = _frozen(config.hidden_size, dtype=dtype, device=device)
         self.head_weight = (
             self.embedding if config.tied_head else _frozen(config.vocab_size, config.hidden_size, dtype=dtype, device=device)
@@ -85,26 +97,38 @@ def _pieces(config: DecoderConfig, weights: DecoderWeights) -> Iterator[tuple[nn
         yield weights.head_weight, [("lm_head.weight", c.vocab_size)]
 
 
-def read_weights(folder: Path, config: DecoderConfig, *, dtype: torch.dtype, device: str) -> DecoderWeights:
+def read_weights(folder: Path, config: DecoderConfig, *, dtype: torch.dtype, device: str, packed: bool = False) -> DecoderWeights:
     """Read all weights of a folder.
 
+    Args:
+        folder: with safetensors.
+        config: of its model.
+        dtype, device: of the weights in memory; of packed ones, when they are unpacked.
+        packed: hold the blocks' matrices in 4 bits; at no time is more than one of them there as it was read.
+
     Raises:
-        InvalidRequest: a tensor is missing or has another shape than config.json says, or a file is torn.
+        InvalidRequest: a tensor is missing or has another shape than config.json says, a file is torn, or bitsandbytes is not installed.
     """
-    weights = DecoderWeights(config, dtype, device)
-    files = _open_all(folder)
+    weights = DecoderWeights(config, dtype, device, packed=packed)
+    files, room = _find_all(folder), Room()
     for parameter, pieces in _pieces(config, weights):
+        whole = torch.empty(parameter.shape, dtype=torch.float32, device=device) if parameter.is_meta else parameter.data
         row = 0
         for name, size in pieces:
             if name not in files:
                 raise InvalidRequest(f"The weights of {folder.name} lack {name}.")
-            tensor = files[name].get_tensor(name)
+            # Opened anew: what was read through a file stays in memory for as long as it is open.
+            with safe_open(files[name], framework="pt") as file:
+                tensor = file.get_tensor(name)
             if tuple(tensor.shape) != (size, *parameter.shape[1:]):
                 raise InvalidRequest(
                     f"{name} of {folder.name} has shape {tuple(tensor.shape)}; config.json asks for {(size, *parameter.shape[1:])}."
                 )
-            parameter.data[row : row + size].copy_(tensor)
+            whole[row : row + size].copy_(tensor)
             row += size
+        if parameter.is_meta:
+            for block in weights.blocks:
+                block.pack(parameter, whole, room)
     return weights
 
 
@@ -119,13 +143,13 @@ def write_weights(path: Path, config: DecoderConfig, weights: DecoderWeights, *,
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def _open_all(folder: Path) -> dict[str, safe_open]:  # type: ignore[valid-type]
-    """Tensor name -> open file."""
-    by_name: dict[str, safe_open] = {}  # type: ignore[valid-type]
+def _find_all(folder: Path) -> dict[str, Path]:
+    """Tensor name -> file that holds it."""
+    by_name: dict[str, Path] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
-            file = safe_open(path, framework="pt")
+            with safe_open(path, framework="pt") as file:
+                by_name.update(dict.fromkeys(file.keys(), path))
         except SafetensorError as error:
             raise InvalidRequest(f"{path.name} of {folder.name} is not a complete safetensors file.") from error
-        by_name.update(dict.fromkeys(file.keys(), file))
     return by_name

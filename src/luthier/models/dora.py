@@ -60,13 +60,11 @@ class Magnitudes:
         """
         norms = []
         with torch.no_grad():
-            weights, rank = [matrix.dense() for matrix in self._matrices], a_LRI.shape[1] // len(parts_LOr)
-            for at, ((first, last), b, squared) in enumerate(zip(self._places, parts_LOr, self._squared, strict=True)):
-                a_LrI = a_LRI[:, at * rank : (at + 1) * rank]
-                # Rows of a dense weight, and not of its packed copy: that has no rows, and all of it would be multiplied for each part.
-                crossed = torch.stack([w[first:last] @ a.t() for w, a in zip(weights, a_LrI.unbind(0), strict=True)])
-                a, b = a_LrI.float(), b.float()
-                both = torch.baddbmm(crossed.float(), b, a @ a.transpose(1, 2), beta=2.0)
+            rank = a_LRI.shape[1] // len(parts_LOr)
+            crossed = [self._crossed(matrix, a_RI, rank) for matrix, a_RI in zip(self._matrices, a_LRI.unbind(0), strict=True)]
+            for at, (b, squared) in enumerate(zip(parts_LOr, self._squared, strict=True)):
+                a, b = a_LRI[:, at * rank : (at + 1) * rank].float(), b.float()
+                both = torch.baddbmm(torch.stack([products[at] for products in crossed]).float(), b, a @ a.transpose(1, 2), beta=2.0)
                 norms.append((squared + (both * b).sum(-1)).sqrt())
         own = self.parameter.view(len(self._matrices), -1) / torch.cat(norms, dim=1) - 1.0
         return own if own.shape[1] == self._num_outputs else self._padded(own)
@@ -74,6 +72,12 @@ class Magnitudes:
     def parts(self, layer: int) -> tuple[Tensor, ...]:
         """The lengths of each adapted projection in one layer: views that can be written."""
         return self.parameter.data.view(len(self._matrices), -1)[layer].split([b - a for a, b in self._places])
+
+    def _crossed(self, matrix: Matrix, a_RI: Tensor, rank: int) -> list[Tensor]:
+        """W A^T of each adapted projection. One matrix at a time: those in 4 bits are unpacked into one place. Rows of the weight, and
+        not of its copy in another layout: that has no rows, and all of it would be multiplied for each part."""
+        weight = matrix.numbers()
+        return [weight[a:b] @ a_RI[at * rank : (at + 1) * rank].t() for at, (a, b) in enumerate(self._places)]
 
     def _padded(self, own_LA: Tensor) -> Tensor:
         """(L, O): zeros where nothing is adapted."""

@@ -21,6 +21,8 @@ from torch import Tensor
 from luthier.models.decoder_config import DecoderConfig
 from luthier.models.decoder_layer import LayerAdapter, LowRank, rotate
 from luthier.models.decoder_weights import LayerWeights
+from luthier.models.matrix import linear
+from luthier.models.nf4 import Nf4Weight
 
 try:
     from torch.nn.attention.varlen import varlen_attn
@@ -28,6 +30,11 @@ except ImportError:  # torch before 2.10
     varlen_attn = None  # type: ignore[assignment]
 
 _VARLEN_OPTIONS = frozenset(inspect.signature(varlen_attn).parameters) if varlen_attn is not None else frozenset()
+
+_Attention = tuple[Tensor, Tensor | Nf4Weight, Tensor | None, Tensor | None, Tensor | None]
+"""Norm, q, k, v in one, their bias, norms of queries and keys."""
+_Mlp = tuple[Tensor | Nf4Weight, Tensor, Tensor | Nf4Weight, Tensor | Nf4Weight]
+"""Attention's output, norm, gate and up in one, down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +81,23 @@ def _heads(c: DecoderConfig) -> tuple[int, int, int]:
     return c.num_heads, c.num_kv_heads, c.head_dim
 
 
-def _attention_weights(layer: LayerWeights) -> tuple[Tensor | None, ...]:
-    return layer.attention_norm, layer.qkv_weight, layer.qkv_bias, layer.q_norm, layer.k_norm
+def _attention_weights(layer: LayerWeights) -> _Attention:
+    return layer.attention_norm, layer.qkv.weight, layer.qkv_bias, layer.q_norm, layer.k_norm
 
 
-def _mlp_weights(layer: LayerWeights) -> tuple[Tensor, ...]:
-    return layer.o_weight, layer.mlp_norm, layer.gate_up_weight, layer.down_weight
+def _mlp_weights(layer: LayerWeights) -> _Mlp:
+    return layer.o.weight, layer.mlp_norm, layer.gate_up.weight, layer.down.weight
 
 
 def _before(
     x: Tensor,
-    weights: tuple[Tensor | None, ...],
+    weights: _Attention,
     low: LowRank | None,
     rotary: tuple[Tensor, Tensor],
     heads: tuple[int, int, int],
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     norm, qkv_weight, qkv_bias, q_norm, k_norm = weights
-    assert norm is not None
-    assert qkv_weight is not None
     num_heads, num_kv_heads, head_dim = heads
     qkv = _project(F.rms_norm(x, (x.shape[-1],), norm, eps), qkv_weight, low, qkv_bias)
     q, k, v = qkv.view(x.shape[0], -1, head_dim).split((num_heads, num_kv_heads, num_kv_heads), dim=1)
@@ -101,7 +106,7 @@ def _before(
     return rotate(q, *rotary), rotate(k, *rotary), v.contiguous()
 
 
-def _after(x: Tensor, attended: Tensor, weights: tuple[Tensor, ...], lows: tuple[LowRank | None, ...], eps: float) -> Tensor:
+def _after(x: Tensor, attended: Tensor, weights: _Mlp, lows: tuple[LowRank | None, ...], eps: float) -> Tensor:
     o_weight, norm, gate_up_weight, down_weight = weights
     middle = x + _project(attended, o_weight, lows[0])
     hidden = F.rms_norm(middle, (x.shape[-1],), norm, eps)
@@ -139,10 +144,10 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, frame: FlatFrame) -> Tensor:
     return out
 
 
-def _project(x: Tensor, weight: Tensor, low: LowRank | None, bias: Tensor | None = None) -> Tensor:
+def _project(x: Tensor, weight: Tensor | Nf4Weight, low: LowRank | None, bias: Tensor | None = None) -> Tensor:
     if low is None or low.gain is None:
-        y = F.linear(x, weight, bias)
+        y = linear(x, weight, bias)
         return y if low is None else torch.addmm(y, x @ low.a.t(), low.b.t())
-    y = torch.addmm(F.linear(x, weight), x @ low.a.t(), low.b.t())
+    y = torch.addmm(linear(x, weight), x @ low.a.t(), low.b.t())
     y = torch.addcmul(y, y, low.gain)
     return y if bias is None else y + bias

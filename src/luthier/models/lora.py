@@ -148,9 +148,9 @@ class DecoderAdapter:
         """How much each adapted matrix is changed, by its name in the files (see ``probe.relative_change``)."""
         found: list[tuple[str, float]] = []
         for layer, block in enumerate(self._weights.blocks):
-            fused = (block.qkv_weight, block.o_weight, block.gate_up_weight, block.down_weight)
-            for group, a, parts, magnitudes, whole in zip(self._groups, self._a, self._b, self._magnitudes, fused, strict=True):
-                rows = whole.split(group.sizes)
+            fused = (block.qkv, block.o, block.gate_up, block.down)
+            for group, a, parts, magnitudes, matrix in zip(self._groups, self._a, self._b, self._magnitudes, fused, strict=True):
+                rows = matrix.dense().split(group.sizes)
                 lengths = magnitudes.parts(layer) if magnitudes is not None else (None,) * len(parts)
                 for at, i in enumerate(group.adapted):
                     own = a.data[layer, at * self.rank : (at + 1) * self.rank]

@@ -23,8 +23,10 @@ from luthier.models.companions import copy_companions
 from luthier.models.dora import ZERO_ROWS
 from luthier.models.facts import ModelFacts
 from luthier.models.language_model import Cache, LanguageModel
+from luthier.models.nf4 import NOT_SAVED
 from luthier.models.peft_files import MAGNITUDE, AdapterFiles, read_adapter, write_adapter
 from luthier.models.probe import Probe, relative_change
+from luthier.models.transformers_nf4 import pack_layers
 from luthier.models.transformers_parts import (
     Still,
     cache_argument,
@@ -70,11 +72,11 @@ class SlotDynamicCache(Cache):
 class TransformersModel(LanguageModel):
     """A causal language model of any architecture that transformers has."""
 
-    def __init__(self, folder: Path, facts: ModelFacts, *, device: str, dtype: torch.dtype) -> None:
-        """Read a checked folder.
+    def __init__(self, folder: Path, facts: ModelFacts, *, device: str, dtype: torch.dtype, packed: bool = False) -> None:
+        """Read a checked folder; ``packed``: hold its linear layers in 4 bits.
 
         Raises:
-            InvalidRequest: see ``load_causal_lm``.
+            InvalidRequest: see ``load_causal_lm`` and ``pack_layers``.
         """
         self.folder = folder
         self.facts = facts
@@ -84,6 +86,9 @@ class TransformersModel(LanguageModel):
         self._linear = linear_names(self._base)
         self._targets = lora_targets(self._base)
         self._transposed = is_transposed(self._base)
+        self._is_packed = packed
+        if packed:
+            pack_layers(self._base, self._targets)
         self._own = list(self._base.parameters())
         self._peft: PeftModel | None = None
         self._names: dict[str, str] = {}
@@ -218,6 +223,8 @@ class TransformersModel(LanguageModel):
 
     def save_full(self, folder: Path) -> None:
         """See ``LanguageModel``."""
+        if self._is_packed:
+            raise InvalidRequest(NOT_SAVED)
         dtype = getattr(torch, self.facts.dtype)
         tensors: dict[str, Tensor] = {}
         seen: set[int] = set()

@@ -110,6 +110,7 @@ class _Search:
         # Where all weights learn in mixed precision, an adapter would learn over a bfloat16 base.
         self._narrow = spec.precision != "float32"
         self._on_cpu = spec.device == "cpu"
+        self._nf4 = spec.quantization is not None
 
     def check(self, setting: _Setting) -> tuple[_Setting, int] | None:
         """The setting with its peak, when it fits."""
@@ -156,7 +157,7 @@ class _Search:
                 micro = micro_of(group, rows, end_to_end=self._packing, all_scored=self._all_scored)
                 more = dora_bytes(micro, c, rank=rank, narrow=narrow) if self._dora else 0
                 largest = max(largest, more + activation_bytes(micro, c, rank=rank, packed=packed, narrow=narrow, at_once=at_once))
-        fixed = fixed_bytes(c, trainable=trainable, full=setting.full, keeps_best=self._keeps_best, narrow=narrow)
+        fixed = fixed_bytes(c, trainable=trainable, full=setting.full, keeps_best=self._keeps_best, narrow=narrow, nf4=self._nf4)
         return self._process + LOADED_CODE + fixed + largest
 
 

@@ -37,6 +37,8 @@ _WIDTH = {Basis.DRY_RUN: 0.10, Basis.STEPS: 0.10, Basis.FORMULA: 0.60}
 """Least half-width of the steps' interval, as a share."""
 _OTHER_WIDTH = 0.5
 """Half-width of parts that depend on the disk and on other processes."""
+_UNPACKED_PER_SECOND = 1.4e9
+"""Numbers that one thread unpacks from 4 bits to float32; measured with AVX512."""
 _FIRST_SETTLED, _ENOUGH_TO_FIT = 2, 5
 """Steps after which a run holds what every step holds; steps whose growth is worth a line."""
 _HOLES = 0.06
@@ -150,14 +152,16 @@ def assumed_rates(plan: Plan, *, operations_per_second: float, start_seconds: fl
     # Beside the products a block spends about as long on everything else; short rows keep the processor less busy.
     usable = 0.5 * operations_per_second
     typical = statistics.median(step.work for step in plan.first_epoch)
-    norms = statistics.median(len(step.micros) for step in plan.first_epoch) * plan.norm_work
+    forwards = statistics.median(len(step.micros) for step in plan.first_epoch)
     forward = statistics.median(forward_work(micro, shape) for micro in plan.base)
+    # Whatever the rows, each forward unpacks the whole base, and its way back does so again.
+    unpacking = shape.layer_matrices / _UNPACKED_PER_SECOND if plan.nf4 else 0.0
     bytes_saved = resume_bytes(plan.trainable)
     round_seconds = max(0.002, 8 * 2.0 * shape.num_parameters / usable)
     return Rates(
         basis=Basis.FORMULA,
-        step=Line(points=((typical, (typical + norms) / usable),)),
-        forward=Line(points=((forward, (forward + plan.norm_work) / usable),)),
+        step=Line(points=((typical, (typical + forwards * plan.norm_work) / usable + 2 * forwards * unpacking),)),
+        forward=Line(points=((forward, (forward + plan.norm_work) / usable + unpacking),)),
         start_seconds=start_seconds + weight_bytes(shape) / 1e9,
         load_seconds=weight_bytes(shape) / 1e9,
         export_seconds=bytes_saved / 2e9,
@@ -339,12 +343,12 @@ def _buckets(steps: Sequence[PlannedStep], line: Line) -> tuple[LengthBucket, ..
 # ------------------------------------------------------------------------------------------------------------------- memory
 
 
-def fixed_bytes(shape: ModelShape, *, trainable: int, full: bool, keeps_best: bool = False, narrow: bool = False) -> int:
+def fixed_bytes(shape: ModelShape, *, trainable: int, full: bool, keeps_best: bool = False, narrow: bool = False, nf4: bool = False) -> int:
     """What the whole run holds beside the process itself: weights, their copies, gradients, moments, a state being written, and a copy
-    of the best epoch's weights where that is to be kept. ``narrow``: the base is bfloat16.
+    of the best epoch's weights where that is to be kept. ``narrow``: the base is bfloat16; ``nf4``: its linear layers are in 4 bits.
     """
-    base = weight_bytes(shape, bytes_per_weight=2) if narrow else weight_bytes(shape)
-    beside = 0 if full else trainable * 4 + (0 if narrow else packed_bytes(shape))
+    base = weight_bytes(shape, bytes_per_weight=2 if narrow else 4, nf4=nf4)
+    beside = 0 if full else trainable * 4 + (0 if narrow else packed_bytes(shape, nf4=nf4))
     weights = base + beside + (trainable * 4 if keeps_best else 0)
     return weights + learning_bytes(trainable) + resume_bytes(trainable)
 
@@ -361,7 +365,7 @@ def peak_by_formula(plan: Plan, *, process_bytes: int) -> Span:
     # Routines find room in the holes that large forwards leave.
     routines = max(0, plan.kernels() * KERNEL_BYTES - largest // 2) if plan.makes_routines else 0
     best = plan.spec.keep is Keep.BEST
-    fixed = fixed_bytes(plan.shape, trainable=plan.trainable, full=plan.full, keeps_best=best, narrow=plan.narrow)
+    fixed = fixed_bytes(plan.shape, trainable=plan.trainable, full=plan.full, keeps_best=best, narrow=plan.narrow, nf4=plan.nf4)
     return spread_bytes(process_bytes + LOADED_CODE + fixed + largest + routines, Basis.FORMULA)
 
 

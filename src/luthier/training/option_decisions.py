@@ -30,6 +30,18 @@ def adapter_decisions(kind: LoraKind, targets: tuple[str, ...], rank: int, alpha
     return found
 
 
+def _base_decisions(quantization: str | None) -> list[Decision]:
+    """How the base is held, where that was asked for."""
+    if quantization is None:
+        return []
+    reason = (
+        "As asked: the base's linear layers are held in 4 bits, in blocks of 64 with scales of 8 bits, and unpacked for each product "
+        "(QLoRA, Dettmers et al. 2023, arXiv:2305.14314). Losses of the run are those over this base; the adapter is served over the "
+        "whole one."
+    )
+    return [Decision(name="quantization", value=quantization, reason=reason)]
+
+
 _OPTIMIZERS = {
     OptimizerName.SGD: "Stochastic gradient descent with momentum, which is beta1.",
     OptimizerName.LION: "Steps of equal size in the direction of a momentum's sign (Chen et al. 2023, arXiv:2302.06675).",
@@ -127,7 +139,8 @@ def option_decisions(options: LuthierOptions, *, held_out: bool = False) -> list
         found.append(Decision(name="optimizer", value=options.optimizer.value, reason=_OPTIMIZERS[options.optimizer]))
     given = {name: getattr(options, name) for name in _NUMBERS}
     found += [Decision(name=name, value=value, reason=_NUMBERS[name]) for name, value in given.items() if value is not None]
-    return found + _teaching_decisions(options) + _keeping_decisions(options, held_out=held_out) + _guarding_decisions(options)
+    found += _base_decisions(options.quantization) + _teaching_decisions(options)
+    return found + _keeping_decisions(options, held_out=held_out) + _guarding_decisions(options)
 
 
 _PREFERENCE_LOSSES = {

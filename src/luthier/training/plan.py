@@ -86,6 +86,11 @@ class Plan:
         return self.spec.precision == "bfloat16"
 
     @property
+    def nf4(self) -> bool:
+        """True where the base's linear layers are in 4 bits."""
+        return self.spec.quantization is not None
+
+    @property
     def makes_routines(self) -> bool:
         """True where the CPU library makes routines that stay: plain float32 with weights that learn goes past it."""
         return self.shape.fast and not (self.full and self.spec.precision == "float32")
@@ -121,7 +126,9 @@ class Plan:
         """Routines that the CPU library makes during the run, or until these steps and forwards are through."""
         steps = [micro for step in self.steps for micro in step.micros] if steps is None else steps
         forwards = self.forwards() if forwards is None else forwards
-        return kernel_count(steps, forwards, self.spec.precision, self.at_once)
+        # No product with a matrix that was unpacked to float32 goes through the library's own layouts.
+        arithmetic = "nf4" if self.nf4 and self.spec.precision == "float32" else self.spec.precision
+        return kernel_count(steps, forwards, arithmetic, self.at_once)
 
     @property
     def first_epoch(self) -> tuple[PlannedStep, ...]:

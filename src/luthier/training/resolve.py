@@ -198,8 +198,9 @@ def _packing(options: LuthierOptions, facts: RunFacts) -> Decision:
 
 
 def _learning(method: TuningMethod, options: LuthierOptions, facts: RunFacts) -> dict[str, Any]:
-    """How rows are read and weights move, as asked or by default."""
+    """How the base is held, rows are read and weights move, as asked or by default."""
     return {
+        "quantization": options.quantization,
         # Nothing pulls an adapter towards zero but its own start; a full fine-tune keeps a little decay on matrices.
         "weight_decay": _given(options.weight_decay, 0.0 if method is TuningMethod.LORA else 0.01),
         "adam_beta1": _given(options.beta1, 0.9),

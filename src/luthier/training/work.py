@@ -14,10 +14,13 @@ from luthier.models.decoder_config import parse
 from luthier.models.facts import ModelFacts
 from luthier.models.linear_cross_entropy import rows_at_once
 from luthier.models.matrix import MAX_COPIED
+from luthier.models.nf4 import BLOCK, SCALE_BLOCK
 from luthier.models.row_counts import even_rows
 
 _FLOAT, _NARROW = 4, 2
 """Bytes of a float32, in which gradients, moments and activations are kept."""
+_NF4 = (4 + 8 / BLOCK + 32 / BLOCK / SCALE_BLOCK) / 8
+"""Bytes of a number in 4 bits, with its part of the scales."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,12 @@ class ModelShape:
         """Numbers in the matrices of all blocks."""
         per_layer = self.hidden_size * (2 * self.q_size + 2 * self.kv_size + 3 * self.mlp_size)
         return self.num_layers * per_layer
+
+    @property
+    def block_matrices(self) -> tuple[int, ...]:
+        """Numbers of each matrix of a block, fused as the fast decoder has them."""
+        h = self.hidden_size
+        return ((self.q_size + 2 * self.kv_size) * h, self.q_size * h, 2 * self.mlp_size * h, self.mlp_size * h)
 
     @property
     def head_matrix(self) -> int:
@@ -143,18 +152,24 @@ def norm_work(shape: ModelShape, rank: int) -> float:
     return 2.0 * rank * shape.layer_matrices
 
 
-def weight_bytes(shape: ModelShape, *, bytes_per_weight: int = _FLOAT) -> int:
-    """The weights in memory."""
-    return shape.num_parameters * bytes_per_weight
+def weight_bytes(shape: ModelShape, *, bytes_per_weight: int = _FLOAT, nf4: bool = False) -> int:
+    """The weights in memory.
+
+    ``nf4``: those of the blocks are in 4 bits, and the largest one is there unpacked too, while it is read or multiplied by. The general
+    path reads the whole base before it packs it, and a peak is what counts here.
+    """
+    if not nf4 or not shape.fast:
+        return shape.num_parameters * bytes_per_weight
+    rest = shape.num_parameters - shape.layer_matrices
+    return rest * bytes_per_weight + int(shape.layer_matrices * _NF4) + max(shape.block_matrices) * _FLOAT
 
 
-def packed_bytes(shape: ModelShape) -> int:
-    """The copies in another layout that frozen matrices get on the CPU (``models/matrix.py``): one for each direction."""
+def packed_bytes(shape: ModelShape, *, nf4: bool = False) -> int:
+    """The copies in another layout that frozen matrices get on the CPU (``models/matrix.py``): one for each direction. Those in 4 bits
+    get none."""
     if not shape.fast:
         return 0
-    h = shape.hidden_size
-    matrices = ((shape.q_size + 2 * shape.kv_size) * h, shape.q_size * h, 2 * shape.mlp_size * h, shape.mlp_size * h)
-    copied = shape.num_layers * sum(size for size in matrices if size <= MAX_COPIED)
+    copied = 0 if nf4 else shape.num_layers * sum(size for size in shape.block_matrices if size <= MAX_COPIED)
     if shape.head_matrix <= MAX_COPIED:
         copied += shape.head_matrix
     return 2 * copied * _FLOAT
@@ -221,9 +236,10 @@ def _head_space(shape: ModelShape, packed: bool) -> int:
     return 2 if packed and shape.fast and shape.head_matrix <= MAX_COPIED else 0
 
 
-_ROUTINES = {"float32": (4, 4), "bfloat16": (24, 14), "mixed": (12, 6)}
+_ROUTINES = {"float32": (4, 4), "bfloat16": (24, 14), "mixed": (12, 6), "nf4": (0, 0)}
 """Per number of padded tokens in a block, by precision: those of a step that learns beyond those of a forward, and those of a forward. In
-float32 only the products with frozen matrices go through oneDNN; in bfloat16 all do, an adapter's and attention's too."""
+float32 only the products with frozen matrices go through oneDNN, and none with one that was unpacked from 4 bits; in bfloat16 all do, an
+adapter's and attention's too."""
 _CACHED_KERNELS = 1024
 """oneDNN keeps so many routines (its ``DNNL_PRIMITIVE_CACHE_CAPACITY``) and forgets the oldest."""
 KERNEL_BYTES = 500_000

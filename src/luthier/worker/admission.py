@@ -45,6 +45,8 @@ class Need:
     """What a job takes at most, bytes. Those on one base share the base, and take turns with their activations."""
 
     base: Path
+    quantization: str | None = None
+    """One base in 4 bits and as it is are two."""
     base_bytes: int
     own_bytes: int
     activation_bytes: int
@@ -52,7 +54,7 @@ class Need:
 
 def together(needs: list[Need]) -> int:
     """What jobs of one process take at most, beside the process itself."""
-    bases = {need.base: need.base_bytes for need in needs}
+    bases = {(need.base, need.quantization): need.base_bytes for need in needs}
     return sum(bases.values()) + sum(need.own_bytes for need in needs) + max((need.activation_bytes for need in needs), default=0)
 
 
@@ -72,12 +74,13 @@ def need_of(ctx: RunContext) -> Need:
     each = objective_kind(job).rows_per_example
     longest = min(longest + _TEMPLATE_TOKENS, int(resolve_max_length(options.max_length, facts.max_length).value))
     rank = options.rank or DEFAULT_RANK
-    dora = options.kind is LoraKind.DORA
+    dora, nf4 = options.kind is LoraKind.DORA, options.quantization is not None
     trainable = shape.adapter_parameters(rank, dora=dora)
     best = options.keep is Keep.BEST or options.patience > 0
     return Need(
         base=folder,
-        base_bytes=weight_bytes(shape) + packed_bytes(shape),
+        quantization=options.quantization,
+        base_bytes=weight_bytes(shape, nf4=nf4) + packed_bytes(shape, nf4=nf4),
         own_bytes=trainable * (8 if best else 4) + learning_bytes(trainable) + resume_bytes(trainable) + _BYTES_PER_FILE_BYTE * num_bytes,
         activation_bytes=_activations(shape, facts, rank=rank, rows=each * batch_size, longest=longest, dora=dora, pairs=each == 2),
     )

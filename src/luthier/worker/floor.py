@@ -37,8 +37,8 @@ class Floor(Protocol):
         """True when others have computed here since the run began: what the process was seen to take is not the run's alone."""
         ...
 
-    def model(self, folder: Path, *, device: str, dtype: torch.dtype, own: bool) -> LanguageModel:
-        """The model of a folder; ``own``: its weights will be changed, so that nobody else may have them."""
+    def model(self, folder: Path, *, device: str, dtype: torch.dtype, own: bool, quantization: str | None = None) -> LanguageModel:
+        """The model of a folder, held as ``load_model`` says; ``own``: its weights will be changed, so that nobody else may have them."""
         ...
 
     def train(self, trainer: Trainer, adapter: str | None) -> TrainResult:
@@ -64,9 +64,9 @@ class SoleFloor:
         """See ``Floor``."""
         return resident_bytes()
 
-    def model(self, folder: Path, *, device: str, dtype: torch.dtype, own: bool) -> LanguageModel:
+    def model(self, folder: Path, *, device: str, dtype: torch.dtype, own: bool, quantization: str | None = None) -> LanguageModel:
         """See ``Floor``."""
-        return load_model(folder, device=device, dtype=dtype)
+        return load_model(folder, device=device, dtype=dtype, quantization=quantization)
 
     def train(self, trainer: Trainer, adapter: str | None) -> TrainResult:
         """See ``Floor``."""
@@ -102,7 +102,7 @@ class SharedFloor:
         self._fair = FairTurns()
         self._ready: dict[str, _Task] = {}
         self._calls: list[_Task] = []
-        self._models: dict[tuple[Path, str, torch.dtype], LanguageModel] = {}
+        self._models: dict[tuple[Path, str, torch.dtype, str | None], LanguageModel] = {}
         self._closed = False
         self._seconds: dict[str, float] = {}
         self.current: str | None = None
@@ -191,18 +191,21 @@ class SharedFloor:
         with self._changed:
             return self._fair.share(name)
 
-    def model(self, name: str, folder: Path, *, device: str, dtype: torch.dtype, own: bool) -> LanguageModel:
+    def model(
+        self, name: str, folder: Path, *, device: str, dtype: torch.dtype, own: bool, quantization: str | None = None
+    ) -> LanguageModel:
         """The one copy of the model, or one that nobody else gets."""
-        if own:
-            return self.call(name, lambda: load_model(folder, device=device, dtype=dtype))
+
+        def load() -> LanguageModel:
+            return load_model(folder, device=device, dtype=dtype, quantization=quantization)
 
         def take() -> LanguageModel:
-            key = (folder, device, dtype)
+            key = (folder, device, dtype, quantization)
             if key not in self._models:
-                self._models[key] = load_model(folder, device=device, dtype=dtype)
+                self._models[key] = load()
             return self._models[key]
 
-        return self.call(name, take)
+        return self.call(name, load if own else take)
 
     def _has_ended(self, task: _Task) -> bool:
         task.news.wait()
@@ -239,9 +242,9 @@ class Seat:
         """See ``Floor``."""
         return self._company() > 0
 
-    def model(self, folder: Path, *, device: str, dtype: torch.dtype, own: bool) -> LanguageModel:
+    def model(self, folder: Path, *, device: str, dtype: torch.dtype, own: bool, quantization: str | None = None) -> LanguageModel:
         """See ``Floor``."""
-        self._model = self._floor.model(self._name, folder, device=device, dtype=dtype, own=own)
+        self._model = self._floor.model(self._name, folder, device=device, dtype=dtype, own=own, quantization=quantization)
         return self._model
 
     def train(self, trainer: Trainer, adapter: str | None) -> TrainResult:

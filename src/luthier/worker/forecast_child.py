@@ -144,7 +144,7 @@ def _measured(
     began = time.perf_counter()
     placement = placement_of(plan.spec)
     prepare_device(placement.device, placement.precision)
-    model = load_model(start.folder, device=placement.device, dtype=placement.dtype)
+    model = load_model(start.folder, device=placement.device, dtype=placement.dtype, quantization=plan.spec.quantization)
     load_seconds = time.perf_counter() - began
     meter = EnergyMeter(device=str(model.device))
     mark = meter.start()
@@ -161,7 +161,7 @@ def _measured(
             seconds=order.seconds,
             progress=progress,
             asking=partial(FixedPrompts(model, start.renderer, training, validation).answer, 0),
-            answering=None if placement.precision == "float32" else partial(_as_served, start, settings),
+            answering=None if placement.precision == "float32" and not plan.nf4 else partial(_as_served, start, settings),
         )
     watts = meter.watts_since(mark)
     rates = rates_of(measured, start_seconds=start_seconds + load_seconds, load_seconds=load_seconds)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from luthier.core.errors import InvalidRequest, LuthierError
 from luthier.core.jobs import ModelKind, ModelRecord
+from luthier.core.quantization import NF4
 from luthier.core.settings import OPENAI_BASE_NAMES, Settings, from_environment
 from luthier.core.specs import Hyperparameters, LoraKind, ObjectiveKind, TuningMethod, options_from
 from luthier.storage.aliases import AliasStore
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", choices=["supervised", "dpo"], default=ObjectiveKind.SUPERVISED.value)
     parser.add_argument("--adapter", choices=[*LoraKind, TuningMethod.FULL], default=LoraKind.LORA.value)
     parser.add_argument("--rank", type=int)
+    parser.add_argument("--quantization", choices=[NF4])
     parser.add_argument("--max-length", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=10.0)
@@ -126,7 +128,7 @@ def main() -> None:
                 n_epochs=asked.n_epochs, batch_size=asked.batch_size, learning_rate_multiplier=asked.learning_rate_multiplier
             ),
             objective=ObjectiveKind(asked.method),
-            options=options_from({"adapter": asked.adapter, "rank": asked.rank, "max_length": asked.max_length}),
+            options=options_from({name: getattr(asked, name) for name in ("adapter", "rank", "quantization", "max_length")}),
             seed=asked.seed,
             seconds=asked.seconds,
         )

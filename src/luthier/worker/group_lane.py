@@ -165,7 +165,9 @@ class GroupLane:
             return None
         parent = self._models.get(job.parent_model) if job.parent_model else None
         base = parent.name if parent is not None and parent.kind is ModelKind.FULL else job.base
-        return f"{base} by {job.method}"
+        # A base in 4 bits has other numbers than the same base as it is.
+        quantization = job.options.get("quantization")
+        return f"{base} {f'in {quantization} ' if quantization else ''}by {job.method}"
 
     def _size(self, sha256: str) -> int:
         path = self._blobs.path(sha256)

@@ -291,7 +291,7 @@ def load_placed(ctx: RunContext, start: Start, spec: TrainingSpec, *, own: bool)
     except InvalidRequest as refusal:
         raise JobFailure(f"The run began on another machine. {refusal.message}", code="device_unavailable") from refusal
     prepare_device(spec.device, spec.precision)
-    return ctx.floor.model(start.folder, device=spec.device, dtype=placement.dtype, own=own)
+    return ctx.floor.model(start.folder, device=spec.device, dtype=placement.dtype, own=own, quantization=spec.quantization)
 
 
 def measured_rate(model: LanguageModel, spec: TrainingSpec) -> float | None:

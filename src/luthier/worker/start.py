@@ -13,6 +13,7 @@ from pathlib import Path
 from luthier.chat.renderer import Renderer
 from luthier.core.errors import InvalidRequest, JobFailure
 from luthier.core.jobs import Job, ModelKind, ModelRecord
+from luthier.core.quantization import NOT_FULL, NOT_INSTALLED, is_installed
 from luthier.core.settings import Settings
 from luthier.core.specs import (
     Decision,
@@ -132,8 +133,10 @@ def decide(
         objective: what is learned from.
 
     Raises:
-        JobFailure: no device as asked for, packing that the base's path does not know, or the base has no layer of a name in ``targets``.
+        JobFailure: no device as asked for, packing that the base's path does not know, the base has no layer of a name in ``targets``, or
+            4 bits with full tuning or without the library for them.
     """
+    _check_quantization(options)
     placement = _placement(settings, options.adapter, objective)
     threads = auto_threads(settings.train_threads, os.cpu_count() or 1, start.facts.num_parameters)
     facts = RunFacts(
@@ -156,6 +159,14 @@ def decide(
     )
     spec, decisions = resolve(hyperparameters, options, facts, max_length=int(max_length.value))
     return spec, (max_length, *decisions, threads, *_decisions_of(placement))
+
+
+def _check_quantization(options: LuthierOptions) -> None:
+    if options.quantization is not None and options.adapter is TuningMethod.FULL:
+        message = f"'luthier.quantization' {NOT_FULL}"
+        raise JobFailure(message, code="invalid_parameter_combination", param="luthier.quantization")
+    if options.quantization is not None and not is_installed():
+        raise JobFailure(NOT_INSTALLED, code="unsupported_value", param="luthier.quantization")
 
 
 def _targets(start: Start, options: LuthierOptions) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from luthier.training.forecast import (
     peak_by_formula,
     rates_of,
 )
-from luthier.training.work import KERNEL_BYTES
+from luthier.training.work import KERNEL_BYTES, weight_bytes
 from tests.support.trainable_model import TrainableModel
 from tests.unit.training.test_plan import a_plan, rows, shape
 
@@ -160,6 +160,23 @@ def test_memory_grows_with_what_is_held() -> None:
     assert longer.likely > adapter.likely
     assert more.likely == pytest.approx(adapter.likely + 4000)
     assert adapter.low < adapter.likely < adapter.high
+
+
+def test_a_base_in_4_bits_takes_less_memory_and_more_time() -> None:
+    facts = replace(TrainableModel().facts, hidden_size=1024, num_layers=8)
+    large = shape(facts, **BIG)
+    plain = replace(a_plan(rows([(12, 4)] * 8)), shape=large)
+    packed = replace(plain, spec=replace(plain.spec, quantization="nf4"))
+    kept = 120_000_000 - large.layer_matrices
+    unpacked_once = 2 * 4096 * 1024 * 4
+    assert weight_bytes(large, nf4=True) == pytest.approx(4 * kept + 4.127 / 8 * large.layer_matrices + unpacked_once, rel=1e-3)
+    saved = peak_by_formula(plain, process_bytes=1000).likely - peak_by_formula(packed, process_bytes=1000).likely
+    # What multiplies has no copies in two more layouts either.
+    assert saved > 3 * 4 * large.layer_matrices * 0.9
+    assert weight_bytes(replace(large, fast=False), nf4=True) == weight_bytes(large), "the general path reads all of it first"
+    slow, quick = (assumed_rates(p, operations_per_second=1e11, start_seconds=0.0) for p in (packed, plain))
+    assert slow.step.at(1.0) > quick.step.at(1.0)
+    assert slow.forward.at(1.0) > quick.forward.at(1.0)
 
 
 def test_a_process_grows_by_routines_it_has_not_made_yet() -> None:

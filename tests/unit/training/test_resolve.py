@@ -184,6 +184,15 @@ def test_a_spec_at_its_defaults_has_the_identity_that_it_had_before_the_newer_op
     assert spec.identity() == IDENTITY
 
 
+def test_a_base_in_4_bits_is_another_run():
+    plain, _ = resolve(Hyperparameters(), LuthierOptions(), _facts(), max_length=512)
+    spec, decisions = resolve(Hyperparameters(), options_from({"quantization": "nf4"}), _facts(), max_length=512)
+    assert (plain.quantization, spec.quantization) == (None, "nf4")
+    assert spec.identity() != plain.identity()
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert "2305.14314" in _decided(decisions, "quantization").reason
+
+
 def test_schedule_optimizer_and_numbers_are_taken_and_explained():
     asked = {"schedule": "cosine", "min_rate_ratio": 0.1, "optimizer": "lion", "weight_decay": 0.3, "beta1": 0.8, "max_grad_norm": 0.5}
     spec, decisions = resolve(Hyperparameters(), options_from(asked), _facts(), max_length=512)

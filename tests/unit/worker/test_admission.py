@@ -83,6 +83,8 @@ def test_jobs_on_one_base_count_it_once_and_only_the_largest_activations() -> No
     assert together([]) == 0
     assert together([need("a", 10, 200), need("a", 20, 100)]) == 1000 + 30 + 200
     assert together([need("a", 10, 200), need("b", 20, 300)]) == 2000 + 30 + 300
+    packed = replace(need("a", 10, 200), base_bytes=150, quantization="nf4")
+    assert together([need("a", 20, 100), packed, packed]) == 1150 + 40 + 200
 
 
 def test_lines_are_measured(tmp_path: Path) -> None:

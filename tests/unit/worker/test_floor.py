@@ -139,7 +139,7 @@ def test_a_slow_write_of_one_does_not_hold_up_another(floor: SharedFloor) -> Non
 def test_the_base_is_loaded_once_and_a_full_fine_tune_has_its_own(floor: SharedFloor, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[TrainableModel] = []
 
-    def load(folder: Path, *, device: str, dtype: torch.dtype) -> TrainableModel:
+    def load(folder: Path, *, device: str, dtype: torch.dtype, quantization: str | None) -> TrainableModel:
         loaded.append(TrainableModel())
         return loaded[-1]
 
@@ -150,6 +150,9 @@ def test_the_base_is_loaded_once_and_a_full_fine_tune_has_its_own(floor: SharedF
     assert one is two
     assert own is not one
     assert len(loaded) == 2
+    packed = [seat(floor, n).model(Path("/base"), own=False, quantization="nf4", **options) for n in "de"]
+    assert packed[0] is packed[1] is not one
+    assert len(loaded) == 3
 
 
 def test_trainers_on_the_floor_end_as_alone_and_their_adapters_are_given_back(

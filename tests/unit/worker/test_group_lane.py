@@ -204,6 +204,14 @@ def test_who_continues_complete_weights_does_not_share_with_their_base(house: An
     assert office.placed() == [[plain.id, adapter.id], [full.id]]
 
 
+def test_bases_in_4_bits_are_shared_among_themselves(house: Any) -> None:
+    office = house(train_processes=2)
+    plain, packed = office.submit(), office.submit(options={"quantization": "nf4"})
+    others = office.submit(options={"quantization": "nf4"}), office.submit(options={"rank": 4})
+    office.turn()
+    assert office.placed() == [[plain.id, others[1].id], [packed.id, others[0].id]]
+
+
 def test_one_without_a_place_is_passed_for_a_while_and_then_by_nobody(house: Any) -> None:
     office = house()
     first, full = office.submit(), office.submit(options={"adapter": "full"})

@@ -9,6 +9,7 @@ from luthier.core.jobs import ModelKind, ModelRecord
 from luthier.core.settings import Settings
 from luthier.core.specs import Decision, Hyperparameters, TrainingSpec, options_from
 from luthier.models.adapter_form import AdapterForm
+from luthier.worker import start as module
 from luthier.worker.start import decide, start_of
 from tests.support.mini import load_mini, save_adapter
 from tests.support.tiny_models import build
@@ -84,3 +85,18 @@ def test_packing_needs_a_base_whose_path_reads_rows_end_to_end(tmp_path):
     with pytest.raises(JobFailure, match="gpt2 reads rows side by side") as caught:
         _decide(record, packing="on")
     assert (caught.value.code, caught.value.param) == ("invalid_value", "luthier.packing")
+
+
+def test_a_base_in_4_bits_needs_its_library(monkeypatch):
+    monkeypatch.setattr(module, "is_installed", lambda: True)
+    spec, decisions = _decide(quantization="nf4")
+    assert spec.quantization == "nf4"
+    assert "losses of the run are those over this base" in next(d.reason for d in decisions if d.name == "quantization").lower()
+    assert "quantization" not in {d.name for d in _decide()[1]}
+    with pytest.raises(JobFailure, match="its weights cannot learn") as refused:
+        _decide(quantization="nf4", adapter="full")
+    assert (refused.value.code, refused.value.param) == ("invalid_parameter_combination", "luthier.quantization")
+    monkeypatch.setattr(module, "is_installed", lambda: False)
+    with pytest.raises(JobFailure, match=r"pip install 'luthier\[qlora\]'") as caught:
+        _decide(quantization="nf4")
+    assert (caught.value.code, caught.value.param) == ("unsupported_value", "luthier.quantization")

@@ -985,6 +985,7 @@ export interface Schemas {
     rank?: number | null;
     alpha?: number | null;
     targets?: string | string[] | null;
+    quantization?: "nf4" | null;
     max_length?: number | null;
     skip_untrained?: boolean | null;
     schedule?: "linear" | "cosine" | "constant" | null;

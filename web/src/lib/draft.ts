@@ -40,6 +40,7 @@ export const OPTIONS: readonly OptionRule[] = [
   { name: 'rank', label: 'Rank', kind: 'integer', least: 1, most: 512, auto: '16' },
   { name: 'alpha', label: 'Alpha', kind: 'number', least: 0, most: 4096, auto: 'twice the rank' },
   { name: 'targets', label: 'Layers that learn', kind: 'text', auto: 'all-linear' },
+  { name: 'quantization', label: 'Base in 4 bits', kind: 'choice', choices: ['nf4'], auto: 'no: as it is' },
   { name: 'max_length', label: 'Longest row, in tokens', kind: 'integer', least: 8, most: 1_048_576, auto: 'what the model can read, at most 4096' },
   { name: 'skip_untrained', label: 'Leave out rows of which nothing is learned', kind: 'yes', auto: 'no: the job fails and names them' },
   { name: 'schedule', label: 'Schedule of the rate', kind: 'choice', choices: ['linear', 'cosine', 'constant'], auto: 'linear' },

@@ -125,6 +125,8 @@ class LuthierOptions(WireModel):
     rank: Annotated[int, Field(ge=1, le=512)] | None = None
     alpha: Annotated[float, Field(gt=0.0, le=4096.0)] | None = None
     targets: Targets | None = None
+    quantization: Literal["nf4"] | None = None
+    """How the base's linear layers are held while an adapter learns: ``nf4``, in 4 bits."""
     max_length: Annotated[int, Field(ge=8, le=1_048_576)] | None = None
     skip_untrained: bool | None = None
     schedule: Literal["linear", "cosine", "constant"] | None = None
