@@ -258,13 +258,10 @@ def _parts(plan: Plan, rates: Rates, saving: Saving) -> list[TimePart]:
     steps = sum(rates.step.at(step.work) for step in plan.steps) * spec.total_steps / len(plan.steps)
     validation = sum(reading(check) for check in plan.checks) + spec.n_epochs * reading(plan.epoch_end)
     steps, saves = _with_saves(plan, rates, steps, saving)
-    # Each row is read once on the model as it starts, and learned from once; a short file is read again.
-    tried = [plan.steps[at % len(plan.steps)] for at in range(spec.range_steps)]
-    test = sum(rates.step.at(step.work) + reading(step.micros) for step in tried)
-    tests = [TimePart(name="range_test", seconds=_around(test, rates.width))] if tried else []
+    test = sum(rates.step.at(step.work) + reading(step.micros) for step in plan.tried)
     return [
         TimePart(name="start", seconds=_around(rates.start_seconds, _OTHER_WIDTH)),
-        *tests,
+        *([TimePart(name="range_test", seconds=_around(test, rates.width))] if plan.tried else []),
         TimePart(name="base", seconds=_around(reading(plan.base), rates.width)),
         TimePart(name="steps", seconds=_around(steps, rates.width)),
         TimePart(name="validation", seconds=_around(validation, rates.width)),

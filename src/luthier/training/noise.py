@@ -3,7 +3,8 @@
 NEFTune (Jain et al. 2023, arXiv:2310.05914). What it does: opens it around a training forward, with a seed for each row from the run's
 seed, the step and the row's place in the file. So a step's noise is the same however its rows are cut into forwards and laid out, after
 a resume, and beside other runs on the same base; no generator is carried along. What it does not: make the noise
-(``models/embedding_noise.py``). Called by ``loop.py`` and ``dry_run.py``.
+(``models/embedding_noise.py``). Called by ``loop.py``, ``range_test.py`` and
+``dry_run.py``.
 """
 
 from collections.abc import Iterator, Sequence

@@ -131,6 +131,11 @@ class Plan:
         return kernel_count(steps, forwards, arithmetic, self.at_once)
 
     @property
+    def tried(self) -> tuple[PlannedStep, ...]:
+        """The steps of a range test, each also read once on the model as it starts; a short file is read again."""
+        return tuple(self.steps[at % len(self.steps)] for at in range(self.spec.range_steps))
+
+    @property
     def first_epoch(self) -> tuple[PlannedStep, ...]:
         """The steps of the first epoch."""
         return self.steps[: self.spec.steps_per_epoch]

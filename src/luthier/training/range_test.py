@@ -23,6 +23,7 @@ from luthier.trace.events import RangeTested
 from luthier.training.attach import attach
 from luthier.training.memory import keep_freed_memory
 from luthier.training.methods import objective_of
+from luthier.training.noise import noised
 from luthier.training.objective import Totals
 from luthier.training.optimizer import build_optimizer, take_step
 from luthier.training.packing import laid_out, step_forwards
@@ -111,7 +112,7 @@ class RangeTest:
             totals = Totals()
             count = self._objective.count(self._train, [row for group in groups for row in group])
             for group in groups:
-                with laid_out(self._model, spec):
+                with laid_out(self._model, spec), noised(self._model, spec, number, group):
                     sums = self._objective.sums(self._model, self._train, group)
                     (sums.loss / count).backward()
                 totals = totals.plus(sums)
