@@ -37,8 +37,6 @@ _WIDTH = {Basis.DRY_RUN: 0.10, Basis.STEPS: 0.10, Basis.FORMULA: 0.60}
 """Least half-width of the steps' interval, as a share."""
 _OTHER_WIDTH = 0.5
 """Half-width of parts that depend on the disk and on other processes."""
-_UNPACKED_PER_SECOND = 1.4e9
-"""Numbers that one thread unpacks from 4 bits to float32; measured with AVX512."""
 _FIRST_SETTLED, _ENOUGH_TO_FIT = 2, 5
 """Steps after which a run holds what every step holds; steps whose growth is worth a line."""
 _HOLES = 0.06
@@ -154,14 +152,12 @@ def assumed_rates(plan: Plan, *, operations_per_second: float, start_seconds: fl
     typical = statistics.median(step.work for step in plan.first_epoch)
     forwards = statistics.median(len(step.micros) for step in plan.first_epoch)
     forward = statistics.median(forward_work(micro, shape) for micro in plan.base)
-    # Whatever the rows, each forward unpacks the whole base, and its way back does so again.
-    unpacking = shape.layer_matrices / _UNPACKED_PER_SECOND if plan.nf4 else 0.0
     bytes_saved = resume_bytes(plan.trainable)
     round_seconds = max(0.002, 8 * 2.0 * shape.num_parameters / usable)
     return Rates(
         basis=Basis.FORMULA,
-        step=Line(points=((typical, (typical + forwards * plan.norm_work) / usable + 2 * forwards * unpacking),)),
-        forward=Line(points=((forward, (forward + plan.norm_work) / usable + unpacking),)),
+        step=Line(points=((typical, (typical + forwards * plan.norm_work) / usable + 2 * forwards * plan.unpacking_seconds),)),
+        forward=Line(points=((forward, (forward + plan.norm_work) / usable + plan.unpacking_seconds),)),
         start_seconds=start_seconds + weight_bytes(shape) / 1e9,
         load_seconds=weight_bytes(shape) / 1e9,
         export_seconds=bytes_saved / 2e9,

@@ -13,6 +13,7 @@ from luthier.training.evaluate import base_rows, check_rows, forward_groups
 from luthier.training.packing import scores_all, step_forwards
 from luthier.training.tokens import TokenSource, num_examples
 from luthier.training.work import (
+    UNPACKED_PER_SECOND,
     Micro,
     ModelShape,
     activation_bytes,
@@ -89,6 +90,11 @@ class Plan:
     def nf4(self) -> bool:
         """True where the base's linear layers are in 4 bits."""
         return self.spec.quantization is not None
+
+    @property
+    def unpacking_seconds(self) -> float:
+        """What each forward takes to unpack the base, whatever its rows, and its way back once more."""
+        return self.shape.layer_matrices / UNPACKED_PER_SECOND if self.nf4 else 0.0
 
     @property
     def makes_routines(self) -> bool:
