@@ -4,6 +4,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from openai import OpenAI
 
 from tests.browser.conftest import WAIT_MS, sign_in
 from tests.browser.trained import create, shown_loss, told
@@ -16,14 +17,20 @@ JOB_MS = 240_000
 NAME = "first-french"
 
 
-def test_a_first_visit_is_told_what_a_job_is(visitor: "Page", server: ServerProcess) -> None:
+def test_a_first_visit_is_told_what_a_job_is_and_starts_one_by_one_click(visitor: "Page", server: ServerProcess) -> None:
     # A project of its own has no jobs, whatever else runs on this server.
     client = server.client()
     project: Any = client.post("/luthier/projects", body={"name": "newcomers"}, cast_to=object)
     key: Any = client.post("/luthier/keys", body={"name": "newcomer", "project_id": project["id"]}, cast_to=object)
     sign_in(visitor, key["value"])
     visitor.get_by_role("heading", name="No job yet").wait_for()
-    assert visitor.get_by_role("button", name="Run the demo").is_enabled()
+    visitor.get_by_role("button", name="Run the demo").click()
+    visitor.wait_for_url("**/ui/jobs/ftjob-*")
+    job_id = visitor.url.rpartition("/jobs/")[2].partition("/")[0]
+    theirs = OpenAI(base_url=server.url + "/v1", api_key=key["value"])
+    assert theirs.fine_tuning.jobs.retrieve(job_id).status in {"validating_files", "queued", "running"}
+    theirs.fine_tuning.jobs.cancel(job_id)
+    visitor.get_by_text("Cancelled", exact=True).first.wait_for()
 
 
 @pytest.mark.timeout(400)
