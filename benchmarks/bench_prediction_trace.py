@@ -1,7 +1,7 @@
 """How long a prediction trace takes, and how much it holds up chat, on a running server; run it while a job trains, too.
 
-What it does: asks tiers A, A+B and A+B+C of one model many times, and tells median and worst seconds and the answer's bytes; then the
-median seconds of a short chat answer alone and beside traces. What it does not: start a server or a job. Run:
+What it does: asks tiers A, A+B and A+B+C of one model and the nearest rows many times, and tells median and worst seconds and the
+answer's bytes; then the median seconds of a short chat answer alone and beside traces. What it does not: start a server or a job. Run:
 ``python -m benchmarks.bench_prediction_trace --model NAME --rounds 10`` with ``LUTHIER_URL`` and ``LUTHIER_API_KEY``, or
 with ``--data-dir``.
 """
@@ -51,6 +51,7 @@ def main() -> None:
 
         post("/luthier/trace", tiers=TIERS[-1])
         found: dict[str, object] = {"".join(t): _times(lambda t=t: post("/luthier/trace", tiers=t), asked.rounds) for t in TIERS}  # type: ignore[misc]
+        found["A and nearest rows"] = _times(lambda: post("/luthier/trace", tiers=TIERS[0], nearest=True), asked.rounds)
         found["chat"] = _times(lambda: post("/chat/completions", max_tokens=8, temperature=0), asked.rounds)
         stop = threading.Event()
 
