@@ -83,6 +83,12 @@ def _first(top_L: Sequence[int], target: int | None) -> int | None:
     return next((layer for layer, token in enumerate(top_L) if token == target), None)
 
 
+def shown(names: TokenNames, token: int) -> str:
+    """A token alone as one can read it: its text, or where that is a part of a character its bytes, as in ``<0xE2 0x80>``."""
+    text = names.token_text(token)
+    return f"<{' '.join(f'0x{byte:02X}' for byte in names.token_bytes(token))}>" if "\ufffd" in text else text
+
+
 def layers_of(names: TokenNames, ids: Sequence[int], positions: Sequence[int], tuned: Probe, base: Probe | None) -> Layers:
     """The lens of one or two models over the same tokens."""
     targets = tuple(ids[p + 1] if p + 1 < len(ids) else None for p in positions)
@@ -92,7 +98,7 @@ def layers_of(names: TokenNames, ids: Sequence[int], positions: Sequence[int], t
         positions=tuple(positions),
         sequence=tuple({"id": i, "token": names.token_text(i)} for i in ids),
         targets=targets,
-        tokens={str(i): names.token_text(i) for i in sorted(seen)},
+        tokens={str(i): shown(names, i) for i in sorted(seen)},
         tuned=layer_side(tuned, targets),
         base=None if base is None else layer_side(base, targets),
     )
@@ -105,7 +111,7 @@ def embedding_of(model: LanguageModel, names: TokenNames, prompt_ids: Sequence[i
     neighbours = None
     if token is not None and vectors is not None:
         found = nearest_tokens(vectors, prompt_ids[token], NEIGHBOURS)
-        neighbours = tuple(Neighbour(id=i, token=names.token_text(i), cosine=short(c) or 0.0) for i, c in found)
+        neighbours = tuple(Neighbour(id=i, token=shown(names, i), cosine=short(c) or 0.0) for i, c in found)
     return Embedding(norms=norms, token=token, neighbours=neighbours)
 
 
