@@ -46,7 +46,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
     python = place / "bin" / "python"
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
-    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    # Without the caller's PYTHONPATH: pip would find the checkout there and take it for an installed package.
+    done = subprocess.run(install, capture_output=True, text=True, check=False, env=_environment())
     assert done.returncode == 0, done.stderr
     # Only now: a path file lends the dependencies without reading the path files that lie there, the checkout's own among them.
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
