@@ -25,8 +25,8 @@ from luthier.models.decoder_probe import probe_blocks
 from luthier.models.decoder_step import RowAdapter, step_block
 from luthier.models.decoder_weights import read_weights, write_weights
 from luthier.models.facts import ModelFacts
-from luthier.models.flat import FlatFrame, flat_block, flat_frame
-from luthier.models.language_model import Cache, LanguageModel, token_losses
+from luthier.models.flat import FlatFrame, JoinedLayer, flat_block, flat_frame
+from luthier.models.language_model import AdapterRows, Cache, LanguageModel, token_losses
 from luthier.models.linear_cross_entropy import CHUNK_NUMBERS, LinearCrossEntropy
 from luthier.models.lora import DecoderAdapter
 from luthier.models.matrix import Matrix
@@ -34,6 +34,7 @@ from luthier.models.nf4 import NOT_SAVED
 from luthier.models.probe import Probe
 from luthier.models.row_counts import even_rows
 from luthier.models.slot_cache import SlotCache
+from luthier.models.together import joined_layers, lay_out
 
 # From here on attention that never holds the (T, T) matrix is faster and smaller.
 LONG_ROW = 1024
@@ -98,6 +99,24 @@ class DecoderModel(LanguageModel):
         x = self._normed(self._chosen(ids_BT, lengths_B, rows_N, columns_N))
         targets_N, weights_N = targets_N.to(self.device), weights_N.to(self.device)
         return LinearCrossEntropy.apply(x, self._weights.head, self._weights.head_weight, targets_N, weights_N)  # type: ignore[misc]
+
+    def learns_together(self, adapters: Sequence[str]) -> bool:
+        """See ``LanguageModel``. Not with DoRA, whose lengths are found one adapter at a time."""
+        return self.flat and not any(self._adapters[name].form.dora for name in adapters)
+
+    def losses_together(self, parts: Sequence[AdapterRows]) -> tuple[Tensor, Tensor, Tensor]:
+        """See ``LanguageModel``."""
+        if not self.learns_together([part.adapter for part in parts]):
+            raise NotImplementedError
+        layout, lows = lay_out(parts), joined_layers([self._adapters[part.adapter] for part in parts])
+        longest = max(layout.lengths)
+        self._cover(longest)
+        frame = flat_frame(self._config, layout.lengths, longest, self._cos, self._sin)
+        x = self._flat_blocks(F.embedding(layout.ids_N.to(self.device), self._weights.embedding), lows, frame)
+        x = self._normed(x.index_select(0, layout.chosen_P.to(self.device)))
+        targets_P = torch.cat([part.targets_N for part in parts]).to(self.device)
+        weights_P = torch.cat([part.weights_N for part in parts]).to(self.device)
+        return LinearCrossEntropy.apply(x, self._weights.head, self._weights.head_weight, targets_P, weights_P)  # type: ignore[misc]
 
     def _chosen(self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor) -> Tensor:
         """(N, h): what the blocks make of the chosen positions."""
@@ -279,17 +298,19 @@ class DecoderModel(LanguageModel):
     def _flat_hidden(self, ids_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, FlatFrame]:
         """(N, h) after the last block, rows end to end."""
         length = ids_BT.shape[1]
-        self._check_length(length)
         self._cover(length)
         frame = flat_frame(self._config, lengths_B.tolist(), length, self._cos, self._sin)
-        # Unpacking is a call into a library, which no compiled block can hold.
-        compiled = self.compiled and torch.is_grad_enabled() and not self._is_packed
         x = F.embedding(ids_BT.reshape(-1)[frame.position_N], self._weights.embedding)
         if self.noise is not None:
             x = self.noise.on_flat(x, frame.lengths)
-        for layer, low, own in zip(self._weights.blocks, self._lows(reuse=False), self._flat_by_layer(frame), strict=True):
+        return self._flat_blocks(x, self._lows(reuse=False), frame), frame
+
+    def _flat_blocks(self, x: Tensor, lows: Sequence[LayerAdapter | JoinedLayer | None], frame: FlatFrame) -> Tensor:
+        # Unpacking is a call into a library, which no compiled block can hold.
+        compiled = self.compiled and torch.is_grad_enabled() and not self._is_packed
+        for layer, low, own in zip(self._weights.blocks, lows, self._flat_by_layer(frame), strict=True):
             x = flat_block(x, layer, low, own, compiled=compiled)
-        return x, frame
+        return x
 
     def _widened(self, length: int) -> int:
         """The width that rows of at most so many tokens are padded to; see ``row_counts.py``."""

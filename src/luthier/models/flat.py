@@ -12,8 +12,9 @@ Axis letters: N tokens of all rows, R rows, H query heads, K key/value heads, D 
 import functools
 import inspect
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,6 +36,28 @@ _Attention = tuple[Tensor, Tensor | Nf4Weight, Tensor | None, Tensor | None, Ten
 """Norm, q, k, v in one, their bias, norms of queries and keys."""
 _Mlp = tuple[Tensor | Nf4Weight, Tensor, Tensor | Nf4Weight, Tensor | Nf4Weight]
 """Attention's output, norm, gate and up in one, down."""
+
+
+class Joined(NamedTuple):
+    """The adapters of one fused projection, one for each of M equal parts of the rows."""
+
+    a_MKi: Tensor
+    """(M, K, in)."""
+    b_MoK: Tensor
+    """(M, out, K), scaled."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedLayer:
+    """Those of one block; None where nothing is adapted."""
+
+    qkv: Joined | None
+    o: Joined | None
+    gate_up: Joined | None
+    down: Joined | None
+
+
+_Low = LowRank | Joined | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +82,18 @@ class FlatFrame:
 
 def flat_frame(config: DecoderConfig, lengths: list[int], padded: int, cos_TD: Tensor, sin_TD: Tensor) -> FlatFrame:
     """The frame of a batch whose rows have these lengths and were padded to ``padded`` columns."""
-    device = cos_TD.device
-    counts = torch.tensor(lengths)
-    starts = F.pad(counts.cumsum(0), (1, 0))
-    column = torch.arange(int(starts[-1])) - starts[:-1].repeat_interleave(counts)
-    position = (torch.arange(len(lengths)) * padded).repeat_interleave(counts) + column
-    column = column.to(device)
-    return FlatFrame(config, cos_TD[column][:, None], sin_TD[column][:, None], tuple(lengths), starts.int().to(device), position.to(device))
+    # NumPy: torch wakes all of its threads for a handful of numbers, which took milliseconds beside a GPU.
+    device, starts = cos_TD.device, np.concatenate(([0], np.cumsum(lengths)))
+    column = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
+    position = np.repeat(np.arange(len(lengths)) * padded, lengths) + column
+    columns, places = torch.from_numpy(column).to(device), torch.from_numpy(position).to(device)
+    bounds = torch.from_numpy(starts.astype(np.int32)).to(device)
+    return FlatFrame(config, cos_TD[columns][:, None], sin_TD[columns][:, None], tuple(lengths), bounds, places)
 
 
-def flat_block(x_NH: Tensor, layer: LayerWeights, low: LayerAdapter | None, frame: FlatFrame, *, compiled: bool = False) -> Tensor:
+def flat_block(
+    x_NH: Tensor, layer: LayerWeights, low: LayerAdapter | JoinedLayer | None, frame: FlatFrame, *, compiled: bool = False
+) -> Tensor:
     """The block's output (N, h). ``compiled``: what stands before and after attention goes through torch.compile."""
     c = frame.config
     before, after = _compiled() if compiled else (_before, _after)
@@ -92,7 +117,7 @@ def _mlp_weights(layer: LayerWeights) -> _Mlp:
 def _before(
     x: Tensor,
     weights: _Attention,
-    low: LowRank | None,
+    low: _Low,
     rotary: tuple[Tensor, Tensor],
     heads: tuple[int, int, int],
     eps: float,
@@ -106,7 +131,7 @@ def _before(
     return rotate(q, *rotary), rotate(k, *rotary), v.contiguous()
 
 
-def _after(x: Tensor, attended: Tensor, weights: _Mlp, lows: tuple[LowRank | None, ...], eps: float) -> Tensor:
+def _after(x: Tensor, attended: Tensor, weights: _Mlp, lows: tuple[_Low, ...], eps: float) -> Tensor:
     o_weight, norm, gate_up_weight, down_weight = weights
     middle = x + _project(attended, o_weight, lows[0])
     hidden = F.rms_norm(middle, (x.shape[-1],), norm, eps)
@@ -137,14 +162,24 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, frame: FlatFrame) -> Tensor:
         if "enable_gqa" in _VARLEN_OPTIONS:
             options["enable_gqa"] = True
         else:
-            k, v = (t.repeat_interleave(frame.config.num_queries_per_kv, dim=1) for t in (k, v))
+            k, v = (_repeated(t, frame.config.num_queries_per_kv) for t in (k, v))
     assert varlen_attn is not None
     out = varlen_attn(q, k, v, frame.starts_R1, frame.starts_R1, frame.longest, frame.longest, **options)  # type: ignore[arg-type]
     assert isinstance(out, Tensor)
     return out
 
 
-def _project(x: Tensor, weight: Tensor | Nf4Weight, low: LowRank | None, bias: Tensor | None = None) -> Tensor:
+def _repeated(heads_NKD: Tensor, times: int) -> Tensor:
+    """Each head so many times; one copy."""
+    n, k, d = heads_NKD.shape
+    return heads_NKD[:, :, None].expand(n, k, times, d).reshape(n, k * times, d)
+
+
+def _project(x: Tensor, weight: Tensor | Nf4Weight, low: _Low, bias: Tensor | None = None) -> Tensor:
+    if isinstance(low, Joined):
+        parts, y = low.a_MKi.shape[0], linear(x, weight, bias)
+        inner = torch.bmm(x.view(parts, -1, x.shape[-1]), low.a_MKi.mT)
+        return torch.baddbmm(y.view(parts, -1, y.shape[-1]), inner, low.b_MoK.mT).view_as(y)
     if low is None or low.gain is None:
         y = linear(x, weight, bias)
         return y if low is None else torch.addmm(y, x @ low.a.t(), low.b.t())

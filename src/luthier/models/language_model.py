@@ -10,6 +10,7 @@ Axis letters: B rows of a batch, T tokens of a row, N chosen positions, V vocabu
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,6 +33,19 @@ class Cache(ABC):
     @abstractmethod
     def length(self, slot: int) -> int:
         """Tokens that the slot holds now; 0 for a free slot."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class AdapterRows:
+    """Rows that one adapter learns from, beside those of others. Tensors on the CPU, as ``LanguageModel.losses_at`` has them."""
+
+    adapter: str
+    ids_BT: Tensor
+    lengths_B: Tensor
+    rows_N: Tensor
+    columns_N: Tensor
+    targets_N: Tensor
+    weights_N: Tensor
 
 
 class LanguageModel(ABC):
@@ -88,6 +102,21 @@ class LanguageModel(ABC):
         targets_N, weights_N = targets_N.to(logits_NV.device), weights_N.to(logits_NV.device)
         losses_N = F.cross_entropy(logits_NV, targets_N, reduction="none") * weights_N
         return losses_N.sum(), (logits_NV.detach().argmax(dim=-1) == targets_N).long(), losses_N.detach()
+
+    def learns_together(self, adapters: Sequence[str]) -> bool:
+        """``losses_together`` takes rows of these adapters."""
+        return False
+
+    def losses_together(self, parts: Sequence[AdapterRows]) -> tuple[Tensor, Tensor, Tensor]:
+        """``losses_at`` for rows of several adapters at once, each read with its own, whatever ``use_adapter`` says.
+
+        Returns:
+            As ``losses_at``, over the positions of all parts in their order. An adapter's gradient comes from its own rows alone.
+
+        Raises:
+            NotImplementedError: ``learns_together`` said so.
+        """
+        raise NotImplementedError
 
     def token_losses_at(
         self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor, targets_N: Tensor

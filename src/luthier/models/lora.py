@@ -46,6 +46,18 @@ class _Group:
         return replace(self, adapted=tuple(i for i, name in enumerate(self.names) if not targets or name in wanted))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fused:
+    """One group of projections in all layers, in the base's number format."""
+
+    a_LKi: Tensor
+    """(L, adapted * r, in)."""
+    b_LoK: Tensor
+    """(L, out, adapted * r), scaled."""
+    gains: Sequence[Tensor | None]
+    """See ``LowRank.gain``; one for each layer."""
+
+
 def _groups(c: DecoderConfig) -> tuple[_Group, ...]:
     return (
         _Group("self_attn", ("q_proj", "k_proj", "v_proj"), (c.q_size, c.kv_size, c.kv_size), c.hidden_size),
@@ -139,6 +151,11 @@ class DecoderAdapter:
         files = AdapterFiles(rank=self.rank, alpha=self.alpha, scale=scale, rslora=form.rslora, dora=form.dora, tensors=tensors)
         write_adapter(folder, files, base_name=base_name, targets=[g.names[i] for g in self._groups for i in g.adapted])
 
+    @property
+    def num_layers(self) -> int:
+        """Of the decoder."""
+        return self._config.num_layers
+
     def parameters(self) -> list[nn.Parameter]:
         """All A, then all B, then DoRA's lengths, in a fixed order."""
         lengths = (magnitudes.parameter for magnitudes in self._magnitudes if magnitudes is not None)
@@ -173,18 +190,29 @@ class DecoderAdapter:
                 self._fused = self._fuse()
         return self._fused
 
-    def _fuse(self) -> tuple[LayerAdapter, ...]:
-        per_group: list[list[LowRank | None]] = []
+    def fused(self) -> tuple[Fused | None, ...]:
+        """Of each group of projections; None where none is adapted. Differentiable where gradients are enabled."""
+        found: list[Fused | None] = []
         for group, a, parts, magnitudes in zip(self._groups, self._a, self._b, self._magnitudes, strict=True):
             if not parts:
-                per_group.append([None] * self._config.num_layers)
+                found.append(None)
                 continue
             cast, scaled = a.to(self._dtype), (self._block(group, parts) * self._scale).to(self._dtype)
             gains: Sequence[Tensor | None] = (None,) * len(cast)
             if magnitudes is not None:
                 own = [(b.detach() * self._scale).to(self._dtype) for b in parts]
                 gains = magnitudes.gains(cast, own).to(self._dtype).unbind(0)
-            per_group.append([LowRank(*low) for low in zip(cast.unbind(0), scaled.unbind(0), gains, strict=True)])
+            found.append(Fused(cast, scaled, gains))
+        return tuple(found)
+
+    def _fuse(self) -> tuple[LayerAdapter, ...]:
+        per_group: list[list[LowRank | None]] = []
+        for fused in self.fused():
+            if fused is None:
+                per_group.append([None] * self._config.num_layers)
+            else:
+                lows = zip(fused.a_LKi.unbind(0), fused.b_LoK.unbind(0), fused.gains, strict=True)
+                per_group.append([LowRank(*low) for low in lows])
         return tuple(LayerAdapter(*low) for low in zip(*per_group, strict=True))
 
     def _block(self, group: _Group, parts: list[nn.Parameter]) -> Tensor:

@@ -36,6 +36,7 @@ from luthier.training.row_losses import RowLosses
 from luthier.training.schedule import learning_rate_at
 from luthier.training.sft import room_on
 from luthier.training.step_figures import StepMeter
+from luthier.training.together import OfferedStep, may_join
 from luthier.training.tokens import TokenSource, num_examples, rows_of
 from luthier.training.turns import OwnTurn, Turns, random_state, run_alone, set_random_state
 
@@ -89,6 +90,7 @@ class Trainer:
         self._rows = RowLosses(train, run_dir)
         self._meter = StepMeter(model, spec, matrix_rate)
         self._best = BestWeights(spec)
+        self._joins = False
 
     def run(self) -> TrainResult:
         """Train to the end, or until ``should_stop``.
@@ -103,12 +105,15 @@ class Trainer:
             self.wait_for_saves()
             self._model.module.eval()
 
-    def turns(self) -> Turns[TrainResult]:
+    def turns(self, *, joins: bool = False) -> Turns[TrainResult]:
         """``run`` in turns, for whoever shares the model among several runs; see ``Turns``. Afterwards ``wait_for_saves``.
+
+        ``joins``: steps are offered to be done with those of others (``together.py``), where they can be.
 
         Raises:
             As ``run``.
         """
+        self._joins = joins
         work = self._work()
         while True:
             try:
@@ -156,7 +161,7 @@ class Trainer:
                 if self._hooks.should_stop():
                     yield from self._save_resume(progress, parameters, optimizer)
                     return progress, True
-                progress = self._step(progress, batches[progress.batch_index], parameters, optimizer)
+                progress = yield from self._step(progress, batches[progress.batch_index], parameters, optimizer)
                 if progress.batch_index < len(batches) and self._resume_is_due(progress.step):
                     yield from self._save_resume(progress, parameters, optimizer)
                 self._report_saves()
@@ -215,14 +220,15 @@ class Trainer:
 
     def _step(
         self, progress: Progress, indices: list[int], parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
-    ) -> Progress:
+    ) -> Turns[Progress]:
         """One optimiser step, its report, and the sums that go on from it."""
         spec = self._spec
-        began = time.perf_counter()
         step = progress.step + 1
         lines = sorted(set(self._lines(indices)))
+        offer = yield from self._offered(indices, parameters)
+        began = time.perf_counter() - (offer.seconds if offer else 0.0)
         try:
-            sums, grad_norm, groups = self._learn(step, indices, parameters)
+            sums, grad_norm, groups = self._learn(step, indices, parameters, offer)
         except NotFinite as found:
             optimizer.zero_grad(set_to_none=True)
             return self._skipped(progress.skipped(time.perf_counter() - began), found)
@@ -278,8 +284,24 @@ class Trainer:
         )
         return progress
 
-    def _learn(self, step: int, indices: list[int], parameters: Sequence[nn.Parameter]) -> tuple[Totals, float, list[list[int]]]:
-        """Forward and backward over the step's micro-batches; the loss is divided once, by all trained tokens (or pairs) of the step.
+    def _offered(self, indices: list[int], parameters: Sequence[nn.Parameter]) -> Turns[OfferedStep | None]:
+        """The step as somebody did it with those of other runs; None where nobody did."""
+        adapter = self._adapter
+        if not self._joins or adapter is None or not may_join(self._model, self._spec, adapter):
+            return None
+        groups = step_forwards(self._spec, indices, self._train, self._model.facts, self._room)
+        if len(groups) > 1:
+            return None
+        total = self._objective.count(self._train, indices)
+        offer = OfferedStep(self._model, adapter, self._train, groups[0], total, parameters)
+        yield offer
+        return offer if offer.sums is not None else None
+
+    def _learn(
+        self, step: int, indices: list[int], parameters: Sequence[nn.Parameter], offer: OfferedStep | None
+    ) -> tuple[Totals, float, list[list[int]]]:
+        """Forward and backward over the step's micro-batches, where that is still to be done; the loss is divided once, by all trained
+        tokens (or pairs) of the step.
 
         Returns the sums, the norm of the gradient before it was cut, and the rows of each forward.
         """
@@ -288,8 +310,9 @@ class Trainer:
         # Preprocessing gives no example without a trained token; a step on nothing would divide by zero and teach nonsense.
         assert total > 0, f"step {step} has no trained token"
         groups = step_forwards(self._spec, indices, self._train, self._model.facts, self._room)
-        parts: list[LossSums] = []
-        for group in groups:
+        done = offer.sums if offer is not None else None
+        parts: list[LossSums] = [] if done is None else [done]
+        for group in groups[len(parts) :]:
             with laid_out(self._model, self._spec), noised(self._model, self._spec, step, group):
                 sums = objective.sums(self._model, self._train, group)
                 (sums.loss / total).backward()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.models.facts import ModelFacts
@@ -67,20 +68,24 @@ def sft_sums(model: LanguageModel, batch: TokenBatch, weights_BT: np.ndarray | N
 
     ``weights_BT``: the batch's own weights and those of further tokens, which count in the loss alone; None: there are no others.
     """
-    weights_BT = batch.weights_BT if weights_BT is None else weights_BT
-    rows, columns = np.nonzero(weights_BT)
-    ids_BT = torch.from_numpy(batch.ids_BT)
-    rows_N, columns_N = torch.from_numpy(rows), torch.from_numpy(columns)
-    weights_N = torch.from_numpy(weights_BT[rows, columns])
+    ids_BT, rows_N, columns_N, weights_N = chosen_positions(batch, weights_BT)
     targets_N = ids_BT[rows_N, columns_N]
     lengths_B = torch.from_numpy(batch.lengths_B)
     loss, hits_N, losses_N = model.losses_at(ids_BT, lengths_B, rows_N, columns_N - 1, targets_N, weights_N)
-    trained = np.flatnonzero(batch.weights_BT[rows, columns])
-    if len(trained) < len(rows):
+    trained = np.flatnonzero(batch.weights_BT[rows_N.numpy(), columns_N.numpy()])
+    if len(trained) < len(rows_N):
         own_N = torch.from_numpy(trained).to(losses_N.device)
         hits_N, losses_N = hits_N[own_N], losses_N[own_N]
     count = len(trained)
     return LossSums(loss=loss, count=count, num_tokens=count, num_scored=count, num_correct=hits_N.sum(), losses_N=losses_N)
+
+
+def chosen_positions(batch: TokenBatch, weights_BT: np.ndarray | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The ids (B, T) of a batch; row, column and weight of each token whose weight is not zero. ``weights_BT`` as ``sft_sums``."""
+    weights_BT = batch.weights_BT if weights_BT is None else weights_BT
+    rows, columns = np.nonzero(weights_BT)
+    weights = torch.from_numpy(weights_BT[rows, columns])
+    return torch.from_numpy(batch.ids_BT), torch.from_numpy(rows), torch.from_numpy(columns), weights
 
 
 @dataclass(frozen=True, slots=True)

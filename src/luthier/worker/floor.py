@@ -18,6 +18,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.training.loop import Trainer, TrainResult
 from luthier.training.memory import resident_bytes
+from luthier.training.together import OfferedStep, do_together
 from luthier.training.turns import Beside, Turns
 from luthier.worker.fair_turns import FairTurns
 
@@ -102,6 +103,9 @@ class SharedFloor:
         self._fair = FairTurns()
         self._ready: dict[str, _Task] = {}
         self._calls: list[_Task] = []
+        self._offers: list[_Task] = []
+        self._moved: set[str] = set()
+        """Runs that had a turn since the first offer that still waits."""
         self._models: dict[tuple[Path, str, torch.dtype, str | None], LanguageModel] = {}
         self._closed = False
         self._seconds: dict[str, float] = {}
@@ -111,6 +115,9 @@ class SharedFloor:
     def work(self) -> None:
         """Take turns until ``close``."""
         while (task := self._next()) is not None:
+            if isinstance(task, list):
+                self._join(task)
+                continue
             began = time.perf_counter()
             try:
                 task.beside = next(task.turns)
@@ -120,32 +127,59 @@ class SharedFloor:
                 task.error = error
             self._after(task, time.perf_counter() - began)
 
+    def _join(self, tasks: "list[_Task]") -> None:
+        """Do what these runs offer, at once; what cannot be done so, each does in its next turn."""
+        offers = [task.beside for task in tasks if isinstance(task.beside, OfferedStep)]
+        do_together(offers)
+        with self._changed:
+            for task, offer in zip(tasks, offers, strict=True):
+                task.beside = None
+                self._charge(task.name, offer.seconds)
+                self._ready[task.name] = task
+
     def close(self) -> None:
         """``work`` returns; nobody may be waiting for a turn."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
-    def _next(self) -> _Task | None:
+    def _next(self) -> _Task | list[_Task] | None:
+        """A run's turn, or all offers once everybody else who could compute has had a turn since the first of them."""
         with self._changed:
-            while not self._ready and not self._calls and not self._closed:
+            while not self._ready and not self._calls and not self._offers and not self._closed:
                 self._changed.wait()
             if self._closed:
                 return None
-            task = self._calls.pop(0) if self._calls else self._ready.pop(self._fair.next(self._ready))
+            if self._calls:
+                task = self._calls.pop(0)
+            else:
+                awaited = [name for name in self._ready if name not in self._moved] if self._offers else list(self._ready)
+                if not awaited:
+                    offers, self._offers, self._moved = self._offers, [], set()
+                    return offers
+                task = self._ready.pop(self._fair.next(awaited))
+                if self._offers:
+                    self._moved.add(task.name)
             self.current = task.name
             return task
 
     def _after(self, task: _Task, seconds: float) -> None:
         with self._changed:
             self.current = None
-            self._seconds[task.name] = self._seconds.get(task.name, 0.0) + seconds
-            if task.name in self._fair:
-                self._fair.spend(task.name, seconds)
-            if task.error is None and not task.over and task.beside is None:
+            self._charge(task.name, seconds)
+            if task.error is not None or task.over:
+                task.news.set()
+            elif task.beside is None:
                 self._ready[task.name] = task
+            elif isinstance(task.beside, OfferedStep):
+                self._offers.append(task)
             else:
                 task.news.set()
+
+    def _charge(self, name: str, seconds: float) -> None:
+        self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        if name in self._fair:
+            self._fair.spend(name, seconds)
 
     def run(self, name: str, turns: Turns[Result], *, project: str, weight: float) -> Result:
         """Take part with these turns; returns at their end."""
@@ -252,7 +286,7 @@ class Seat:
         if adapter is not None and self._model is not None:
             self._tuned = self._model, adapter
         try:
-            return self._floor.run(self._name, trainer.turns(), project=self._project, weight=self._weight)
+            return self._floor.run(self._name, trainer.turns(joins=True), project=self._project, weight=self._weight)
         finally:
             trainer.wait_for_saves()
 
