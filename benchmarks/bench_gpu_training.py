@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ VOCAB = 151_936
 RANK, ALPHA, RATE, SEED = 16, 32, 1e-4, 20261126
 BATCH = 16
 WARM_STEPS = 4
+OURS = ("ours", "ours compiled")
+"""Of the 8B shape the second is left out: compiling takes longer than the steps."""
 RIVALS = (("peft padded", False, False), ("peft like lengths", True, False), ("peft checkpointing", True, True))
 """Name, rows of like length side by side, gradient checkpointing."""
 
@@ -189,20 +192,56 @@ def _pieces(batch: list[int], size: int) -> Iterator[list[int]]:
         yield batch[start : start + size]
 
 
-def rival(folder: Path, data: Prepared, device: str, *, micro: int, like_lengths: bool, checkpointing: bool) -> dict[str, Any]:
-    """The same steps by peft over transformers."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
+class Rival:
+    """peft over transformers, its base read once for all settings."""
 
-    base: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa")
-    base = base.to(device)
-    if checkpointing:
-        base.gradient_checkpointing_enable()
-        base.enable_input_require_grads()
-    model = get_peft_model(base, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM"))
-    model.train()
+    def __init__(self, folder: Path, device: str) -> None:
+        """Read the base."""
+        from transformers import AutoModelForCausalLM
+
+        base: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="sdpa")
+        self.base, self.device = base.to(device), device
+
+    @contextmanager
+    def adapted(self, *, checkpointing: bool) -> Iterator[Any]:
+        """With a fresh adapter that trains."""
+        from peft import LoraConfig, get_peft_model
+
+        if checkpointing:
+            self.base.gradient_checkpointing_enable()
+            self.base.enable_input_require_grads()
+        config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
+        model: Any = get_peft_model(self.base, config)
+        try:
+            yield model.train()
+        finally:
+            self.base = model.unload()
+            if checkpointing:
+                self.base.disable_input_require_grads()
+                self.base.gradient_checkpointing_disable()
+
+    def fitting(self, run: Callable[[Any, int], dict[str, Any]], *, checkpointing: bool) -> dict[str, Any]:
+        """``run`` by the largest micro-batch that fits."""
+        micro = BATCH
+        while micro:
+            try:
+                with self.adapted(checkpointing=checkpointing) as model:
+                    return {"micro_batch": micro, **run(model, micro)}
+            except torch.OutOfMemoryError:
+                micro //= 2
+            _clean(self.device)
+        return {"out_of_memory": True}
+
+
+def optimizer_of(model: Any) -> tuple[list[torch.nn.Parameter], torch.optim.Optimizer]:
+    """What trains, and the fused AdamW."""
     trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    return trainable, torch.optim.AdamW(trainable, lr=RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+
+
+def rival_steps(model: Any, data: Prepared, device: str, *, micro: int, like_lengths: bool) -> dict[str, Any]:
+    """The same steps by peft over transformers."""
+    trainable, optimizer = optimizer_of(model)
     seconds, counts, losses = [], [], []
     batches = data.epoch_batches(batch_size=BATCH, seed=SEED, epoch=1)
     if not like_lengths:
@@ -240,43 +279,31 @@ def _clean(device: str) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def _fitting(run: Callable[[int], dict[str, Any]], device: str) -> dict[str, Any]:
-    """The largest micro-batch that fits."""
-    micro = BATCH
-    while True:
-        try:
-            return {"micro_batch": micro, **run(micro)}
-        except torch.OutOfMemoryError:
-            _clean(device)
-            if micro == 1:
-                return {"out_of_memory": True}
-            micro //= 2
-
-
 def measure(shape: str, num_steps: int, device: str) -> dict[str, Any]:
     """All settings of one shape."""
     found: dict[str, Any] = {}
+
+    def tell(name: str, figures: dict[str, Any]) -> None:
+        found[name] = figures
+        _clean(device)
+        print(shape, name, json.dumps(figures), flush=True)
+
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
         folder = build(shape, Path(place) / "model", device)
         _clean(device)
         data = rows(num_steps * BATCH, 1000 if shape == "smoke" else 150_000, 200 if shape == "smoke" else 2048)
-        settings: dict[str, Callable[[], dict[str, Any]]] = {
-            "ours": lambda: ours(folder, data, device, compiled=False),
-            "ours compiled": lambda: ours(folder, data, device, compiled=True),
-        }
+        for name in OURS if shape != "8b" else OURS[:1]:
+            tell(name, ours(folder, data, device, compiled="compiled" in name))
+        rival = Rival(folder, device)
         for name, like, checkpoint in RIVALS:
 
-            def run(like: bool = like, checkpoint: bool = checkpoint) -> dict[str, Any]:
-                return _fitting(lambda micro: rival(folder, data, device, micro=micro, like_lengths=like, checkpointing=checkpoint), device)
+            def run(model: Any, micro: int, like: bool = like) -> dict[str, Any]:
+                return rival_steps(model, data, device, micro=micro, like_lengths=like)
 
-            settings[name] = run
-        for name, run_setting in settings.items():
-            found[name] = run_setting()
-            _clean(device)
-            print(shape, name, json.dumps(found[name]), flush=True)
+            tell(name, rival.fitting(run, checkpointing=checkpoint))
     best = max(v.get("tokens_per_second", 0) for k, v in found.items() if k.startswith("peft"))
     shipped = found["peft padded"].get("tokens_per_second", 0)
-    for name in ("ours", "ours compiled"):
+    for name in set(found) & set(OURS):
         found[name]["ratio_to_best"] = round(found[name]["tokens_per_second"] / best, 2) if best else None
         found[name]["ratio_to_padded"] = round(found[name]["tokens_per_second"] / shipped, 2) if shipped else None
     return found

@@ -30,7 +30,7 @@ FORMS = (
 """Name, rank and form: other ranks, other layers, another scale."""
 
 
-def _rows(name: str, lengths: list[int], seed: int) -> AdapterRows:
+def rows_of(name: str, lengths: list[int], seed: int) -> AdapterRows:
     draw = torch.Generator().manual_seed(seed)
     ids_BT = torch.randint(6, 8192, (len(lengths), max(lengths)), generator=draw)
     chosen = [(row, column) for row, length in enumerate(lengths) for column in range(1, length, 2)]
@@ -56,7 +56,7 @@ def test_losses_and_gradients_are_those_of_each_alone(tmp_path, family):
         for at, parameter in enumerate(model.adapter_parameters(name)):
             parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(at))
             parameter.requires_grad_(True)
-    parts = [_rows("a", [7, 30, 2], 1), _rows("b", [19], 2), _rows("c", [5, 5, 11, 40], 3)]
+    parts = [rows_of("a", [7, 30, 2], 1), rows_of("b", [19], 2), rows_of("c", [5, 5, 11, 40], 3)]
     alone, gradients = [], []
     for part in parts:
         parameters = model.adapter_parameters(part.adapter)

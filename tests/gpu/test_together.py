@@ -1,0 +1,38 @@
+"""Steps of several runs at once on a GPU: their losses and gradients are those of each alone."""
+
+import pytest
+import torch
+
+from luthier.models.load import load_model
+from tests.invariants.test_together import FORMS, rows_of
+from tests.support.tiny_models import build
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_losses_and_gradients_are_those_of_each_alone(tmp_path, family, dtype):
+    model = load_model(build(family, tmp_path / "m", head_dim=32, hidden_size=128), device="cuda", dtype=dtype)
+    parts = [rows_of("a", [7, 30, 2], 1), rows_of("b", [19], 2), rows_of("c", [5, 5, 11, 40], 3)]
+    for number, (name, rank, form) in enumerate(FORMS):
+        model.add_adapter(name, rank=rank, alpha=8.0, seed=number, form=form)
+        for at, parameter in enumerate(model.adapter_parameters(name)):
+            draw = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(at))
+            parameter.data += 0.05 * draw.to(parameter.device)
+            parameter.requires_grad_(True)
+    alone, gradients = [], []
+    for part in parts:
+        parameters = model.adapter_parameters(part.adapter)
+        with model.use_adapter(part.adapter):
+            found = model.losses_at(part.ids_BT, part.lengths_B, part.rows_N, part.columns_N, part.targets_N, part.weights_N)
+        found[0].backward()
+        alone.append(found[2].cpu())
+        gradients.append([p.grad.clone() for p in parameters])
+        for parameter in parameters:
+            parameter.grad = None
+    loss, _, losses_P = model.losses_together(parts)
+    loss.backward()
+    near = 1e-3 if dtype is torch.float32 else 0.03
+    assert float((losses_P.cpu() - torch.cat(alone)).norm() / torch.cat(alone).norm()) < near
+    for part, wanted in zip(parts, gradients, strict=True):
+        for ours, theirs in zip(model.adapter_parameters(part.adapter), wanted, strict=True):
+            assert float((ours.grad - theirs).norm() / theirs.norm().clamp_min(1e-3)) < 3 * near
