@@ -158,21 +158,13 @@ def attend(q_NHD: Tensor, k_NKD: Tensor, v_NKD: Tensor, frame: FlatFrame) -> Ten
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, frame: FlatFrame) -> Tensor:
     options: dict[str, object] = {"window_size": (-1, 0)} if "window_size" in _VARLEN_OPTIONS else {"is_causal": True}
-    if frame.config.num_queries_per_kv > 1:
-        if "enable_gqa" in _VARLEN_OPTIONS:
-            options["enable_gqa"] = True
-        else:
-            k, v = (_repeated(t, frame.config.num_queries_per_kv) for t in (k, v))
+    # Before torch had this option it took fewer heads of keys than of queries without a word.
+    if frame.config.num_queries_per_kv > 1 and "enable_gqa" in _VARLEN_OPTIONS:
+        options["enable_gqa"] = True
     assert varlen_attn is not None
     out = varlen_attn(q, k, v, frame.starts_R1, frame.starts_R1, frame.longest, frame.longest, **options)  # type: ignore[arg-type]
     assert isinstance(out, Tensor)
     return out
-
-
-def _repeated(heads_NKD: Tensor, times: int) -> Tensor:
-    """Each head so many times; one copy."""
-    n, k, d = heads_NKD.shape
-    return heads_NKD[:, :, None].expand(n, k, times, d).reshape(n, k * times, d)
 
 
 def _project(x: Tensor, weight: Tensor | Nf4Weight, low: _Low, bias: Tensor | None = None) -> Tensor:
