@@ -1,4 +1,5 @@
-"""Training by real jobs: examples and tokens per second of the optimizer steps, and seconds to the first step.
+"""Training by real jobs: examples and tokens per second of the optimizer steps, seconds to the first step, and seconds from the last one
+until the tuned model can be called.
 
 Rows are made from a fixed seed (about 60 tokens of prompt, 40 of answer); the numbers come from the jobs' own trace.
 Run: ``python -m benchmarks.bench_training``.
@@ -62,8 +63,9 @@ def trace_of(client: openai.OpenAI, job_id: str) -> list[dict[str, Any]]:
             return events
 
 
-def train_once(server: Server, file_id: str, method: str) -> tuple[list[dict[str, Any]], float]:
-    """Run one job of one epoch; returns its step events and the seconds from its creation to its first step's end."""
+def train_once(server: Server, file_id: str, method: str) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Run one job of one epoch; returns its step events, and seconds: from its creation to its first step's end, and from its last step's
+    end until its model is on disk, loaded, warm and published."""
     client = server.client()
     created = time.time()
     job = client.fine_tuning.jobs.create(
@@ -77,8 +79,11 @@ def train_once(server: Server, file_id: str, method: str) -> tuple[list[dict[str
         time.sleep(POLL_SECONDS)
     if job.status != "succeeded":
         raise SystemExit(f"the {method} job ended as {job.status}: {job.error}")
-    steps = [event for event in trace_of(client, job.id) if event["type"] == "StepDone"]
-    return steps, steps[0]["time"] - created
+    events = trace_of(client, job.id)
+    steps = [event for event in events if event["type"] == "StepDone"]
+    last = steps[-1]["time"]
+    (published,) = (event["time"] for event in events if event["type"] == "ModelPublished")
+    return steps, {"first_step_seconds": steps[0]["time"] - created, "published_after_seconds": published - last}
 
 
 def main() -> None:
@@ -90,16 +95,16 @@ def main() -> None:
     with serving() as server:
         file = server.client().files.create(file=("bench.jsonl", io.BytesIO(content)), purpose="fine-tune")
         for method in METHODS:
-            speeds, first_steps = [], []
+            speeds, times = [], []
             for _ in range(REPEATS):
-                steps, first = train_once(server, file.id, method)
+                steps, seconds = train_once(server, file.id, method)
                 step_seconds = [s["data"]["seconds"] for s in steps[1:]]  # the first one warms up
                 speeds.append(BATCH_SIZE * len(step_seconds) / sum(step_seconds))
-                first_steps.append(first)
+                times.append(seconds)
             results[f"{method}, batch {BATCH_SIZE}"] = {
                 "examples_per_second": median(speeds, 1),
                 "tokens_per_second": round(median(speeds, 6) * tokens_per_step / BATCH_SIZE),
-                "first_step_seconds": median(first_steps, 2),
+                **{name: median([seconds[name] for seconds in times], 2) for name in times[0]},
                 "spread": spread(speeds),
             }
     results["row"] = {"mean_tokens": round(tokens_per_step / BATCH_SIZE, 1), "rows": ROWS}

@@ -18,7 +18,8 @@ from luthier.training.sft import Room, SupervisedObjective, micro_batches, room_
 from luthier.training.tokens import TokenSource, num_examples, rows_of
 
 _ROWS_PER_FORWARD = 32
-_BASE_SAMPLE = 256
+_BASE_SAMPLE = 128
+"""Enough for a mean; it is waited for before the first step."""
 _VALIDATION_ROWS = 4
 """A small validation batch has at least so many examples."""
 
@@ -104,7 +105,7 @@ def forward_groups(
 
 
 def base_rows(train: TokenSource, valid: TokenSource | None) -> list[int]:
-    """The examples on which the base is measured: all held-out ones, or without them at most 256 for training, evenly spaced."""
+    """The examples on which the base is measured: all held-out ones, or without them at most 128 for training, evenly spaced."""
     return list(range(num_examples(valid))) if valid is not None else spread(num_examples(train), _BASE_SAMPLE)
 
 

@@ -112,10 +112,10 @@ class ResumeStore:
         Raises:
             StorageFull, OSError: a state could not be written.
         """
-        if self.busy:
-            return []
-        self._raise_error()
-        reports, self._finished = self._finished, []
+        if not self.busy:
+            self._raise_error()
+        reports = list(self._finished)  # the writer may add one meanwhile
+        del self._finished[: len(reports)]
         return reports
 
     def wait(self) -> None:

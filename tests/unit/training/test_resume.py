@@ -1,6 +1,8 @@
 """Resume states on disk: the newest whole one of the same run, never a torn one."""
 
 import shutil
+import threading
+from typing import Any
 
 import pytest
 import torch
@@ -97,6 +99,24 @@ def test_reports_come_once_and_after_the_write(tmp_path):
     assert [r.step for r in reports] == [5]
     assert reports[0].bytes >= 24
     assert store.finished() == []
+
+
+def test_a_state_is_told_while_the_next_one_is_written(tmp_path, monkeypatch):
+    """Where a state follows every step, one is always under way."""
+    store, go_on, real = ResumeStore(tmp_path, "run"), threading.Event(), resume.publish_folder
+    _save(store, 5)
+
+    def slowly(*arguments: Any) -> str:
+        assert go_on.wait(60)
+        return real(*arguments)
+
+    monkeypatch.setattr(resume, "publish_folder", slowly)
+    store.save(_state(6))
+    assert [report.step for report in store.finished()] == [5]
+    assert store.finished() == []
+    go_on.set()
+    store.wait()
+    assert [report.step for report in store.finished()] == [6]
 
 
 def test_a_failed_write_is_told_and_not_swallowed(tmp_path, monkeypatch):
