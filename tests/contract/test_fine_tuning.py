@@ -361,7 +361,7 @@ def test_an_idempotency_key_means_one_job(server: ApiServer, training_file: str,
 
 
 def test_noise_and_weighted_prompts_are_for_supervised_jobs(server: ApiServer, training_file: str) -> None:
-    asked = {"neftune_alpha": 5, "prompt_loss_weight": 0.1}
+    asked = {"gradient_checkpointing": True, "neftune_alpha": 5, "prompt_loss_weight": 0.1}
     job = create(server.client(), training_file, extra_body={"luthier": asked})
     assert job.luthier["options"] == asked
     body = {"model": BASE_NAME, "training_file": training_file, "method": {"type": "dpo"}, "luthier": {"neftune_alpha": 5}}

@@ -133,6 +133,8 @@ class LuthierOptions:
     """``tell``, or ``halve``: the learning rate."""
     packing: str = "auto"
     """``on``: a step's rows lie end to end in the fewest forwards; ``off``: side by side; ``auto``: by the device."""
+    gradient_checkpointing: bool = False
+    """Keep no block's inner values for the way back, and make them again there: less memory, more time."""
     neftune_alpha: float | None = None
     prompt_loss_weight: float | None = None
     preference_loss: ObjectiveKind = ObjectiveKind.DPO
@@ -228,6 +230,8 @@ class TrainingSpec:
     """A loss far above the usual halves the learning rate of what follows."""
     packing: bool = False
     """A step's rows lie end to end in packed sequences, one forward each; no row sees another."""
+    gradient_checkpointing: bool = False
+    """A block's inner values are made again on the way back (Chen et al. 2016, arXiv:1604.06174)."""
     neftune_alpha: float = 0.0
     """Size of the noise on the input embeddings of a training step; 0: none."""
     prompt_loss_weight: float = 0.0

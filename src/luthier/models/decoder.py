@@ -4,9 +4,10 @@ What it does: every method of ``LanguageModel`` for the shapes that ``decoder_co
 rounding of float32. What it does not: other architectures. Built by ``load.py``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,17 @@ from luthier.core.errors import InvalidRequest
 from luthier.models.adapter_form import PLAIN, AdapterForm
 from luthier.models.companions import copy_companions
 from luthier.models.decoder_config import DecoderConfig, rotary_tables
-from luthier.models.decoder_layer import BlockFunction, Frame, LayerAdapter, Tape, base_tensors, block_forward, causal_frame, plain_block
+from luthier.models.decoder_layer import (
+    BlockFunction,
+    Frame,
+    LayerAdapter,
+    RecomputedBlock,
+    Tape,
+    base_tensors,
+    block_forward,
+    causal_frame,
+    plain_block,
+)
 from luthier.models.decoder_probe import probe_blocks
 from luthier.models.decoder_step import RowAdapter, step_block
 from luthier.models.decoder_weights import read_weights, write_weights
@@ -139,9 +150,10 @@ class DecoderModel(LanguageModel):
             x = self.noise.on_padded(x.view(batch, length, -1), lengths_B.tolist()).flatten(0, 1)
         for layer, low, own in zip(self._weights.blocks, self._lows(reuse=False), self._by_layer(frame), strict=True):
             if length > LONG_ROW:
-                x = plain_block(x, layer, low, own)[0]
+                x = self._kept_or_not(plain_block, x, layer, low, own)[0]
             elif torch.is_grad_enabled():
-                x = BlockFunction.apply(x, layer, low, own, *base_tensors(layer), *(low.tensors() if low is not None else ()))
+                function = RecomputedBlock if self.recompute else BlockFunction
+                x = function.apply(x, layer, low, own, *base_tensors(layer), *(low.tensors() if low is not None else ()))
             else:
                 x = block_forward(x, layer, low, own, Tape())
         assert isinstance(x, Tensor)
@@ -309,8 +321,15 @@ class DecoderModel(LanguageModel):
         # Unpacking is a call into a library, which no compiled block can hold.
         compiled = self.compiled and torch.is_grad_enabled() and not self._is_packed
         for layer, low, own in zip(self._weights.blocks, lows, self._flat_by_layer(frame), strict=True):
-            x = flat_block(x, layer, low, own, compiled=compiled)
+            x = self._kept_or_not(partial(flat_block, compiled=compiled), x, layer, low, own)
         return x
+
+    def _kept_or_not(self, block: Callable[..., Any], *arguments: object) -> Any:
+        """What a block of ordinary operators makes; its inner values are kept for the way back, or made again there."""
+        if not (self.recompute and torch.is_grad_enabled()):
+            return block(*arguments)
+        # Nothing in a block is random.
+        return checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
 
     def _widened(self, length: int) -> int:
         """The width that rows of at most so many tokens are padded to; see ``row_counts.py``."""

@@ -239,33 +239,56 @@ class BlockFunction(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Gradients in the order of the arguments."""
-        tape, layer, low, frame = ctx.tape, ctx.layer, ctx.low, ctx.frame
-        need = ctx.needs_input_grad
-        c: DecoderConfig = frame.config
-        full = any(need[4:13])
-        d_gated, d_down, *of_down = _project_back(grad, layer.down, low and low.down, tape.gated, tape.low_down)
-        d_mlp = _mlp_back(d_gated, tape, c.mlp_size)
-        d_h_mlp, d_mlp, *of_gate_up = _project_back(d_mlp, layer.gate_up, low and low.gate_up, tape.h_mlp, tape.low_gate_up)
-        d_middle = _norm_back(d_h_mlp, layer.mlp_norm, *tape.norm_mlp).add_(grad)
-        d_attended, d_o, *of_o = _project_back(d_middle, layer.o, low and low.o, tape.attended, tape.low_o)
-        d_qkv, d_q_norm, d_k_norm = _attention_back(d_attended, tape, layer, frame)
-        need_x = need[0] or full
-        d_h, d_product, *of_qkv = _project_back(d_qkv, layer.qkv, low and low.qkv, tape.h_attention, tape.low_qkv, need_x=need_x)
-        d_x = _norm_back(d_h, layer.attention_norm, *tape.norm_attention).add_(d_middle) if need[0] else None
-        own: tuple[Tensor | None, ...] = (None,) * 9
-        if full:
-            own = (
-                (d_h * tape.norm_attention[0]).sum(0),
-                d_product.t() @ tape.h_attention,
-                d_qkv.sum(0) if layer.qkv_bias is not None else None,
-                d_q_norm,
-                d_k_norm,
-                d_o.t() @ tape.attended,
-                (d_h_mlp * tape.norm_mlp[0]).sum(0),
-                d_mlp.t() @ tape.h_mlp,
-                d_down.t() @ tape.gated,
-            )
-        return (d_x, None, None, None, *own, *((*of_qkv, *of_o, *of_gate_up, *of_down) if low is not None else ()))
+        return _block_back(ctx, ctx.tape, grad)
+
+
+class RecomputedBlock(torch.autograd.Function):
+    """``BlockFunction`` that keeps its input alone, and makes the tape once more on the way back: the same numbers, bit for bit."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NH: Tensor, layer: LayerWeights, low: LayerAdapter | None, frame: Frame, *_tensors: Tensor | None) -> Tensor:
+        """The block's output (N, h)."""
+        ctx.layer, ctx.low, ctx.frame = layer, low, frame
+        ctx.save_for_backward(x_NH)
+        return block_forward(x_NH, layer, low, frame, Tape())
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Gradients in the order of the arguments."""
+        tape = Tape()
+        block_forward(ctx.saved_tensors[0], ctx.layer, ctx.low, ctx.frame, tape)
+        return _block_back(ctx, tape, grad)
+
+
+def _block_back(ctx: Any, tape: Tape, grad: Tensor) -> tuple[Tensor | None, ...]:
+    layer, low, frame = ctx.layer, ctx.low, ctx.frame
+    need = ctx.needs_input_grad
+    c: DecoderConfig = frame.config
+    full = any(need[4:13])
+    d_gated, d_down, *of_down = _project_back(grad, layer.down, low and low.down, tape.gated, tape.low_down)
+    d_mlp = _mlp_back(d_gated, tape, c.mlp_size)
+    d_h_mlp, d_mlp, *of_gate_up = _project_back(d_mlp, layer.gate_up, low and low.gate_up, tape.h_mlp, tape.low_gate_up)
+    d_middle = _norm_back(d_h_mlp, layer.mlp_norm, *tape.norm_mlp).add_(grad)
+    d_attended, d_o, *of_o = _project_back(d_middle, layer.o, low and low.o, tape.attended, tape.low_o)
+    d_qkv, d_q_norm, d_k_norm = _attention_back(d_attended, tape, layer, frame)
+    need_x = need[0] or full
+    d_h, d_product, *of_qkv = _project_back(d_qkv, layer.qkv, low and low.qkv, tape.h_attention, tape.low_qkv, need_x=need_x)
+    d_x = _norm_back(d_h, layer.attention_norm, *tape.norm_attention).add_(d_middle) if need[0] else None
+    own: tuple[Tensor | None, ...] = (None,) * 9
+    if full:
+        own = (
+            (d_h * tape.norm_attention[0]).sum(0),
+            d_product.t() @ tape.h_attention,
+            d_qkv.sum(0) if layer.qkv_bias is not None else None,
+            d_q_norm,
+            d_k_norm,
+            d_o.t() @ tape.attended,
+            (d_h_mlp * tape.norm_mlp[0]).sum(0),
+            d_mlp.t() @ tape.h_mlp,
+            d_down.t() @ tape.gated,
+        )
+    return (d_x, None, None, None, *own, *((*of_qkv, *of_o, *of_gate_up, *of_down) if low is not None else ()))
 
 
 def _plain_project(x: Tensor, weight: Tensor | Nf4Weight, low: LowRank | None, bias: Tensor | None = None) -> Tensor:

@@ -57,6 +57,8 @@ class LanguageModel(ABC):
     module: nn.Module
     flat: bool = False
     """True where rows are read end to end, so that padding costs nothing, and logits are made in pieces."""
+    recompute: bool = False
+    """True has a forward with gradients keep each block's input alone, and make the rest again on the way back."""
     compiled: bool = False
     """True asks for compiled blocks in training; a model that has none ignores it."""
     noise: EmbeddingNoise | None = None

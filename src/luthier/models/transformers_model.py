@@ -6,7 +6,7 @@ code, pickled weights. Imported by ``load.py`` only when a model needs it, for t
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,7 @@ from luthier.models.probe import Probe, relative_change
 from luthier.models.transformers_nf4 import pack_layers
 from luthier.models.transformers_parts import (
     Still,
+    blocks_made_again,
     cache_argument,
     chosen_logits,
     head_at,
@@ -109,7 +110,8 @@ class TransformersModel(LanguageModel):
         ids_BT, rows_N, columns_N = (t.to(self.device) for t in (ids_BT, rows_N, columns_N))
         mask = (torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B.to(ids_BT.device)[:, None]).long()
         positions_N = rows_N * ids_BT.shape[1] + columns_N
-        with self._switched(), noise_on(self._base, self.noise, lengths_B), head_at(self._base, positions_N):
+        again = blocks_made_again(self._base) if self.recompute and torch.is_grad_enabled() else nullcontext()
+        with self._switched(), again, noise_on(self._base, self.noise, lengths_B), head_at(self._base, positions_N):
             logits = self._base(input_ids=ids_BT, attention_mask=mask, **self._keeping(None)).logits
         return chosen_logits(self._base, logits, positions_N)
 

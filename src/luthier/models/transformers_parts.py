@@ -1,8 +1,8 @@
 """What the complete path asks of a model of transformers beyond its forward: loading, the head at chosen positions, where LoRA goes.
 
 What it does: loads a folder and refuses weights that are missing; hands the output matrix the positions that are asked for and no others;
-puts noise on embeddings; names the linear layers that an adapter trains. What it does not: hold adapters or caches
-(``transformers_model.py`` does, its only caller).
+puts noise on embeddings; has layers made again on the way back; names the linear layers that an adapter trains. What it does not: hold
+adapters or caches (``transformers_model.py`` does, its only caller).
 
 Axis letters: B rows, T tokens of a row, N chosen positions, h width, V vocabulary.
 """
@@ -10,12 +10,15 @@ Axis letters: B rows, T tokens of a row, N chosen positions, h width, V vocabula
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
@@ -120,6 +123,27 @@ def noise_on(model: Any, noise: EmbeddingNoise | None, lengths_B: Tensor) -> Ite
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def blocks_made_again(model: nn.Module) -> Iterator[None]:
+    """A forward within the block keeps each layer's input alone, and makes the rest again on the way back.
+
+    Not by the library's own switch, which acts in training mode alone: there dropout would act too.
+
+    Raises:
+        InvalidRequest: the model's code does not say what its layers are.
+    """
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not layers:
+        raise InvalidRequest("This base model's code cannot make its layers again: leave 'luthier.gradient_checkpointing' out.")
+    for layer in layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the class's own is there again
 
 
 def chosen_logits(model: Any, logits: Tensor, positions_N: Tensor) -> Tensor:

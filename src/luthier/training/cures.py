@@ -1,7 +1,7 @@
 """What would make a job fit into the memory that there is: each change computed with the same arithmetic that refused the job.
 
-What it does: a smaller ``max_length``, adapters instead of all weights, a smaller rank, fewer rows at once, and two of them together
-where one is not enough. What it does not: change anything. Pure. Called by ``worker/forecasting.py``.
+What it does: a smaller ``max_length``, adapters instead of all weights, a smaller rank, fewer rows at once, blocks made again on the way
+back, and two of them together where one is not enough. What it does not: change anything. Pure. Called by ``worker/forecasting.py``.
 """
 
 from dataclasses import dataclass, replace
@@ -43,6 +43,7 @@ class _Setting:
     rank: int
     batch_size: int
     max_length: int
+    recomputed: bool
 
 
 def cures(
@@ -56,10 +57,18 @@ def cures(
         available_bytes: what it may hold.
         factor: by which the arithmetic is multiplied before it is compared, as in the refusal.
     """
-    asked = _Setting(full=spec.method is TuningMethod.FULL, rank=spec.lora_rank, batch_size=spec.batch_size, max_length=spec.max_length)
+    asked = _Setting(
+        full=spec.method is TuningMethod.FULL,
+        rank=spec.lora_rank,
+        batch_size=spec.batch_size,
+        max_length=spec.max_length,
+        recomputed=spec.gradient_checkpointing,
+    )
     search = _Search(train, facts, shape, process_bytes, available_bytes, factor, spec)
     tries = [("lora", replace(asked, full=False, rank=DEFAULT_RANK))] if asked.full else _ranks(asked)
     found: list[Cure] = []
+    if not asked.recomputed:
+        tries.append(("gradient_checkpointing", replace(asked, recomputed=True)))
     for way in (search.shorter(asked), search.fewer_rows(asked), *(search.check(setting) for _, setting in tries)):
         if way is not None:
             found.append(_cure(asked, *way))
@@ -88,6 +97,8 @@ def _cure(asked: _Setting, setting: _Setting, peak: int) -> Cure:
         changes.append(("adapter", '"lora"'))
     elif setting.rank != asked.rank:
         changes.append(("rank", str(setting.rank)))
+    if setting.recomputed != asked.recomputed:
+        changes.append(("gradient_checkpointing", "true"))
     if setting.batch_size != asked.batch_size:
         changes.append(("batch_size", str(setting.batch_size)))
     if setting.max_length != asked.max_length:
@@ -156,7 +167,8 @@ class _Search:
             for group in cut:
                 micro = micro_of(group, rows, end_to_end=self._packing, all_scored=self._all_scored)
                 more = dora_bytes(micro, c, rank=rank, narrow=narrow) if self._dora else 0
-                largest = max(largest, more + activation_bytes(micro, c, rank=rank, packed=packed, narrow=narrow, at_once=at_once))
+                taken = activation_bytes(micro, c, rank=rank, packed=packed, narrow=narrow, at_once=at_once, recomputed=setting.recomputed)
+                largest = max(largest, more + taken)
         fixed = fixed_bytes(c, trainable=trainable, full=setting.full, keeps_best=self._keeps_best, narrow=narrow, nf4=self._nf4)
         return self._process + LOADED_CODE + fixed + largest
 

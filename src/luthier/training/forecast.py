@@ -30,7 +30,8 @@ from luthier.training.work import (
 _BUCKETS = 4
 _MAX_QUESTIONS, _MAX_ANSWER, _MAX_TRACED, _CONCURRENCY = 200, 128, 64, 8
 """Of the evaluation and of the question that deployment asks (``evaluation/stage.py``, ``deployment/warm.py``)."""
-_TRACED_ANSWERS = 3
+_TRACED_ANSWERS = 1.6
+"""The base's and the tuned model's, side by side in the engine, as if one after another."""
 _PROMPTS_SECONDS, _PROMPTS_TOKENS = 5.0, 48
 """Of the prompts of an epoch's end: most seconds together, tokens of each (``worker/fixed_prompts.py``)."""
 _WIDTH = {Basis.DRY_RUN: 0.10, Basis.STEPS: 0.10, Basis.FORMULA: 0.60}

@@ -114,6 +114,12 @@ def _teaching_decisions(options: LuthierOptions) -> list[Decision]:
             "(NEFTune, Jain et al. 2023, arXiv:2310.05914). What measures, validates or answers has none."
         )
         found.append(Decision(name="neftune_alpha", value=options.neftune_alpha, reason=reason))
+    if options.gradient_checkpointing:
+        reason = (
+            "As asked: a block's inner values are made again on the way back instead of kept (Chen et al. 2016, arXiv:1604.06174). The "
+            "numbers are the same; a step takes a third to a half longer."
+        )
+        found.append(Decision(name="gradient_checkpointing", value="on", reason=reason))
     if options.prompt_loss_weight:
         reason = (
             "As asked: a token of the prompt counts so much in the training loss, beside 1 for a token of the answer (Huerta-Enochian and "

@@ -1,9 +1,9 @@
 """Packing: the rows of a step laid end to end in as few sequences as best fit makes them, one forward each.
 
-What it does: cuts a step's rows into forwards, and has the model read them end to end while a step learns. What it does not: say whether
-a run packs (``option_decisions.py`` does), choose which rows a step has (their number is ``batch_size``, packed or not), place rows (the
-token source does, ``preprocessing/pack.py``), or touch validation, whose rows lie as they always do. Called by ``loop.py``, ``plan.py``
-and ``dry_run.py``.
+What it does: cuts a step's rows into forwards, and has the model read them as the run asks while a step learns. What it does not: say
+whether a run packs (``option_decisions.py`` does), choose which rows a step has (their number is ``batch_size``, packed or not), place
+rows (the token source does, ``preprocessing/pack.py``), or touch validation, whose rows lie as they always do. Called by ``loop.py``,
+``plan.py`` and ``dry_run.py``.
 
 Attention is block-diagonal and positions begin anew in each row (``models/flat.py``), so no row sees another: what a step learns is what
 it learns from the same rows side by side, up to rounding. Best fit: Ding et al. 2024, arXiv:2404.10830; rows that must not see each other:
@@ -37,10 +37,10 @@ def scores_all(spec: TrainingSpec) -> bool:
 
 @contextmanager
 def laid_out(model: LanguageModel, spec: TrainingSpec) -> Iterator[None]:
-    """The model reads rows end to end here where the run packs; afterwards as before."""
-    before = model.flat
-    model.flat = before or spec.packing
+    """The model reads rows end to end here where the run packs, and makes blocks again where the run says so; afterwards as before."""
+    before = model.flat, model.recompute
+    model.flat, model.recompute = model.flat or spec.packing, spec.gradient_checkpointing
     try:
         yield
     finally:
-        model.flat = before
+        model.flat, model.recompute = before

@@ -122,7 +122,11 @@ class Plan:
         """Bytes that a forward and its backward take beside what the run holds."""
         rank, narrow = self.spec.lora_rank, self.narrow
         more = dora_bytes(micro, self.shape, rank=rank, narrow=narrow) if self.dora else 0
-        return more + activation_bytes(micro, self.shape, rank=rank, packed=self.packed, narrow=narrow, at_once=self.at_once)
+        recomputed = self.spec.gradient_checkpointing
+        activations = activation_bytes(
+            micro, self.shape, rank=rank, packed=self.packed, narrow=narrow, at_once=self.at_once, recomputed=recomputed
+        )
+        return more + activations
 
     def forward_activations(self, micro: Micro) -> int:
         """Bytes of a forward without gradients."""

@@ -187,12 +187,22 @@ def resume_bytes(trainable: int) -> int:
     return 3 * trainable * _FLOAT
 
 
-def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool, narrow: bool = False, at_once: int | None = None) -> int:
+def activation_bytes(
+    micro: Micro,
+    shape: ModelShape,
+    *,
+    rank: int,
+    packed: bool,
+    narrow: bool = False,
+    at_once: int | None = None,
+    recomputed: bool = False,
+) -> int:
     """What the forward keeps for the backward, the backward's own work space, and the logits with their gradient.
 
     ``packed``: frozen weights go through the CPU library's own layouts (``models/matrix.py``), which takes work space for the head.
     ``narrow``: the blocks' numbers are bfloat16; logits are widened all the same. ``at_once``: positions whose logits exist together
-    (``models/linear_cross_entropy.py``); None: all.
+    (``models/linear_cross_entropy.py``); None: all. ``recomputed``: of each block its input alone is kept, and one block's values are made
+    again at a time.
     """
     c, tokens = shape, micro.padded
     per_token = 6 * c.hidden_size + 3 * c.q_size + 2 * c.kv_size + 3 * c.mlp_size + 7 * rank
@@ -201,7 +211,9 @@ def activation_bytes(micro: Micro, shape: ModelShape, *, rank: int, packed: bool
         per_token += 2 * c.hidden_size + 2 * (c.q_size + c.kv_size) + c.mlp_size + 5 * rank
     # Rows end to end go through torch's own attention, which keeps no matrix of scores.
     scores = micro.rows * c.num_heads * micro.longest**2 if (micro.longest <= LONG_ROW and not micro.lengths) or not c.fast else 0
-    kept = c.num_layers * (tokens * per_token + scores)
+    block = tokens * per_token + scores
+    # Half a block more where blocks are made again, as measured on the embedded base.
+    kept = 3 * block // 2 + c.num_layers * tokens * c.hidden_size if recomputed else c.num_layers * block
     space = tokens * (4 * c.hidden_size + 4 * c.mlp_size + 3 * c.q_size) + 3 * scores
     return (kept + space) * (_NARROW if narrow else _FLOAT) + (3 + _head_space(shape, packed)) * _logits(micro, shape, at_once) * _FLOAT
 

@@ -267,6 +267,16 @@ def test_noise_and_weighted_prompts_are_taken_and_explained_and_without_them_a_r
     assert plain.identity() == _kept({})[0].identity() != spec.identity()
 
 
+def test_blocks_made_again_are_asked_for_and_explained():
+    spec, decisions = _kept({"gradient_checkpointing": True})
+    assert spec.gradient_checkpointing
+    assert "arXiv:1604.06174" in _decided(decisions, "gradient_checkpointing").reason
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    plain, said = _kept({"gradient_checkpointing": False})
+    assert "gradient_checkpointing" not in {d.name for d in said}
+    assert plain.identity() == _kept({})[0].identity() != spec.identity()
+
+
 def test_what_becomes_of_a_step_that_goes_wrong_is_taken_and_explained():
     spec, decisions = _kept({"max_skipped_steps": 0, "on_loss_spike": "halve"})
     assert (spec.max_skipped_steps, spec.halve_on_spike) == (0, True)

@@ -1002,6 +1002,7 @@ export interface Schemas {
     max_skipped_steps?: number | null;
     on_loss_spike?: "tell" | "halve" | null;
     packing?: "auto" | "on" | "off" | null;
+    gradient_checkpointing?: boolean | null;
     neftune_alpha?: number | null;
     prompt_loss_weight?: number | null;
     preference_loss?: "dpo" | "orpo" | "kto" | null;

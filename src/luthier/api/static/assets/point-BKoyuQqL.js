@@ -1,1 +1,0 @@
-import{o as e}from"./index-Da_Epgi1.js";import{n as t}from"./Job-BaVi_qvc.js";function n(n,r,i=null){let a=t(r);return n.connection===`static`?`#/${a}${i?`/${encodeURIComponent(i)}`:``}`:`${e(n.row.id,a)}${i?`#${encodeURIComponent(i)}`:``}`}export{n as t};
