@@ -19,6 +19,7 @@ from luthier.trace.events import (
     EpochDone,
     LossSpiked,
     ModelChosen,
+    Notice,
     ReferenceScored,
     ResumeSaved,
     StepDone,
@@ -100,7 +101,7 @@ class Recorder:
         self.checkpoints: list[tuple[int, int, dict[str, float]]] = []
         self.saves: list[ResumeSaved] = []
         self.references: list[ReferenceScored] = []
-        self.news: list[StepSkipped | LossSpiked | ModelChosen] = []
+        self.news: list[StepSkipped | LossSpiked | ModelChosen | Notice] = []
 
     def base_measured(self, report: BaseMeasured) -> None:
         self.base.append(report)
@@ -120,7 +121,7 @@ class Recorder:
     def resume_saved(self, report: ResumeSaved) -> None:
         self.saves.append(report)
 
-    def happened(self, news: StepSkipped | LossSpiked | ModelChosen) -> None:
+    def happened(self, news: StepSkipped | LossSpiked | ModelChosen | Notice) -> None:
         self.news.append(news)
 
     def should_stop(self) -> bool:

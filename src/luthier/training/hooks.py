@@ -10,6 +10,7 @@ from luthier.trace.events import (
     EpochDone,
     LossSpiked,
     ModelChosen,
+    Notice,
     ReferenceScored,
     ResumeSaved,
     StepDone,
@@ -48,7 +49,7 @@ class TrainerHooks(Protocol):
         """A resume state is complete on disk."""
         ...
 
-    def happened(self, news: StepSkipped | LossSpiked | ModelChosen) -> None:
+    def happened(self, news: StepSkipped | LossSpiked | ModelChosen | Notice) -> None:
         """Something out of the ordinary, between the reports of steps; may come again after a resume.
 
         ``ModelChosen`` comes before ``save_checkpoint`` of the last epoch, and only where the checkpoint that becomes the model was to be

@@ -21,20 +21,18 @@ from luthier.trace.events import BaseMeasured, EpochDone, StepDone, StepSkipped
 from luthier.training.attach import ADAPTER_NAME, attach
 from luthier.training.best import BestWeights
 from luthier.training.evaluate import Measured, base_rows, check_rows, means_of, measure, measuring
+from luthier.training.forwards import StepForwards
 from luthier.training.guard import REPORTED_LINES, NotFinite, failure, judged, nothing_learned
 from luthier.training.hooks import TrainerHooks
 from luthier.training.memory import keep_freed_memory
 from luthier.training.methods import base_measured_by, measured_by, objective_of
-from luthier.training.noise import noised
-from luthier.training.objective import LossSums, Totals
+from luthier.training.objective import Totals
 from luthier.training.optimizer import build_optimizer, export_state, import_state, take_step
-from luthier.training.packing import laid_out, step_forwards
 from luthier.training.progress import Progress, TrainResult
 from luthier.training.reference import ReferenceStore
 from luthier.training.resume import ResumeState, ResumeStore, resume_interval
 from luthier.training.row_losses import RowLosses
 from luthier.training.schedule import learning_rate_at
-from luthier.training.sft import room_on
 from luthier.training.step_figures import StepMeter
 from luthier.training.together import OfferedStep, may_join
 from luthier.training.tokens import TokenSource, num_examples, rows_of
@@ -86,7 +84,7 @@ class Trainer:
         self._measures = measured_by(self._objective)
         self._reference = ReferenceStore(state_dir / "reference", spec.identity(), seconds=resume_seconds)
         self._saved_at = (0, time.monotonic())
-        self._room = room_on(model)
+        self._forwards = StepForwards(model, spec, self._objective, train, hooks.happened)
         self._rows = RowLosses(train, run_dir)
         self._meter = StepMeter(model, spec, matrix_rate)
         self._best = BestWeights(spec)
@@ -96,7 +94,8 @@ class Trainer:
         """Train to the end, or until ``should_stop``.
 
         Raises:
-            JobFailure: code ``nan_loss``: loss or gradient was infinite or not a number for too many steps in a row.
+            JobFailure: code ``nan_loss``: loss or gradient was infinite or not a number for too many steps in a row; code
+                ``insufficient_memory``: a row alone does not fit into the device's memory.
             StorageFull, OSError: a resume state could not be written.
         """
         try:
@@ -289,7 +288,7 @@ class Trainer:
         adapter = self._adapter
         if not self._joins or adapter is None or not may_join(self._model, self._spec, adapter):
             return None
-        groups = step_forwards(self._spec, indices, self._train, self._model.facts, self._room)
+        groups = self._forwards.cut(indices)
         if len(groups) > 1:
             return None
         total = self._objective.count(self._train, indices)
@@ -305,18 +304,10 @@ class Trainer:
 
         Returns the sums, the norm of the gradient before it was cut, and the rows of each forward.
         """
-        objective = self._objective
-        total = objective.count(self._train, indices)
+        total = self._objective.count(self._train, indices)
         # Preprocessing gives no example without a trained token; a step on nothing would divide by zero and teach nonsense.
         assert total > 0, f"step {step} has no trained token"
-        groups = step_forwards(self._spec, indices, self._train, self._model.facts, self._room)
-        done = offer.sums if offer is not None else None
-        parts: list[LossSums] = [] if done is None else [done]
-        for group in groups[len(parts) :]:
-            with laid_out(self._model, self._spec), noised(self._model, self._spec, step, group):
-                sums = objective.sums(self._model, self._train, group)
-                (sums.loss / total).backward()
-            parts.append(replace(sums, loss=sums.loss.detach()))
+        groups, parts = self._forwards.learn(step, indices, total, parameters, offer.sums if offer else None)
         totals = Totals()
         # Read after the last backward: on a GPU every reading waits for all that was asked of it.
         for group, part in zip(groups, parts, strict=True):

@@ -8,6 +8,8 @@ import errno
 import time
 from collections.abc import Callable
 
+import torch
+
 from luthier.core.errors import JobFailure, StaleLease, StorageFull, Unavailable
 from luthier.core.jobs import Job, JobStatus, NewEvent
 from luthier.core.stage import Stage
@@ -31,6 +33,11 @@ from luthier.worker.heartbeat import Heartbeat
 from luthier.worker.orders import ChildOrder
 from luthier.worker.patient_engine import PatientEngine
 from luthier.worker.recorder import JobRecorder, is_whole
+
+_NO_ROOM = (
+    "The device's memory does not hold this job. Use an adapter instead of all weights, a smaller rank or max_length, "
+    '"quantization": "nf4" or a smaller base.'
+)
 
 
 class Attempt:
@@ -116,6 +123,9 @@ def _carry_out(context: RunContext, lane: str, admit: Callable[[RunContext], Non
         pipelines.LANES[lane](context)
     except JobFailure as failure:
         _fail(context, failure)  # refused as any other write when the job was taken away meanwhile
+    except torch.OutOfMemoryError:
+        # Outside of a step, which is cut smaller first (``training/forwards.py``). Trying again would end alike.
+        _fail(context, JobFailure(_NO_ROOM, code="insufficient_memory"))
     except (StorageFull, OSError) as error:
         trouble = disk_trouble(error)
         if trouble is None:

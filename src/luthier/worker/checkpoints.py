@@ -26,6 +26,7 @@ from luthier.trace.events import (
     EpochDone,
     LossSpiked,
     ModelChosen,
+    Notice,
     ReferenceScored,
     ResumeSaved,
     StageFinished,
@@ -108,7 +109,7 @@ class Checkpoints:
         self._ctx.tracer.emit(Stage.TRAINING, report)
         self._ctx.recorder.note({"progress_step": report.step})
 
-    def happened(self, news: StepSkipped | LossSpiked | ModelChosen) -> None:
+    def happened(self, news: StepSkipped | LossSpiked | ModelChosen | Notice) -> None:
         """See ``TrainerHooks``. A choice that an earlier attempt has told already is not told again."""
         if isinstance(news, ModelChosen):
             self._chosen = news

@@ -1,0 +1,106 @@
+"""The forwards and backwards of one step, and what becomes of them where the device has too little memory.
+
+What it does: cuts a step's rows into forwards that fit by arithmetic; where the device says that one does not fit after all, cuts them
+smaller and, when each row lies alone already, has blocks made again on the way back; tells so. What it does not: weigh the gradient or
+move a weight (``loop.py`` does, its only caller), or know memory beforehand (``worker/forecasting.py`` does, on a CPU).
+
+How a step is cut never changes what it learns but for rounding. A CPU does not say that memory is missing, so that there the cut is
+fixed and bits stay.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from luthier.core.errors import JobFailure
+from luthier.core.specs import TrainingSpec
+from luthier.models.language_model import LanguageModel
+from luthier.trace.events import Notice
+from luthier.training.noise import noised
+from luthier.training.objective import LossSums, Objective
+from luthier.training.packing import laid_out, step_forwards
+from luthier.training.sft import room_on
+from luthier.training.tokens import TokenSource
+
+
+class StepForwards:
+    """Those of one run."""
+
+    def __init__(
+        self, model: LanguageModel, spec: TrainingSpec, objective: Objective, source: TokenSource, tell: Callable[[Notice], None]
+    ) -> None:
+        """``tell``: is told when a step was cut smaller."""
+        self._model, self._objective, self._source, self._tell = model, objective, source, tell
+        self._spec = spec
+        self._room = room_on(model)
+
+    def cut(self, indices: Sequence[int]) -> list[list[int]]:
+        """The rows of each forward of a step."""
+        return step_forwards(self._spec, indices, self._source, self._model.facts, self._room)
+
+    def learn(
+        self, step: int, indices: Sequence[int], divisor: float, parameters: Sequence[nn.Parameter], done: LossSums | None = None
+    ) -> tuple[list[list[int]], list[LossSums]]:
+        """All forwards and backwards of a step; the gradient is in the parameters then.
+
+        Args:
+            step: 1-based.
+            indices: of its rows.
+            divisor: what the loss is divided by.
+            parameters: those that learn, without a gradient.
+            done: the sums of the only forward, where it is done already.
+
+        Returns:
+            The rows of each forward, and their sums.
+
+        Raises:
+            JobFailure: code ``insufficient_memory``: one row alone does not fit.
+        """
+        while True:
+            groups = self.cut(indices)
+            if done is not None:
+                return groups, [done]
+            parts = self._tried(step, groups, divisor)
+            if parts is not None:
+                return groups, parts
+            for parameter in parameters:
+                parameter.grad = None
+            if self._model.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._tell(Notice(level="warn", message=self._narrowed(step, indices, groups)))
+
+    def _tried(self, step: int, groups: Sequence[Sequence[int]], divisor: float) -> list[LossSums] | None:
+        """None where memory was missing."""
+        parts: list[LossSums] = []
+        try:
+            for group in groups:
+                with laid_out(self._model, self._spec), noised(self._model, self._spec, step, group):
+                    sums = self._objective.sums(self._model, self._source, group)
+                    (sums.loss / divisor).backward()
+                parts.append(replace(sums, loss=sums.loss.detach()))
+        except torch.OutOfMemoryError:
+            # Its traceback holds what the forward kept: the rest is done when it is gone.
+            return None
+        return parts
+
+    def _narrowed(self, step: int, indices: Sequence[int], groups: Sequence[Sequence[int]]) -> str:
+        """Make the next try smaller; what was changed, in words."""
+        began = f"The device's memory did not hold step {step} as it was cut"
+        same = "What is learned is the same up to rounding."
+        while self._room.activation_bytes > 1:
+            self._room = replace(self._room, activation_bytes=self._room.activation_bytes // 2)
+            cut = self.cut(indices)
+            if cut != list(groups):
+                return f"{began}: from now on its rows lie in {len(cut)} forwards and not in {len(groups)}. {same}"
+        if not self._spec.gradient_checkpointing:
+            self._spec = replace(self._spec, gradient_checkpointing=True)
+            return f"{began}, each row alone: from now on blocks are made again on the way back, which takes longer. {same}"
+        longest = max(indices, key=lambda index: self._source.examples[index].num_tokens)
+        row = self._source.examples[longest]
+        raise JobFailure(
+            f"The row on line {row.source.line} ({row.num_tokens:,} tokens) does not fit into the device's memory, alone and with "
+            'blocks made again on the way back. Use a smaller max_length, a smaller rank, "quantization": "nf4" or a smaller base.',
+            code="insufficient_memory",
+        )
