@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from luthier.core.specs import TuningMethod
+from luthier.core.specs import LoraKind, TuningMethod
 from luthier.models import decoder
 from luthier.models.load import load_model
 from luthier.preprocessing.batches import collate
@@ -188,6 +188,20 @@ def test_the_embedded_model_goes_on_bit_for_bit(tmp_path):
     train = formality()
     spec = pair_spec(train, epochs=2, rate=1e-4)
     same_in_the_end(tmp_path, load_mini, train, None, spec, [Crashing(asked=1), Crashing(step=2), Recorder(stop_after=2)])
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"lora_kind": LoraKind.DORA}, {"lora_kind": LoraKind.RSLORA}, {"gradient_checkpointing": True}],
+    ids=["dora", "rslora", "again"],
+)
+def test_other_adapters_and_blocks_made_again_learn_from_pairs_and_go_on_bit_for_bit(tmp_path, option):
+    train = formality()
+    spec = replace(pair_spec(train, epochs=2, rate=1e-3), **option)
+    _, hooks = run(tmp_path / "first", load_mini(), spec, train)
+    assert hooks.steps[0].loss == pytest.approx(math.log(2), abs=1e-4)
+    assert hooks.steps[-1].loss < hooks.steps[0].loss
+    same_in_the_end(tmp_path, load_mini, train, None, spec, [Crashing(asked=1), Recorder(stop_after=2)])
 
 
 def _counted(monkeypatch):
