@@ -16,8 +16,8 @@ from luthier.training.memory import keep_freed_memory
 from luthier.training.tokens import TokenSource
 from luthier.training.turns import OwnTurn
 
-MOST_ROWS, MOST_TOKENS = 64, 8_192
-"""Of the sample; but at least one row. Half a second on the embedded base, at most."""
+MOST_ROWS, MOST_TOKENS = 64, 4_096
+"""Of the sample; but at least one row. About half a second on the embedded base, at most (a tenth for short rows)."""
 _ADAPTER = "base-probe"
 
 
