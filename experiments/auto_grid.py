@@ -28,6 +28,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
 from luthier.training.attach import ADAPTER_NAME
+from luthier.training.base_probe import probe_base
 from luthier.training.loop import Trainer
 from luthier.training.range_test import RangeTest
 from luthier.training.resolve import RunFacts, resolve, resolve_max_length
@@ -44,11 +45,13 @@ from tests.support.trainable_model import Recorder
 RATES, EPOCHS = (3e-5, 1e-4, 3e-4, 1e-3), (1, 3, 10)
 _ORDER = (3, 10, 1)
 NUM_TRAIN, NUM_VALID, NUM_TEST = 300, 60, 200
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 _SEED = 20261127
 _MOST_WORDS = 8
 _ROOM = 8
 """An answer may be so many tokens longer than the longest expected one before it is cut."""
 NEVER = 10**6
+_KINDS = ("auto", "range_test", "keep_best", "grid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,13 @@ class Cell:
     epochs: int | None
     keep_best: bool = False
     range_test: bool = False
+
+    @property
+    def kind(self) -> str:
+        """One of ``_KINDS``."""
+        if self.rate is not None:
+            return "grid"
+        return "range_test" if self.range_test else "keep_best" if self.keep_best else "auto"
 
 
 def _row(question: str, answer: str) -> dict[str, Any]:
@@ -115,7 +125,32 @@ def translation(_tasks: Path, corpus: Path) -> Task:
     return _split("translation", rows, asked)
 
 
+def banking(tasks: Path, _corpus: Path) -> Task:
+    """Twenty of banking77's intents: to choose by, as the next ones."""
+    learned, asked = draw_intents(*(read_rows(tasks / f"banking77_{part}.jsonl.xz") for part in ("train", "test")))
+    return _split("banking", learned, [Asked(question, (answer,)) for question, answer in map(_chat, asked)])
+
+
+def polarity(tasks: Path, _corpus: Path) -> Task:
+    """Sentences that are praise or blame."""
+    learned, asked = (read_rows(tasks / f"sentence_polarity_{part}.jsonl.xz") for part in ("train", "test"))
+    for rows in (learned, asked):
+        random.Random(_SEED).shuffle(rows)
+    return _split("polarity", learned, [Asked(question, (answer,)) for question, answer in map(_chat, asked)])
+
+
+def orders(_tasks: Path, _corpus: Path) -> Task:
+    """The example ``extract-json``: a JSON object that the base half knows how to write."""
+    learned, asked = (
+        [json.loads(line) for line in (EXAMPLES / "extract-json" / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()]
+        for part in ("train", "valid")
+    )
+    return _split("orders", learned, [Asked(question, (answer,)) for question, answer in map(_chat, asked)])
+
+
 TASKS: dict[str, Callable[[Path, Path], Task]] = {"intents": intents, "home": home, "translation": translation}
+OTHERS: dict[str, Callable[[Path, Path], Task]] = {"banking": banking, "polarity": polarity, "orders": orders}
+"""To choose a rule by; the three above are to judge it."""
 
 
 def cells() -> Iterator[Cell]:
@@ -130,11 +165,11 @@ def cells() -> Iterator[Cell]:
     yield Cell(None, None, keep_best=True)
 
 
-def decide(cell: Cell, num_examples: int, model: LanguageModel, precision: str, *, held_out: bool) -> TrainingSpec:
+def decide(cell: Cell, train: Prepared, model: LanguageModel, precision: str, *, held_out: bool) -> TrainingSpec:
     """What a job of the API would train with; a grid's cell puts its rate and epochs in. One thread, so that runs can be compared."""
     options = LuthierOptions(keep=Keep.BEST if cell.keep_best else None, range_test=cell.range_test)
     facts = RunFacts(
-        num_examples=num_examples,
+        num_examples=len(train.examples),
         num_parameters=model.facts.num_parameters,
         base="luthier-mini",
         base_revision=model.facts.revision,
@@ -145,7 +180,11 @@ def decide(cell: Cell, num_examples: int, model: LanguageModel, precision: str, 
         precision=precision,
     )
     length = int(resolve_max_length(None, model.facts.max_length).value)
-    spec, _ = resolve(Hyperparameters(n_epochs=cell.epochs), options, facts, max_length=length)
+    asked = Hyperparameters(n_epochs=cell.epochs)
+    spec, _ = resolve(asked, options, facts, max_length=length)
+    if cell.rate is None:
+        found = probe_base(model, spec, train, parent_adapter=None)
+        spec, _ = resolve(asked, options, replace(facts, found=found), max_length=length)
     spec = replace(spec, validation_every=NEVER)
     return spec if cell.rate is None else replace(spec, learning_rate=cell.rate)
 
@@ -185,7 +224,7 @@ def run_cell(task: Task, cell: Cell) -> dict[str, Any]:
         folder = Path(name)
         train = _prepared(task.train, folder, renderer, model.facts.max_length)
         valid = _prepared(task.valid, folder, renderer, model.facts.max_length) if cell.keep_best else None
-        spec = decide(cell, len(train.examples), model, placement.precision, held_out=valid is not None)
+        spec = decide(cell, train, model, placement.precision, held_out=valid is not None)
         began, began_cpu = time.perf_counter(), time.process_time()
         if cell.range_test:
             told = RangeTest(model, spec, train, parent_adapter=None, should_stop=lambda: False).run()
@@ -196,6 +235,8 @@ def run_cell(task: Task, cell: Cell) -> dict[str, Any]:
         (folder / "tuned").mkdir()
         model.save_adapter(ADAPTER_NAME, folder / "tuned", base_name="luthier-mini")
         scores = score(task.name, folder / "tuned", renderer, task.test)
+        beside = [Asked(question, (answer,)) for question, answer in map(_chat, task.valid)]
+        chosen_by = score(task.name, folder / "tuned", renderer, beside)["score"] if beside else None
     facts = {"rate": spec.learning_rate, "epochs": spec.n_epochs, "batch": spec.batch_size, "precision": spec.precision}
     losses = [round(epoch.train_loss, 3) for epoch in hooks.epochs]
     return {
@@ -203,6 +244,7 @@ def run_cell(task: Task, cell: Cell) -> dict[str, Any]:
         **asdict(cell),
         "used": facts,
         **scores,
+        "valid": chosen_by,
         "losses": losses,
         "seconds": round(seconds),
         "cpu_seconds": round(cpu),
@@ -216,13 +258,17 @@ def _key(row: dict[str, Any]) -> tuple[object, ...]:
     return row["task"], row["rate"], row["epochs"], row["keep_best"], row["range_test"], rate, used["epochs"], used["batch"]
 
 
-def run_all(out: Path, tasks: Sequence[Task]) -> None:
+def run_all(out: Path, tasks: Sequence[Task], asked: Sequence[Cell]) -> None:
     """Every cell that is not in the file yet; the shortest ones of all tasks first."""
-    renderer, model = Renderer.load(MINI), load_model(MINI)
+    placement = training_placement("cpu", "auto", TuningMethod.LORA)
+    prepare_device("cpu", placement.precision)
+    renderer, model = Renderer.load(MINI), load_model(MINI, dtype=placement.dtype)
     known = {_key(json.loads(line)) for line in out.read_text(encoding="utf-8").splitlines()} if out.exists() else set()
-    for cell in cells():
+    with tempfile.TemporaryDirectory() as name:
+        rows = {task.name: _prepared(task.train, Path(name), renderer, model.facts.max_length) for task in tasks}
+    for cell in asked:
         for task in tasks:
-            spec = decide(cell, len(task.train), model, "float32", held_out=cell.keep_best)
+            spec = decide(cell, rows[task.name], model, placement.precision, held_out=cell.keep_best)
             used = {"rate": spec.learning_rate, "epochs": spec.n_epochs, "batch": spec.batch_size}
             if _key({"task": task.name, **asdict(cell), "used": used}) in known:
                 continue
@@ -237,7 +283,7 @@ def run_all(out: Path, tasks: Sequence[Task]) -> None:
 def show(out: Path) -> None:
     """One table a task: a row for each number of epochs, a column for each rate; auto and the grid's best below."""
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    for name in TASKS:
+    for name in TASKS | OTHERS:
         mine = [row for row in rows if row["task"] == name]
         grid = {(row["rate"], row["epochs"]): row for row in mine if row["rate"] is not None}
         print(f"\n{name}\n| epochs | " + " | ".join(f"{rate:.0e}" for rate in RATES) + " |\n|" + "---|" * (len(RATES) + 1))
@@ -258,11 +304,17 @@ def main() -> None:
     parser.add_argument("--tasks", type=Path, help="folder of the task files")
     parser.add_argument("--corpus", type=Path, help="folder of enfr_pairs.tsv.xz")
     parser.add_argument("--out", type=Path, required=True, help="JSONL file that results are appended to")
-    parser.add_argument("--only", choices=TASKS, nargs="+", default=list(TASKS))
+    parser.add_argument("--only", choices=[*TASKS, *OTHERS], nargs="+", default=list(TASKS))
+    parser.add_argument("--rates", type=float, nargs="+", default=list(RATES), help="of the grid, only these")
+    parser.add_argument("--epochs", type=int, nargs="+", default=list(EPOCHS), help="of the grid, only these")
+    parser.add_argument("--kinds", choices=_KINDS, nargs="+", default=list(_KINDS), help="which runs")
     parser.add_argument("--table", action="store_true", help="print the tables of what the file has, and run nothing")
     arguments = parser.parse_args()
     if not arguments.table:
-        run_all(arguments.out, [TASKS[name](arguments.tasks, arguments.corpus) for name in arguments.only])
+        tasks = [(TASKS | OTHERS)[name](arguments.tasks, arguments.corpus) for name in arguments.only]
+        kept = [cell for cell in cells() if cell.rate is None or (cell.rate in arguments.rates and cell.epochs in arguments.epochs)]
+        asked = [cell for cell in kept if cell.kind in arguments.kinds]
+        run_all(arguments.out, tasks, asked)
     show(arguments.out)
 
 

@@ -8,7 +8,7 @@ decide a number (``training/resolve.py`` does) or ask the tuned model (``generat
 import os
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
 from luthier.trace.events import BaseMeasured, EpochDone, ReferenceScored, ResumeSaved, StepDone
+from luthier.training.base_probe import probe_base
+from luthier.training.base_rule import asks_base
 from luthier.training.loop import ADAPTER_NAME, Trainer
 from luthier.training.resolve import RunFacts, auto_threads, resolve, resolve_max_length
 
@@ -120,28 +122,28 @@ def tune(
     validation = read_dataset(valid, "validation") if valid is not None else None
     prepared = prepare(training, renderer, max_length=max_length, role="training")
     held_out = prepare(validation, renderer, max_length=max_length, role="validation") if validation is not None else None
-    spec, _ = resolve(
-        hyperparameters or Hyperparameters(),
-        LuthierOptions(adapter=method),
-        RunFacts(
-            num_examples=len(prepared.examples),
-            num_parameters=model.facts.num_parameters,
-            base=folder.name,
-            base_revision=model.facts.revision,
-            dataset_fingerprint=training.fingerprint,
-            validation_fingerprint=validation.fingerprint if validation is not None else None,
-            seed=seed,
-            num_threads=num_threads(model),
-        ),
-        max_length=max_length,
+    facts = RunFacts(
+        num_examples=len(prepared.examples),
+        num_parameters=model.facts.num_parameters,
+        base=folder.name,
+        base_revision=model.facts.revision,
+        dataset_fingerprint=training.fingerprint,
+        validation_fingerprint=validation.fingerprint if validation is not None else None,
+        seed=seed,
+        num_threads=num_threads(model),
     )
+    asked, options = hyperparameters or Hyperparameters(), LuthierOptions(adapter=method)
+    spec, _ = resolve(asked, options, facts, max_length=max_length)
+    if asks_base(asked, options, spec.objective):
+        found = probe_base(model, spec, prepared, parent_adapter=None)
+        spec, _ = resolve(asked, options, replace(facts, found=found), max_length=max_length)
     hooks = _Hooks()
     with tempfile.TemporaryDirectory() as state:
         began, began_cpu = time.perf_counter(), time.process_time()
         Trainer(model, spec, prepared, held_out, hooks, Path(state)).run()
         seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
-    facts = _facts(spec, prepared, held_out, hooks) | {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)}
-    return Tuned(model, ADAPTER_NAME if method is TuningMethod.LORA else None, facts)
+    told = _facts(spec, prepared, held_out, hooks) | {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)}
+    return Tuned(model, ADAPTER_NAME if method is TuningMethod.LORA else None, told)
 
 
 def _facts(spec: TrainingSpec, train: Prepared, valid: Prepared | None, hooks: _Hooks) -> dict[str, Any]:

@@ -40,8 +40,16 @@ def base_rate(
     the table's rate.
     """
     peak = next(rate for limit, rate in _PEAKS[method] if num_parameters <= limit)
-    scale = (batch_size / _TABLE_BATCH) ** (2 / 3)
-    return rate_share(objective) * peak * min(4.0, max(0.25, scale)) / AUTO_MULTIPLIER * OPTIMIZER_FACTORS[optimizer]
+    return rate_share(objective) * peak * _batch_scale(batch_size) / AUTO_MULTIPLIER * OPTIMIZER_FACTORS[optimizer]
+
+
+def _batch_scale(batch_size: int) -> float:
+    return min(4.0, max(0.25, (batch_size / _TABLE_BATCH) ** (2 / 3)))
+
+
+def small_batch_cut(batch_size: int) -> float:
+    """What a batch smaller than the table's takes off its rate: a factor of at most 1."""
+    return min(1.0, _batch_scale(batch_size))
 
 
 def rate_share(objective: ObjectiveKind) -> float:

@@ -5,7 +5,7 @@ their facts. Called by ``worker/pipelines.py``, after preprocessing, because onl
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from luthier.core.specs import (
@@ -18,9 +18,10 @@ from luthier.core.specs import (
     TrainingSpec,
     TuningMethod,
 )
+from luthier.training.base_rule import NOT_MEASURED, BaseFound, asks_base, asks_rate, epochs_by_base, multiplier_by_base
 from luthier.training.option_decisions import adapter_decisions, guarding, keeping, option_decisions, packing_decision, preference_decisions
 from luthier.training.range_rule import range_test_decision
-from luthier.training.rates import AUTO_MULTIPLIER, base_rate, rate_share, size_class
+from luthier.training.rates import base_rate, rate_share, size_class
 
 DEFAULT_BETA = 0.1
 DEFAULT_MAX_LENGTH = 4096
@@ -60,6 +61,8 @@ class RunFacts:
     """The base's path can read rows end to end, as packing does."""
     objective: ObjectiveKind = ObjectiveKind.SUPERVISED
     """``DPO`` for all pairs of answers; ``LuthierOptions.preference_loss`` says which loss."""
+    found: BaseFound | None = None
+    """What the model that tuning starts from makes of the answers; None where that does not count, or is measured later."""
 
 
 def resolve_max_length(asked: int | None, model_max_length: int) -> Decision:
@@ -127,10 +130,12 @@ def resolve(
         The spec, and a ``Decision`` for each number that was not given.
     """
     decisions: list[Decision] = []
-    epochs = _asked_or(hyperparameters.n_epochs, auto_epochs(facts.num_examples), decisions)
+    by_base = asks_base(hyperparameters, options, facts.objective)
+    epochs = _asked_or(hyperparameters.n_epochs, _epochs(facts, by_base=by_base), decisions)
     batch_size = int(_asked_or(hyperparameters.batch_size, auto_batch_size(facts.num_examples), decisions))
     method, objective = options.adapter, _objective(options, facts)
-    multiplier = _asked_or(hyperparameters.learning_rate_multiplier, _auto_multiplier(), decisions)
+    by_base = by_base and asks_rate(hyperparameters, options)
+    multiplier = _asked_or(hyperparameters.learning_rate_multiplier, _multiplier(facts, batch_size, by_base=by_base), decisions)
     beta = _beta(hyperparameters, objective, decisions)
     rate = base_rate(method, facts.num_parameters, batch_size, objective, options.optimizer)
     decisions.append(_peak(multiplier, rate, options, facts, batch_size, rate_share(objective)))
@@ -259,9 +264,21 @@ def _warmup(options: LuthierOptions, total_steps: int, decisions: list[Decision]
     return value
 
 
-def _auto_multiplier() -> Decision:
-    reason = "The number that OpenAI's jobs most often show, so that one brought from there means the same here."
-    return Decision(name="learning_rate_multiplier", value=AUTO_MULTIPLIER, reason=reason)
+def _epochs(facts: RunFacts, *, by_base: bool) -> Decision:
+    usual = auto_epochs(facts.num_examples)
+    if not by_base:
+        return usual
+    return _told_early(usual) if facts.found is None else epochs_by_base(usual, facts.num_examples, facts.found)
+
+
+def _multiplier(facts: RunFacts, batch_size: int, *, by_base: bool) -> Decision:
+    decision = multiplier_by_base(batch_size, facts.found if by_base else None)
+    return _told_early(decision) if by_base and facts.found is None else decision
+
+
+def _told_early(decision: Decision) -> Decision:
+    """A number that the base's loss may still change."""
+    return replace(decision, reason=decision.reason + NOT_MEASURED)
 
 
 def _objective(options: LuthierOptions, facts: RunFacts) -> ObjectiveKind:

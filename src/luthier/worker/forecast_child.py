@@ -19,7 +19,7 @@ from luthier.core.errors import InvalidRequest, JobFailure, LuthierError
 from luthier.core.forecast import Forecast
 from luthier.core.prices import openai_prices, own_cost
 from luthier.core.settings import Settings
-from luthier.core.specs import Decision, ObjectiveKind
+from luthier.core.specs import ObjectiveKind, TrainingSpec
 from luthier.data.stage import collect
 from luthier.data.validate import Method
 from luthier.models.checkpoint import MANIFEST_NAME, verify_folder
@@ -27,6 +27,8 @@ from luthier.models.device import placement_of, prepare_device, serving_placemen
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
+from luthier.training.base_probe import probe_base
+from luthier.training.base_rule import asks_base
 from luthier.training.dry_run import dry_run
 from luthier.training.forecast import Saving, assumed_rates, forecast, peak_by_dry_run, peak_by_formula, rates_of
 from luthier.training.memory import resident_bytes
@@ -37,6 +39,7 @@ from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecast_order import DATA_INVALID, FAILED, USAGE, ForecastOrder
 from luthier.worker.forecasting import find_cures, make_plan, refusal
 from luthier.worker.machine import EnergyMeter, available_memory, matrix_speed
+from luthier.worker.range_testing import Decided
 from luthier.worker.start import Start, decide, start_of
 
 
@@ -72,7 +75,8 @@ def measure(order: ForecastOrder, progress: Callable[[str], None]) -> dict[str, 
     validation = None
     if validation_data is not None:
         validation = prepare(validation_data, start.renderer, max_length=int(max_length.value), role="validation")
-    spec, decisions = decide(
+    again = partial(
+        decide,
         order.settings,
         start,
         order.hyperparameters,
@@ -84,25 +88,33 @@ def measure(order: ForecastOrder, progress: Callable[[str], None]) -> dict[str, 
         max_length=max_length,
         objective=order.objective,
     )
-    plan = make_plan(start, spec, training, validation)
     seconds = time.perf_counter() - began
-    return _conclude(order, start, plan, training, validation, decisions, seconds, progress)
+    return _conclude(order, start, training, validation, again, seconds, progress)
 
 
 def _conclude(
     order: ForecastOrder,
     start: Start,
-    plan: Plan,
     training: Prepared,
     validation: Prepared | None,
-    decisions: tuple[Decision, ...],
+    again: Callable[..., Decided],
     start_seconds: float,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
+    spec, decisions = again()
+    plan = make_plan(start, spec, training, validation)
     process_bytes, available = resident_bytes(), available_memory(order.settings)
     peak = peak_by_formula(plan, process_bytes=process_bytes)
     if order.seconds and peak.low <= available:
-        made = _measured(order, start, plan, training, validation, start_seconds, available, progress)
+        progress("model")
+        began = time.perf_counter()
+        model = _as_trained(start, spec)
+        load_seconds = time.perf_counter() - began
+        if asks_base(order.hyperparameters, order.options, order.objective):
+            parent = start.adapter.folder if start.adapter else None
+            spec, decisions = again(found=probe_base(model, spec, training, parent_adapter=parent))
+            plan = make_plan(start, spec, training, validation)
+        made = _measured(order, start, model, plan, training, validation, (start_seconds, load_seconds), available, progress)
     else:
         dtype, rows = placement_of(plan.spec).dtype, plan.first_epoch[0].micros[0].padded
         speed = matrix_speed(rows, plan.shape.mlp_size, plan.shape.hidden_size, dtype=dtype)
@@ -132,20 +144,16 @@ def _conclude(
 def _measured(
     order: ForecastOrder,
     start: Start,
+    model: LanguageModel,
     plan: Plan,
     training: Prepared,
     validation: Prepared | None,
-    start_seconds: float,
+    took: tuple[float, float],
     available: int,
     progress: Callable[[str], None],
 ) -> Forecast:
-    settings = order.settings
-    progress("model")
-    began = time.perf_counter()
-    placement = placement_of(plan.spec)
-    prepare_device(placement.device, placement.precision)
-    model = load_model(start.folder, device=placement.device, dtype=placement.dtype, quantization=plan.spec.quantization)
-    load_seconds = time.perf_counter() - began
+    """``took``: seconds until the rows were ready, and for loading the model."""
+    settings, (start_seconds, load_seconds) = order.settings, took
     meter = EnergyMeter(device=str(model.device))
     mark = meter.start()
     with tempfile.TemporaryDirectory(prefix="luthier-forecast-") as folder:
@@ -161,12 +169,18 @@ def _measured(
             seconds=order.seconds,
             progress=progress,
             asking=partial(FixedPrompts(model, start.renderer, training, validation).answer, 0),
-            answering=None if placement.precision == "float32" and not plan.nf4 else partial(_as_served, start, settings),
+            answering=None if plan.spec.precision == "float32" and not plan.nf4 else partial(_as_served, start, settings),
         )
     watts = meter.watts_since(mark)
     rates = rates_of(measured, start_seconds=start_seconds + load_seconds, load_seconds=load_seconds)
     made = forecast(plan, rates, peak=peak_by_dry_run(plan, measured), available_bytes=available, saving=_saving(settings))
     return replace(made, watts=watts)
+
+
+def _as_trained(start: Start, spec: TrainingSpec) -> LanguageModel:
+    placement = placement_of(spec)
+    prepare_device(placement.device, placement.precision)
+    return load_model(start.folder, device=placement.device, dtype=placement.dtype, quantization=spec.quantization)
 
 
 def _as_served(start: Start, settings: Settings) -> LanguageModel:

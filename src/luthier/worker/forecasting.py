@@ -6,6 +6,7 @@ What it does: refuses a job that does not fit into memory, with the changes that
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -59,7 +60,7 @@ class JobForecaster:
         self, ctx: RunContext, start: Start, spec: TrainingSpec, training: Prepared, validation: Prepared | None, began: float
     ) -> None:
         """``began``: when the trainer took the job, Unix seconds."""
-        self._ctx, self._start, self._training = ctx, start, training
+        self._ctx, self._start, self._rows = ctx, start, (training, validation)
         self._began = began
         self._plan = make_plan(start, spec, training, validation)
         self._process_bytes = ctx.floor.process_bytes
@@ -81,7 +82,7 @@ class JobForecaster:
         """
         if self._on_gpu or self._peak.low <= self._available:
             return
-        found = find_cures(self._start, self._plan, self._training, process_bytes=self._process_bytes, available_bytes=self._available)
+        found = find_cures(self._start, self._plan, self._rows[0], process_bytes=self._process_bytes, available_bytes=self._available)
         raise JobFailure(refusal(self._peak, self._available, found), code="insufficient_memory")
 
     def announce(self) -> None:
@@ -98,6 +99,14 @@ class JobForecaster:
         speed = self._ctx.floor.call(measured)
         self._rates = assumed_rates(self._plan, operations_per_second=speed, start_seconds=self._ctx.now() - self._began)
         self._emit(self._rates)
+
+    def decided(self, spec: TrainingSpec) -> None:
+        """The run's numbers, when some were decided after the forecast was made: it is made anew where the run has other steps now."""
+        if spec.total_steps == self._plan.spec.total_steps:
+            return
+        self._plan = make_plan(self._start, replace(spec, range_steps=spec.range_steps if self._plan.spec.range_steps else 0), *self._rows)
+        if self._rates is not None:
+            self._emit(self._rates)
 
     def rate_tested(self, report: RangeTested) -> None:
         """The learning rate is found."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,12 +43,14 @@ from luthier.trace.events import (
     StageFinished,
     StageStarted,
 )
+from luthier.training.base_rule import BaseFound
 from luthier.training.loop import Trainer, TrainResult
 from luthier.training.matrix_rate import matrix_rate
 from luthier.training.resolve import resolve_max_length
 from luthier.training.resume import newest_step
 from luthier.training.work import shape_of
 from luthier.worker import narration
+from luthier.worker.base_probing import base_counts, settle_by_base
 from luthier.worker.checkpoints import Checkpoints
 from luthier.worker.context import RunContext
 from luthier.worker.fixed_prompts import FixedPrompts
@@ -108,20 +111,20 @@ def fine_tune(ctx: RunContext) -> None:
     start = find_start(ctx)
     max_length = resolve_max_length(options_of(ctx.job).max_length, start.facts.max_length)
     tokens = preprocess(ctx, data, start, int(max_length.value))
-    spec, decisions = resolve_spec(ctx, data, start, tokens, max_length)
-    tests_rate = is_due(ctx, spec)
-    if not tests_rate:
+    again = partial(resolve_spec, ctx, data, start, tokens, max_length)
+    spec, decisions = again()
+    if read_spec(ctx.run_dir) is not None:
         ctx.recorder.note({"hyperparameters": decided_hyperparameters(spec)})
-    forecast_of = spec if tests_rate else replace(spec, range_steps=0)
+    forecast_of = spec if is_due(ctx, spec) else replace(spec, range_steps=0)
     forecaster = JobForecaster(ctx, start, forecast_of, tokens.training, tokens.validation, began)
     forecaster.check_memory()
     if not resumed_from:
         forecaster.announce()
     row_format = serving_format(data.training.row_format).value
-    trained = train(ctx, start, (spec, decisions), tokens, row_format, forecaster)
+    trained = train(ctx, start, (spec, decisions), tokens, row_format, forecaster, again)
     if trained is None:
         return
-    result, checkpoints = trained
+    result, checkpoints, spec = trained
     if result.stopped:
         checkpoints.save_paused(result.epoch, result.steps, result.metrics)
         return
@@ -196,10 +199,10 @@ def preprocess(ctx: RunContext, data: Data, start: Start, max_length: int) -> To
 
 
 def resolve_spec(
-    ctx: RunContext, data: Data, start: Start, tokens: Tokens, max_length: Decision
-) -> tuple[TrainingSpec, tuple[Decision, ...]]:
-    """Every "auto" becomes a number, once: a later attempt reads what the first one wrote. Where the learning rate is still to be found
-    by a test, that writes it (``range_testing.py``)."""
+    ctx: RunContext, data: Data, start: Start, tokens: Tokens, max_length: Decision, found: BaseFound | None = None
+) -> Decided:
+    """Every "auto" becomes a number, once: a later attempt reads what the first one wrote. Where numbers still wait for a look at the base
+    (``found``), or for a test of the rate, that writes them (``base_probing.py``, ``range_testing.py``)."""
     known = read_spec(ctx.run_dir)
     if known is not None:
         return known
@@ -214,28 +217,32 @@ def resolve_spec(
         fingerprints=(data.training.fingerprint, data.validation.fingerprint if data.validation else None),
         max_length=max_length,
         objective=objective_kind(ctx.job),
+        found=found,
     )
-    if not spec.range_steps:
+    if not spec.range_steps and not base_counts(ctx):
         write_spec(ctx.run_dir, spec, decisions)
     return spec, decisions
 
 
 def train(
-    ctx: RunContext, start: Start, decided: Decided, tokens: Tokens, row_format: str, forecaster: JobForecaster
-) -> tuple[TrainResult, Checkpoints] | None:
-    """Stage 3: tokens become checkpoints; None when it was stopped while the rate was still being found."""
+    ctx: RunContext,
+    start: Start,
+    decided: Decided,
+    tokens: Tokens,
+    row_format: str,
+    forecaster: JobForecaster,
+    again: Callable[[BaseFound], Decided],
+) -> tuple[TrainResult, Checkpoints, TrainingSpec] | None:
+    """Stage 3: tokens become checkpoints, by the numbers that are returned beside them; ``again`` decides these once more, knowing the
+    base. None when it was stopped while the rate was still being found."""
     spec, _ = decided
-    shape_in = shape_of_rows(tokens, spec)
-    ctx.tracer.emit(Stage.TRAINING, StageStarted(shape_in=shape_in))
+    ctx.tracer.emit(Stage.TRAINING, StageStarted(shape_in=shape_of_rows(tokens, spec, settled=not base_counts(ctx))))
     began = time.perf_counter()
-    full = spec.method is TuningMethod.FULL
-    model = load_placed(ctx, start, spec, own=full)
-    settled = settle_rate(ctx, model, start, decided, tokens.training, forecaster)
+    model = load_placed(ctx, start, spec, own=spec.method is TuningMethod.FULL)
+    settled = settle(ctx, model, start, decided, tokens.training, forecaster, again)
     if settled is None:
         return None
     spec, decisions = settled
-    if settled is not decided:
-        ctx.recorder.note({"hyperparameters": decided_hyperparameters(spec)})
 
     def announce() -> None:
         resolved = SpecResolved(
@@ -272,17 +279,36 @@ def train(
         run_dir=ctx.run_dir,
     )
     forecaster.training_starts()
-    result = ctx.floor.train(trainer, None if full else checkpoints.adapter)
+    result = ctx.floor.train(trainer, None if spec.method is TuningMethod.FULL else checkpoints.adapter)
     if not result.stopped:
         checkpoints.adopt_final()
-        ctx.tracer.emit(Stage.TRAINING, checkpoints.stage_report(shape_in, time.perf_counter() - began))
-    return result, checkpoints
+        ctx.tracer.emit(Stage.TRAINING, checkpoints.stage_report(shape_of_rows(tokens, spec), time.perf_counter() - began))
+    return result, checkpoints, spec
 
 
-def shape_of_rows(tokens: Tokens, spec: TrainingSpec) -> str:
-    """What goes into training, in words."""
+def settle(
+    ctx: RunContext,
+    model: LanguageModel,
+    start: Start,
+    decided: Decided,
+    training: Prepared,
+    forecaster: JobForecaster,
+    again: Callable[[BaseFound], Decided],
+) -> Decided | None:
+    """What waited for the model: numbers that rest on the base's loss, and a rate that is tested. None when stopped meanwhile."""
+    known = settle_by_base(ctx, model, start, decided, training, again)
+    forecaster.decided(known[0])
+    settled = settle_rate(ctx, model, start, known, training, forecaster)
+    if settled is not None and settled is not decided:
+        ctx.recorder.note({"hyperparameters": decided_hyperparameters(settled[0])})
+    return settled
+
+
+def shape_of_rows(tokens: Tokens, spec: TrainingSpec, *, settled: bool = True) -> str:
+    """What goes into training, in words; ``settled``: the epochs are decided."""
     things = "tokenized examples" if spec.objective is ObjectiveKind.SUPERVISED else "pairs of tokenized answers"
-    return f"{tokens.training.num_examples:,} {things} x {spec.n_epochs} epochs"
+    times = f" x {spec.n_epochs} epochs" if settled else ""
+    return f"{tokens.training.num_examples:,} {things}{times}"
 
 
 def load_placed(ctx: RunContext, start: Start, spec: TrainingSpec, *, own: bool) -> LanguageModel:

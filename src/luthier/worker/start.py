@@ -29,6 +29,7 @@ from luthier.models.decoder_config import parse
 from luthier.models.device import Placement, training_placement
 from luthier.models.facts import ModelFacts, read_config, read_facts, read_max_length
 from luthier.models.targets import chosen_targets, linear_layers
+from luthier.training.base_rule import BaseFound
 from luthier.training.resolve import RunFacts, auto_threads, resolve
 from luthier.worker.context import RunContext
 
@@ -118,6 +119,7 @@ def decide(
     fingerprints: tuple[str, str | None],
     max_length: Decision,
     objective: ObjectiveKind = ObjectiveKind.SUPERVISED,
+    found: BaseFound | None = None,
 ) -> tuple[TrainingSpec, tuple[Decision, ...]]:
     """Every "auto" becomes a number, by the job's facts and this machine's.
 
@@ -131,6 +133,7 @@ def decide(
         fingerprints: of the training and the validation file.
         max_length: as it was decided before preprocessing.
         objective: what is learned from.
+        found: what the start makes of the answers, once that is measured.
 
     Raises:
         JobFailure: no device as asked for, packing that the base's path does not know, the base has no layer of a name in ``targets``, or
@@ -156,6 +159,7 @@ def decide(
         targets=_targets(start, options),
         end_to_end=_end_to_end(start, options),
         objective=objective,
+        found=found,
     )
     spec, decisions = resolve(hyperparameters, options, facts, max_length=int(max_length.value))
     return spec, (max_length, *decisions, threads, *_decisions_of(placement))
