@@ -133,8 +133,8 @@ class LuthierOptions:
     """``tell``, or ``halve``: the learning rate."""
     packing: str = "auto"
     """``on``: a step's rows lie end to end in the fewest forwards; ``off``: side by side; ``auto``: by the device."""
-    gradient_checkpointing: bool = False
-    """Keep no block's inner values for the way back, and make them again there: less memory, more time."""
+    gradient_checkpointing: bool | None = None
+    """Keep no block's inner values for the way back, and make them again there: less memory, more time. None: where memory asks for it."""
     neftune_alpha: float | None = None
     prompt_loss_weight: float | None = None
     preference_loss: ObjectiveKind = ObjectiveKind.DPO

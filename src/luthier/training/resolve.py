@@ -216,7 +216,7 @@ def _learning(method: TuningMethod, options: LuthierOptions, facts: RunFacts) ->
         "min_rate_ratio": options.min_rate_ratio,
         "optimizer": options.optimizer,
         "packing": _packing(options, facts).value == "on",
-        "gradient_checkpointing": options.gradient_checkpointing,
+        "gradient_checkpointing": bool(options.gradient_checkpointing),
         "neftune_alpha": float(options.neftune_alpha or 0.0),
         "prompt_loss_weight": float(options.prompt_loss_weight or 0.0),
     }

@@ -82,11 +82,11 @@ def need_of(ctx: RunContext) -> Need:
         quantization=options.quantization,
         base_bytes=weight_bytes(shape, nf4=nf4) + packed_bytes(shape, nf4=nf4),
         own_bytes=trainable * (8 if best else 4) + learning_bytes(trainable) + resume_bytes(trainable) + _BYTES_PER_FILE_BYTE * num_bytes,
-        activation_bytes=_activations(shape, facts, rank=rank, rows=each * batch_size, longest=longest, dora=dora, pairs=each == 2),
+        activation_bytes=largest_forward(shape, facts, rank=rank, rows=each * batch_size, longest=longest, dora=dora, pairs=each == 2),
     )
 
 
-def _activations(shape: ModelShape, facts: ModelFacts, *, rank: int, rows: int, longest: int, dora: bool, pairs: bool) -> int:
+def largest_forward(shape: ModelShape, facts: ModelFacts, *, rank: int, rows: int, longest: int, dora: bool, pairs: bool) -> int:
     """Of the largest forward: all rows as long as the longest, as many as the loop puts into one."""
     rows = max(1, min(rows, most_tokens_of(facts) // max(1, longest)))
     micro = Micro(rows=rows, longest=longest, trained=rows * longest)

@@ -28,7 +28,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared, prepare
 from luthier.training.base_probe import probe_base
-from luthier.training.base_rule import asks_base
+from luthier.training.base_rule import BaseFound, asks_base
 from luthier.training.dry_run import dry_run
 from luthier.training.forecast import Saving, assumed_rates, forecast, peak_by_dry_run, peak_by_formula, rates_of
 from luthier.training.memory import resident_bytes
@@ -38,6 +38,7 @@ from luthier.worker.child import NICENESS
 from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecast_order import DATA_INVALID, FAILED, USAGE, ForecastOrder
 from luthier.worker.forecasting import find_cures, make_plan, refusal
+from luthier.worker.less_memory import with_less_memory
 from luthier.worker.machine import EnergyMeter, available_memory, matrix_speed
 from luthier.worker.range_testing import Decided
 from luthier.worker.start import Start, decide, start_of
@@ -101,9 +102,13 @@ def _conclude(
     start_seconds: float,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    spec, decisions = again()
-    plan = make_plan(start, spec, training, validation)
     process_bytes, available = resident_bytes(), available_memory(order.settings)
+
+    def decided(found: BaseFound | None = None) -> Decided:
+        return with_less_memory(again(found=found), order.options, start, training, process_bytes, available)
+
+    spec, decisions = decided()
+    plan = make_plan(start, spec, training, validation)
     peak = peak_by_formula(plan, process_bytes=process_bytes)
     if order.seconds and peak.low <= available:
         progress("model")
@@ -112,7 +117,7 @@ def _conclude(
         load_seconds = time.perf_counter() - began
         if asks_base(order.hyperparameters, order.options, order.objective):
             parent = start.adapter.folder if start.adapter else None
-            spec, decisions = again(found=probe_base(model, spec, training, parent_adapter=parent))
+            spec, decisions = decided(probe_base(model, spec, training, parent_adapter=parent))
             plan = make_plan(start, spec, training, validation)
         made = _measured(order, start, model, plan, training, validation, (start_seconds, load_seconds), available, progress)
     else:

@@ -55,6 +55,8 @@ from luthier.worker.checkpoints import Checkpoints
 from luthier.worker.context import RunContext
 from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecasting import JobForecaster
+from luthier.worker.less_memory import with_less_memory
+from luthier.worker.machine import available_memory
 from luthier.worker.question import open_question, show_prompt
 from luthier.worker.range_testing import Decided, is_due, settle_rate
 from luthier.worker.results import finish
@@ -111,7 +113,8 @@ def fine_tune(ctx: RunContext) -> None:
     start = find_start(ctx)
     max_length = resolve_max_length(options_of(ctx.job).max_length, start.facts.max_length)
     tokens = preprocess(ctx, data, start, int(max_length.value))
-    again = partial(resolve_spec, ctx, data, start, tokens, max_length)
+    # Looked at before the model is there, which would be counted twice.
+    again = partial(resolve_spec, ctx, data, start, tokens, max_length, (ctx.floor.process_bytes, available_memory(ctx.settings)))
     spec, decisions = again()
     if read_spec(ctx.run_dir) is not None:
         ctx.recorder.note({"hyperparameters": decided_hyperparameters(spec)})
@@ -199,10 +202,11 @@ def preprocess(ctx: RunContext, data: Data, start: Start, max_length: int) -> To
 
 
 def resolve_spec(
-    ctx: RunContext, data: Data, start: Start, tokens: Tokens, max_length: Decision, found: BaseFound | None = None
+    ctx: RunContext, data: Data, start: Start, tokens: Tokens, max_length: Decision, room: tuple[int, int], found: BaseFound | None = None
 ) -> Decided:
     """Every "auto" becomes a number, once: a later attempt reads what the first one wrote. Where numbers still wait for a look at the base
-    (``found``), or for a test of the rate, that writes them (``base_probing.py``, ``range_testing.py``)."""
+    (``found``), or for a test of the rate, that writes them (``base_probing.py``, ``range_testing.py``). ``room``: bytes that the process
+    holds without the model, and that it may hold."""
     known = read_spec(ctx.run_dir)
     if known is not None:
         return known
@@ -219,6 +223,7 @@ def resolve_spec(
         objective=objective_kind(ctx.job),
         found=found,
     )
+    spec, decisions = with_less_memory((spec, decisions), options_of(ctx.job), start, tokens.training, *room)
     if not spec.range_steps and not base_counts(ctx):
         write_spec(ctx.run_dir, spec, decisions)
     return spec, decisions

@@ -48,7 +48,7 @@ export const OPTIONS: readonly OptionRule[] = [
   { name: 'optimizer', label: 'Optimizer', kind: 'choice', choices: ['adamw', 'sgd', 'lion', 'adafactor'], auto: 'adamw' },
   { name: 'weight_decay', label: 'Weight decay', kind: 'number', least: 0, most: 10, auto: '0 for adapters, 0.01 for full' },
   { name: 'max_grad_norm', label: 'Longest gradient', kind: 'number', least: 0, most: 1_000_000, auto: '1' },
-  { name: 'gradient_checkpointing', label: 'Less memory, more time (gradient checkpointing)', kind: 'yes', auto: 'no' },
+  { name: 'gradient_checkpointing', label: 'Less memory, more time (gradient checkpointing)', kind: 'yes', auto: 'where memory asks' },
   { name: 'neftune_alpha', label: 'Noise on embeddings (NEFTune)', kind: 'number', least: 0, most: 100, auto: 'none' },
   { name: 'prompt_loss_weight', label: 'Weight of prompts in the loss', kind: 'number', least: 0, most: 1, auto: '0: answers alone' },
   { name: 'early_stopping', label: 'Stop early when held-out loss rises', kind: 'yes', auto: 'no' },

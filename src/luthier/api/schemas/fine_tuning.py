@@ -145,7 +145,7 @@ class LuthierOptions(WireModel):
     packing: Literal["auto", "on", "off"] | None = None
     """Whether a step's rows lie end to end in packed sequences."""
     gradient_checkpointing: bool | None = None
-    """Whether a block's inner values are made again on the way back instead of kept: less memory, more time."""
+    """Whether blocks are made again on the way back instead of kept: less memory, more time. Left out: where memory asks for it."""
     neftune_alpha: Annotated[float, Field(gt=0.0, le=100.0)] | None = None
     """Size of the noise on the input embeddings while a step learns."""
     prompt_loss_weight: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
