@@ -176,8 +176,8 @@ def test_a_member_whose_loss_is_no_number_skips_and_fails_by_itself(tmp_path, ro
     class Poisoned(Trainer):
         """Only its own turns give losses that are no numbers."""
 
-        def turns(self):
-            work = super().turns()
+        def turns(self, *, joins=False):
+            work = super().turns(joins=joins)
             while True:
                 poison["on"] = True
                 try:

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def test_losses_and_gradients_are_those_of_each_alone(tmp_path, family):
             found = model.losses_at(part.ids_BT, part.lengths_B, part.rows_N, part.columns_N, part.targets_N, part.weights_N)
         found[0].backward()
         alone.append(found)
-        gradients.append([p.grad.clone() for p in parameters])
+        gradients.append([p.grad.clone() for p in parameters if p.grad is not None])
         for parameter in parameters:
             parameter.grad = None
     loss, hits_P, losses_P = model.losses_together(parts)
@@ -206,5 +207,6 @@ def test_runs_of_very_different_size_do_not_wait_for_each_other_s_room(monkeypat
     monkeypatch.setattr(together, "most_tokens_of", lambda *_: 10_000)
     model, other = Model(), Model()
     offers = [Step(model, n) for n in (100, 9000, 4000, 4500, 300)] + [Step(other, 50)]
-    sets = [sorted(step.num_tokens for step in steps) for steps in together._fitting(offers)]
+    offered: list[Any] = offers
+    sets = [sorted(step.num_tokens for step in steps) for steps in together._fitting(offered)]
     assert sorted(sets) == [[50], [100, 300], [4000, 4500], [9000]]

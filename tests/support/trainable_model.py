@@ -101,7 +101,8 @@ class Recorder:
         self.checkpoints: list[tuple[int, int, dict[str, float]]] = []
         self.saves: list[ResumeSaved] = []
         self.references: list[ReferenceScored] = []
-        self.news: list[StepSkipped | LossSpiked | ModelChosen | Notice] = []
+        self.news: list[StepSkipped | LossSpiked | ModelChosen] = []
+        self.notices: list[Notice] = []
 
     def base_measured(self, report: BaseMeasured) -> None:
         self.base.append(report)
@@ -122,7 +123,10 @@ class Recorder:
         self.saves.append(report)
 
     def happened(self, news: StepSkipped | LossSpiked | ModelChosen | Notice) -> None:
-        self.news.append(news)
+        if isinstance(news, Notice):
+            self.notices.append(news)
+        else:
+            self.news.append(news)
 
     def should_stop(self) -> bool:
         return self.stop_after is not None and len(self.steps) >= self.stop_after

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from luthier.core.errors import JobFailure
-from luthier.trace.events import Notice
 from luthier.training.loop import Trainer
 from tests.support.trainable_model import Recorder, TrainableModel, prepared, spec_for
 
@@ -35,7 +34,7 @@ def _run(tmp_path, model, name="run"):
 
 
 def _sentences(hooks):
-    return [news.message for news in hooks.news if isinstance(news, Notice)]
+    return [notice.message for notice in hooks.notices]
 
 
 @pytest.mark.parametrize("most_rows", [1, 2, 3])

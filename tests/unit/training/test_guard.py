@@ -12,7 +12,7 @@ from luthier.core.errors import JobFailure
 from luthier.core.row_losses import read_epoch
 from luthier.core.specs import ObjectiveKind, Schedule, TrainingSpec, TuningMethod
 from luthier.preprocessing.stage import Prepared
-from luthier.trace.events import LossSpiked, StepSkipped
+from luthier.trace.events import LossSpiked, Notice, StepSkipped
 from luthier.training.attach import ADAPTER_NAME
 from luthier.training.guard import FEWEST, WINDOW, judged, spike_bound
 from luthier.training.loop import Trainer, TrainResult
@@ -53,6 +53,7 @@ class _Watching(Recorder):
 
     def happened(self, news):
         super().happened(news)
+        assert not isinstance(news, Notice)
         self._keep(news.step)
 
 
