@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from luthier.models.load import load_model
-from tests.invariants.test_together import FORMS, rows_of
+from tests.invariants.test_together import FORMS, learned_alone, rows_of
 from tests.support.tiny_models import build
 
 
@@ -19,20 +19,13 @@ def test_losses_and_gradients_are_those_of_each_alone(tmp_path, family, dtype):
             draw = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(at))
             parameter.data += 0.05 * draw.to(parameter.device)
             parameter.requires_grad_(True)
-    alone, gradients = [], []
-    for part in parts:
-        parameters = model.adapter_parameters(part.adapter)
-        with model.use_adapter(part.adapter):
-            found = model.losses_at(part.ids_BT, part.lengths_B, part.rows_N, part.columns_N, part.targets_N, part.weights_N)
-        found[0].backward()
-        alone.append(found[2].cpu())
-        gradients.append([p.grad.clone() for p in parameters if p.grad is not None])
-        for parameter in parameters:
-            parameter.grad = None
+    found, gradients = learned_alone(model, parts)
+    alone = torch.cat([losses_N.cpu() for _, _, losses_N in found])
     loss, _, losses_P = model.losses_together(parts)
     loss.backward()
     near = 1e-3 if dtype is torch.float32 else 0.03
-    assert float((losses_P.cpu() - torch.cat(alone)).norm() / torch.cat(alone).norm()) < near
+    assert float((losses_P.cpu() - alone).norm() / alone.norm()) < near
     for part, wanted in zip(parts, gradients, strict=True):
         for ours, theirs in zip(model.adapter_parameters(part.adapter), wanted, strict=True):
+            assert ours.grad is not None
             assert float((ours.grad - theirs).norm() / theirs.norm().clamp_min(1e-3)) < 3 * near

@@ -7,18 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from luthier.chat.renderer import Renderer
 from luthier.core.errors import JobFailure
 from luthier.core.specs import ObjectiveKind, TrainingSpec
-from luthier.data.stage import collect
 from luthier.models.decoder import DecoderModel
 from luthier.models.language_model import LanguageModel
-from luthier.preprocessing.stage import Prepared, prepare
+from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import StepSkipped
 from luthier.training.loop import Trainer, TrainResult
-from tests.support.examples import EXAMPLES
 from tests.support.mini import MINI, load_mini
 from tests.support.preference_rows import pair_spec, pairs, parent_adapter
+from tests.support.rows_of_runs import rows_of_runs
 from tests.support.trainable_model import Recorder, TrainableModel, spec_for
 
 NAMES = ("one", "two", "three")
@@ -26,11 +24,7 @@ NAMES = ("one", "two", "three")
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, Prepared]:
-    """Different rows for each run."""
-    whole = collect("file-A", EXAMPLES / "train.jsonl", role="training", max_line_bytes=1 << 20, sha256="")
-    renderer = Renderer.load(MINI)
-    parts = {name: replace(whole, examples=whole.examples[at : at + 6], num_lines=6) for at, name in zip((0, 6, 12), NAMES, strict=True)}
-    return {name: prepare(part, renderer, max_length=64, role="training") for name, part in parts.items()}
+    return rows_of_runs(NAMES)
 
 
 def spec_of(name: str, rows: dict[str, Prepared]) -> TrainingSpec:

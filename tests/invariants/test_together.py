@@ -7,19 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from luthier.chat.renderer import Renderer
 from luthier.core.errors import JobFailure
-from luthier.data.stage import collect
 from luthier.models.adapter_form import AdapterForm
-from luthier.models.language_model import AdapterRows
+from luthier.models.language_model import AdapterRows, LanguageModel
 from luthier.models.load import load_model
-from luthier.preprocessing.stage import Prepared, prepare
+from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import StepSkipped
 from luthier.training import together
 from luthier.training.loop import Trainer
 from luthier.worker.floor import Seat, SharedFloor
-from tests.support.examples import EXAMPLES
 from tests.support.mini import MINI
+from tests.support.rows_of_runs import rows_of_runs
 from tests.support.tiny_models import build
 from tests.support.trainable_model import Recorder, spec_for
 
@@ -48,16 +46,8 @@ def rows_of(name: str, lengths: list[int], seed: int) -> AdapterRows:
     )
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "smollm3"])
-def test_losses_and_gradients_are_those_of_each_alone(tmp_path, family):
-    model = load_model(build(family, tmp_path / "m"), dtype=torch.float64)
-    model.flat = True
-    for number, (name, rank, form) in enumerate(FORMS):
-        model.add_adapter(name, rank=rank, alpha=8.0, seed=number, form=form)
-        for at, parameter in enumerate(model.adapter_parameters(name)):
-            parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(at))
-            parameter.requires_grad_(True)
-    parts = [rows_of("a", [7, 30, 2], 1), rows_of("b", [19], 2), rows_of("c", [5, 5, 11, 40], 3)]
+def learned_alone(model: LanguageModel, parts: list[AdapterRows]) -> tuple[list[tuple[torch.Tensor, ...]], list[list[torch.Tensor]]]:
+    """What ``losses_at`` finds of each adapter's rows by themselves, and the gradients; none is left in the model."""
     alone, gradients = [], []
     for part in parts:
         parameters = model.adapter_parameters(part.adapter)
@@ -68,6 +58,20 @@ def test_losses_and_gradients_are_those_of_each_alone(tmp_path, family):
         gradients.append([p.grad.clone() for p in parameters if p.grad is not None])
         for parameter in parameters:
             parameter.grad = None
+    return alone, gradients
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "smollm3"])
+def test_losses_and_gradients_are_those_of_each_alone(tmp_path, family):
+    model = load_model(build(family, tmp_path / "m"), dtype=torch.float64)
+    model.flat = True
+    for number, (name, rank, form) in enumerate(FORMS):
+        model.add_adapter(name, rank=rank, alpha=8.0, seed=number, form=form)
+        for at, parameter in enumerate(model.adapter_parameters(name)):
+            parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(at))
+            parameter.requires_grad_(True)
+    parts = [rows_of("a", [7, 30, 2], 1), rows_of("b", [19], 2), rows_of("c", [5, 5, 11, 40], 3)]
+    alone, gradients = learned_alone(model, parts)
     loss, hits_P, losses_P = model.losses_together(parts)
     loss.backward()
     torch.testing.assert_close(loss, sum(found[0] for found in alone), rtol=1e-6, atol=1e-6)
@@ -93,10 +97,7 @@ NAMES = ("one", "two", "three")
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, Prepared]:
-    whole = collect("file-A", EXAMPLES / "train.jsonl", role="training", max_line_bytes=1 << 20, sha256="")
-    renderer = Renderer.load(MINI)
-    parts = {name: replace(whole, examples=whole.examples[at : at + 6], num_lines=6) for at, name in zip((0, 6, 12), NAMES, strict=True)}
-    return {name: prepare(part, renderer, max_length=64, role="training") for name, part in parts.items()}
+    return rows_of_runs(NAMES)
 
 
 def _spec(name, rows, **changes):
