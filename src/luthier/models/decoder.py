@@ -31,6 +31,7 @@ from luthier.models.decoder_layer import (
     block_forward,
     causal_frame,
     plain_block,
+    plain_norm,
 )
 from luthier.models.decoder_probe import probe_blocks
 from luthier.models.decoder_step import RowAdapter, step_block
@@ -40,11 +41,12 @@ from luthier.models.flat import FlatFrame, JoinedLayer, flat_block, flat_frame
 from luthier.models.language_model import AdapterRows, Cache, LanguageModel, token_losses
 from luthier.models.linear_cross_entropy import CHUNK_NUMBERS, LinearCrossEntropy
 from luthier.models.lora import DecoderAdapter
-from luthier.models.matrix import Matrix
+from luthier.models.matrix import Matrix, linear
 from luthier.models.nf4 import NOT_SAVED
 from luthier.models.probe import Probe
 from luthier.models.row_counts import even_rows
 from luthier.models.slot_cache import SlotCache
+from luthier.models.tied_lookup import TiedLookup
 from luthier.models.together import joined_layers, lay_out
 
 # From here on attention that never holds the (T, T) matrix is faster and smaller.
@@ -140,12 +142,12 @@ class DecoderModel(LanguageModel):
         if self.flat:
             x, frame = self._flat_hidden(ids_BT, lengths_B)
             return x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
-        length = self._widened(length)
+        length, dtype = self._widened(length), torch.bfloat16 if self.narrow else self._dtype
         ids_BT = F.pad(ids_BT, (0, length - ids_BT.shape[1]))
-        frame = self._frame(batch, length)
-        # The tied head's gradient is dense; the few rows of the lookup are added to it instead of to a second matrix of zeros.
-        rows_only = self._config.tied_head and self._weights.embedding.requires_grad
-        x = F.embedding(ids_BT.reshape(-1), self._weights.embedding, sparse=rows_only)
+        frame = self._frame(batch, length, dtype)
+        tied = self._config.tied_head and self._weights.embedding.requires_grad and torch.is_grad_enabled()
+        lookup = TiedLookup.apply if tied else F.embedding
+        x = lookup(ids_BT.reshape(-1), self._weights.embedding).to(dtype)
         if self.noise is not None:
             x = self.noise.on_padded(x.view(batch, length, -1), lengths_B.tolist()).flatten(0, 1)
         for layer, low, own in zip(self._weights.blocks, self._lows(reuse=False), self._by_layer(frame), strict=True):
@@ -191,7 +193,7 @@ class DecoderModel(LanguageModel):
         length = ids.shape[0]
         if not 1 <= length <= cache.max_length:
             raise InvalidRequest(f"The prompt has {length} tokens; between 1 and {cache.max_length} fit.")
-        frame = self._frame(1, length)
+        frame = self._frame(1, length, self._dtype)
         x = F.embedding(ids, self._weights.embedding)
         for index, (layer, low, own) in enumerate(zip(self._weights.blocks, self._lows(reuse=False), self._by_layer(frame), strict=True)):
             if length > LONG_ROW:
@@ -340,12 +342,12 @@ class DecoderModel(LanguageModel):
             raise InvalidRequest(f"A row of {length} tokens is longer than the model's limit of {self._config.max_length}.")
 
     def _normed(self, x_NH: Tensor) -> Tensor:
-        return F.rms_norm(x_NH, (self._config.hidden_size,), self._weights.final_norm, self._config.norm_eps)
+        return plain_norm(x_NH, self._weights.final_norm, self._config.norm_eps)
 
     def _head(self, x_NH: Tensor) -> Tensor:
         normed = self._normed(x_NH)
         if self._weights.head_weight.requires_grad:
-            return F.linear(normed, self._weights.head_weight).float()
+            return linear(normed, self._weights.head_weight).float()
         logits = _HeadFunction.apply(normed, self._weights.head)
         assert isinstance(logits, Tensor)
         return logits.float()
@@ -368,11 +370,11 @@ class DecoderModel(LanguageModel):
         straight = replace(frame, cos_N1D=torch.ones_like(frame.cos_N1D), sin_N1D=torch.zeros_like(frame.sin_N1D))
         return tuple(straight if index in still else frame for index in range(self._config.num_layers))
 
-    def _frame(self, batch: int, length: int) -> Frame:
-        self._cover(length)
+    def _frame(self, batch: int, length: int, dtype: torch.dtype) -> Frame:
+        cos, sin = (table.to(dtype) for table in self._turns(length))
         if length > LONG_ROW:
-            return Frame(self._config, batch, length, self._cos[:length], self._sin[:length], self._cos[:0])
-        return causal_frame(self._config, batch, length, self._cos[:length], self._sin[:length])
+            return Frame(self._config, batch, length, cos, sin, cos[:0])
+        return causal_frame(self._config, batch, length, cos, sin)
 
     def _cover(self, length: int) -> None:
         if length > self._cos.shape[0]:

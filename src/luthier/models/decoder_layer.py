@@ -85,15 +85,21 @@ def _rotate_back(y: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """RMS norm; returns output, unit-scale input and its factor."""
+    """RMS norm; returns output, unit-scale input and its factor. ``weight`` may have more bits than ``x``."""
     wide = x if x.dtype == torch.float32 else x.float()
     factor = wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
     unit = wide * factor if x.dtype == torch.float32 else (wide * factor).to(x.dtype)
-    return unit * weight, unit, factor
+    return (unit * weight).to(x.dtype), unit, factor
+
+
+def plain_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """The output of ``norm``, in operators that autograd differentiates."""
+    wide = x.to(torch.promote_types(x.dtype, weight.dtype))
+    return F.rms_norm(wide, (x.shape[-1],), weight, eps).to(x.dtype)
 
 
 def _norm_back(grad: Tensor, weight: Tensor, unit: Tensor, factor: Tensor) -> Tensor:
-    scaled = grad * weight
+    scaled = grad * weight.to(grad.dtype)
     share = (scaled * unit).mean(-1, keepdim=True)
     return torch.addcmul(scaled, unit, share, value=-1).mul_(factor.to(grad.dtype))
 
@@ -202,8 +208,8 @@ def _attention_back(grad: Tensor, tape: Tape, layer: LayerWeights, frame: Frame)
     if tape.q_norm is not None and tape.k_norm is not None and layer.q_norm is not None and layer.k_norm is not None:
         d_q, d_k = d_rotary[:, :, : c.num_heads], d_rotary[:, :, c.num_heads :]
         if layer.q_norm.requires_grad:
-            d_q_norm = (d_q * tape.q_norm[0]).sum((0, 1, 2))
-            d_k_norm = (d_k * tape.k_norm[0]).sum((0, 1, 2))
+            d_q_norm = (d_q * tape.q_norm[0]).sum((0, 1, 2), dtype=torch.float32)
+            d_k_norm = (d_k * tape.k_norm[0]).sum((0, 1, 2), dtype=torch.float32)
         d_rotary = torch.cat((_norm_back(d_q, layer.q_norm, *tape.q_norm), _norm_back(d_k, layer.k_norm, *tape.k_norm)), dim=2)
     return torch.cat((d_rotary, d_v.transpose(1, 2)), dim=2).view(b * t, -1), d_q_norm, d_k_norm
 
@@ -278,13 +284,13 @@ def _block_back(ctx: Any, tape: Tape, grad: Tensor) -> tuple[Tensor | None, ...]
     own: tuple[Tensor | None, ...] = (None,) * 9
     if full:
         own = (
-            (d_h * tape.norm_attention[0]).sum(0),
+            (d_h * tape.norm_attention[0]).sum(0, dtype=torch.float32),
             d_product.t() @ tape.h_attention,
-            d_qkv.sum(0) if layer.qkv_bias is not None else None,
+            d_qkv.sum(0, dtype=torch.float32) if layer.qkv_bias is not None else None,
             d_q_norm,
             d_k_norm,
             d_o.t() @ tape.attended,
-            (d_h_mlp * tape.norm_mlp[0]).sum(0),
+            (d_h_mlp * tape.norm_mlp[0]).sum(0, dtype=torch.float32),
             d_mlp.t() @ tape.h_mlp,
             d_down.t() @ tape.gated,
         )
@@ -303,16 +309,16 @@ def _plain_project(x: Tensor, weight: Tensor | Nf4Weight, low: LowRank | None, b
 def plain_block(x_NH: Tensor, layer: LayerWeights, low: LayerAdapter | None, frame: Frame) -> tuple[Tensor, Tensor, Tensor]:
     """The same block in ordinary operators; returns output, keys and values (B, K, T, D). ``frame.mask_QT`` is not read."""
     c, b, t = frame.config, frame.batch, frame.length
-    hidden = F.rms_norm(x_NH, (c.hidden_size,), layer.attention_norm, c.norm_eps)
+    hidden = plain_norm(x_NH, layer.attention_norm, c.norm_eps)
     qkv = _plain_project(hidden, layer.qkv.weight, low.qkv if low else None, layer.qkv_bias)
     q, k, v = qkv.view(b, t, -1, c.head_dim).split((c.num_heads, c.num_kv_heads, c.num_kv_heads), dim=2)
     if layer.q_norm is not None and layer.k_norm is not None:
-        q = F.rms_norm(q, (c.head_dim,), layer.q_norm, c.norm_eps)
-        k = F.rms_norm(k, (c.head_dim,), layer.k_norm, c.norm_eps)
+        q = plain_norm(q, layer.q_norm, c.norm_eps)
+        k = plain_norm(k, layer.k_norm, c.norm_eps)
     q, k = rotate(q.transpose(1, 2), frame.cos_TD, frame.sin_TD), rotate(k.transpose(1, 2), frame.cos_TD, frame.sin_TD)
     v = v.transpose(1, 2)
     attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=c.num_queries_per_kv > 1)
     middle = x_NH + _plain_project(attended.transpose(1, 2).reshape(b * t, c.q_size), layer.o.weight, low.o if low else None)
-    hidden = F.rms_norm(middle, (c.hidden_size,), layer.mlp_norm, c.norm_eps)
+    hidden = plain_norm(middle, layer.mlp_norm, c.norm_eps)
     gate, up = _plain_project(hidden, layer.gate_up.weight, low.gate_up if low else None).chunk(2, dim=-1)
     return middle + _plain_project(F.silu(gate) * up, layer.down.weight, low.down if low else None), k, v

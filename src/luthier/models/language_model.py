@@ -59,6 +59,8 @@ class LanguageModel(ABC):
     """True where rows are read end to end, so that padding costs nothing, and logits are made in pieces."""
     recompute: bool = False
     """True has a forward with gradients keep each block's input alone, and make the rest again on the way back."""
+    narrow: bool = False
+    """True asks for numbers of 16 bits between float32 weights that train (mixed precision); a model that cannot ignores it."""
     compiled: bool = False
     """True asks for compiled blocks in training; a model that has none ignores it."""
     noise: EmbeddingNoise | None = None

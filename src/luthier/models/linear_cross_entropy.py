@@ -13,22 +13,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luthier.models.matrix import Matrix
-from luthier.models.row_counts import even_rows
 
 CHUNK_NUMBERS = 1 << 27
 """Logits that exist at once on a GPU: 512 MiB in float32."""
-_FROZEN_NUMBERS, _TRAINED_NUMBERS = 1 << 21, 1 << 23
-"""On a CPU, where what fits its caches is up to twice as fast (``experiments/LOG.md``). A head that trains is read and written once more
-for each piece, so that its pieces are larger."""
+_FROZEN_NUMBERS, _TRAINED_NUMBERS, _WIDE_NUMBERS = 1 << 21, 1 << 23, 1 << 24
+"""On a CPU, where what fits its caches is up to twice as fast (``experiments/LOG.md``). A head that trains, or that the caches do not hold,
+is read (and written) once more for each piece, so that its pieces are larger."""
+_WIDE_HEAD = 1 << 24
+"""Numbers of a head from which on the caches do not hold it."""
 _FEWEST_ROWS, _GRAIN = 64, 16
 
 
-def rows_at_once(vocab_size: int, *, on_cpu: bool, trains: bool) -> int:
+def rows_at_once(vocab_size: int, width: int, *, on_cpu: bool, trains: bool) -> int:
     """Positions whose logits exist at once."""
     if not on_cpu:
         return max(1, CHUNK_NUMBERS // vocab_size)
-    rows = (_TRAINED_NUMBERS if trains else _FROZEN_NUMBERS) // vocab_size
+    wide = vocab_size * width >= _WIDE_HEAD
+    rows = (_WIDE_NUMBERS if wide else _TRAINED_NUMBERS if trains else _FROZEN_NUMBERS) // vocab_size
     return max(_FEWEST_ROWS, rows // _GRAIN * _GRAIN)
+
+
+def last_rows(count: int) -> int:
+    """Rows of a last piece with so many positions, on a CPU: one of few sizes, for the sake of ``row_counts.py``. The routines of a head of
+    9 million numbers take 10 ms each to make."""
+    return count if count <= _GRAIN // 2 else -(-count // _GRAIN) * _GRAIN
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -40,28 +48,30 @@ class LinearCrossEntropy(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """A scalar and twice (N,); gradients of the first for x, and for the head's weight where it trains."""
         wanted = ctx.needs_input_grad
-        rows = rows_at_once(head_Vh.shape[0], on_cpu=x_Nh.device.type == "cpu", trains=wanted[2])
+        rows = rows_at_once(*head_Vh.shape, on_cpu=x_Nh.device.type == "cpu", trains=wanted[2])
         loss, hits_N = torch.zeros((), device=x_Nh.device), torch.empty(x_Nh.shape[0], dtype=torch.int64, device=x_Nh.device)
         losses_N = torch.empty(x_Nh.shape[0], device=x_Nh.device)
         d_x = torch.empty_like(x_Nh) if wanted[0] else None
-        d_head = torch.zeros_like(head_Vh) if wanted[2] else None
+        d_head: Tensor | None = None
         for start in range(0, x_Nh.shape[0], rows):
             part = slice(start, start + rows)
             piece, targets, weights = x_Nh[part], targets_N[part, None], weights_N[part, None]
             logits = head.times(_evened(piece))[: len(piece)].float()
             losses, right, gradient = _judged(logits, targets, gradient=bool(wanted[0] or wanted[2]))
+            del logits
             losses *= weights
             losses_N[part] = losses[:, 0]
             loss += losses.sum()
             hits_N[part] = right[:, 0]
             if gradient is None:
                 continue
-            narrow = gradient.mul_(weights).to(x_Nh.dtype)
+            # A position's weight is put in where the rows are narrow, and not on its whole vocabulary.
             if d_x is not None:
-                d_x[part] = head.back(_evened(narrow))[: len(piece)]
-            if d_head is not None:
-                d_head.addmm_(narrow.t(), piece)
-        ctx.save_for_backward(d_x, d_head)
+                d_x[part] = head.back(_evened(gradient.to(x_Nh.dtype)))[: len(piece)] * weights
+            if wanted[2]:
+                d_head = _grown(d_head, gradient.to(head_Vh.dtype), (piece * weights).to(head_Vh.dtype))
+        # Not saved by autograd, which would keep them: what nobody else holds becomes the weight's gradient without a copy.
+        ctx.made = (d_x, torch.zeros_like(head_Vh) if wanted[2] and d_head is None else d_head)
         ctx.mark_non_differentiable(hits_N, losses_N)
         return loss, hits_N, losses_N
 
@@ -69,14 +79,20 @@ class LinearCrossEntropy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor, _hits: Tensor, _losses: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """The gradients made before, times the incoming one."""
-        d_x, d_head = ctx.saved_tensors
+        (d_x, d_head), ctx.made = ctx.made, None
         scaled = None if d_head is None else d_head.mul_(grad.to(d_head.dtype))
+        del d_head
         return None if d_x is None else d_x * grad.to(d_x.dtype), None, scaled, None, None
 
 
+def _grown(d_head: Tensor | None, d_logits: Tensor, piece: Tensor) -> Tensor:
+    """The head's gradient (V, h) with a piece's part."""
+    return d_logits.t() @ piece if d_head is None else d_head.addmm_(d_logits.t(), piece)
+
+
 def _evened(piece: Tensor) -> Tensor:
-    """With rows of zeros below, on a CPU, for the sake of ``row_counts.py``."""
-    more = even_rows(len(piece)) - len(piece) if piece.device.type == "cpu" else 0
+    """With rows of zeros below, on a CPU."""
+    more = last_rows(len(piece)) - len(piece) if piece.device.type == "cpu" else 0
     return F.pad(piece, (0, 0, 0, more)) if more else piece
 
 
@@ -85,7 +101,8 @@ def _judged(logits_NV: Tensor, targets_N1: Tensor, *, gradient: bool) -> tuple[T
     chosen_N1 = logits_NV.gather(-1, targets_N1)
     most_N1, best_N1 = logits_NV.max(-1, keepdim=True)
     if logits_NV.device.type == "cpu":
-        probabilities = logits_NV.softmax(-1)
+        # Over the logits themselves: each row is read before it is written.
+        probabilities = torch.softmax(logits_NV, -1, out=logits_NV)
         # By the likeliest token: the target's own probability may be too small for a float32.
         norms_N1 = most_N1 - probabilities.gather(-1, best_N1).log()
     else:

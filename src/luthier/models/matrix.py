@@ -2,9 +2,10 @@
 
 What it does: keeps, beside a frozen float32 matrix on the CPU, copies in other layouts, made when first used. For the few rows of a short
 example oneDNN's blocked layout is about twice as fast as the default routine; for one row a tall matrix is two to four times as fast
-transposed. A matrix that was packed into 4 bits is unpacked for each product instead. What it does not: gradients (``decoder_layer.py``
-writes them by hand; ``linear`` is for what autograd differentiates). Called by ``decoder_layer.py``, ``flat.py``, ``decoder.py`` and
-``dora.py``. A matrix that trains has no copies.
+transposed. A matrix that was packed into 4 bits is unpacked for each product instead. One that trains has a single copy, and only where
+the rows come in fewer bits than it has (mixed precision): it is rounded once for a step, and not again in each product. What it does not:
+gradients (``decoder_layer.py`` writes them by hand; ``linear`` is for what autograd differentiates). Called by ``decoder_layer.py``,
+``flat.py``, ``decoder.py`` and ``dora.py``.
 """
 
 import torch
@@ -17,6 +18,10 @@ from luthier.models.nf4 import Nf4Weight, packed_linear
 _ROWS_HINT = 64
 # Larger matrices are not copied: they are bound by memory bandwidth, and the copies would take the memory of the model again.
 MAX_COPIED = 1 << 24
+# oneDNN gives a bfloat16 product of so many columns to one thread when it has as many rows; some rows at a time it gives them to two
+# (``experiments/LOG.md``: 1.0 to 1.4 against 1.5 to 2.0 TFLOP/s). Fixed numbers, because how a product is cut decides its bits.
+_NARROWEST, _WIDEST, _SHALLOWEST, _MOST = 512, 768, 512, 2048
+_PIECE, _DEEP_PIECE, _DEEP = 384, 256, 2048
 
 
 class Matrix:
@@ -28,6 +33,7 @@ class Matrix:
         self._packed_back: Tensor | None = None
         self._transposed: Tensor | None = None
         self._version = -1
+        self._rounded: tuple[int, Tensor] | None = None
 
     def times(self, x: Tensor) -> Tensor:
         """(N, in) -> (N, out)."""
@@ -37,7 +43,7 @@ class Matrix:
             if self._packed is None:
                 self._packed = _pack(self.dense())
             return torch.ops.mkldnn._linear_pointwise(x, self._packed, None, "none", [], "")
-        return F.linear(x, self.numbers())
+        return _product(x, self._for(x).t())
 
     def back(self, y: Tensor) -> Tensor:
         """(N, out) -> (N, in)."""
@@ -45,7 +51,7 @@ class Matrix:
             if self._packed_back is None:
                 self._packed_back = _pack(self.dense().t())
             return torch.ops.mkldnn._linear_pointwise(y, self._packed_back, None, "none", [], "")
-        return y @ self.numbers()
+        return _product(y, self._for(y))
 
     def dense(self) -> Tensor:
         """(out, in): the weight itself, without gradients, or what the packed one stands for."""
@@ -54,6 +60,18 @@ class Matrix:
     def numbers(self) -> Tensor:
         """``dense`` for use at once: the next packed matrix of the model may take their place."""
         return self.weight.unpacked() if isinstance(self.weight, Nf4Weight) else self.weight
+
+    def _for(self, x: Tensor) -> Tensor:
+        """``numbers``, in the format of ``x``."""
+        weight = self.numbers()
+        if weight.dtype == x.dtype:
+            return weight
+        version = weight._version
+        if self._rounded is None:
+            self._rounded = version, weight.detach().to(x.dtype)
+        elif self._rounded[0] != version:
+            self._rounded = version, self._rounded[1].copy_(weight.detach())
+        return self._rounded[1]
 
     def squared_rows(self) -> Tensor:
         """(out,) float32: the squared L2 norm of each row."""
@@ -84,8 +102,28 @@ class Matrix:
 
 
 def linear(x: Tensor, weight: Tensor | Nf4Weight, bias: Tensor | None = None) -> Tensor:
-    """x @ W.T + bias in operators that autograd differentiates; a packed weight is unpacked on the way there and again on the way back."""
-    return packed_linear(x, weight, bias) if isinstance(weight, Nf4Weight) else F.linear(x, weight, bias)
+    """x @ W.T + bias in operators that autograd differentiates; a packed weight is unpacked on the way there and again on the way back, and
+    one with more bits than ``x`` is rounded."""
+    if isinstance(weight, Nf4Weight):
+        return packed_linear(x, weight, bias)
+    return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+
+def _product(x: Tensor, w: Tensor) -> Tensor:
+    """(N, in) x (in, out) -> (N, out)."""
+    rows, (width, out) = x.shape[0], w.shape
+    fewest = out * 2 // 3 if width >= _DEEP else out
+    one_thread = _NARROWEST <= out <= _WIDEST and width >= _SHALLOWEST and fewest <= rows < _MOST
+    if not one_thread or x.dtype != torch.bfloat16 or x.device.type != "cpu":
+        return x @ w
+    y = x.new_empty(rows, out)
+    size = _PIECE if width < _DEEP else _DEEP_PIECE
+    # As many rows in each as in the next but for eight, so that few routines are made.
+    pieces = -(-rows // size)
+    size = -(-rows // pieces // 8) * 8
+    for start in range(0, rows, size):
+        torch.mm(x[start : start + size], w, out=y[start : start + size])
+    return y
 
 
 def _pack(weight: Tensor) -> Tensor:

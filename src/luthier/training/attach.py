@@ -21,6 +21,7 @@ def attach(model: LanguageModel, spec: TrainingSpec, parent_adapter: Path | None
     """
     if adapter is None:
         parameters = model.all_parameters()
+        model.narrow = spec.precision == "mixed"
     else:
         if parent_adapter is not None:
             model.load_adapter(adapter, parent_adapter)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from luthier.core.specs import Keep, LoraKind, TrainingSpec, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.facts import ModelFacts
-from luthier.training.forecast import LOADED_CODE, fixed_bytes
+from luthier.training.forecast import LOADED_CODE
 from luthier.training.packing import scores_all
 from luthier.training.resolve import DEFAULT_RANK
 from luthier.training.sft import ACTIVATION_BYTES, Room, micro_batches
 from luthier.training.tokens import TokenSource
-from luthier.training.work import ModelShape, activation_bytes, dora_bytes, logits_at_once, micro_of
+from luthier.training.work import ModelShape, activation_bytes, dora_bytes, fixed_bytes, logits_at_once, micro_of
 
 _LEAST_LENGTH = 32
 _LENGTHS_PER_DOUBLING = 4
@@ -154,7 +154,7 @@ class _Search:
         # Forwards are bounded: the longest rows of some batches make the largest one.
         rows = [_cut(example, setting.max_length) for example in self._examples[: max(64, setting.batch_size * self._each)]]
         rows = [row for row in rows if row.rendered.num_trained]
-        largest, narrow = 0, self._narrow and not setting.full
+        largest, narrow, mixed = 0, self._narrow and not setting.full, self._narrow and setting.full and c.fast
         at_once = logits_at_once(c, supervised=self._each == 1, on_cpu=self._on_cpu, full=setting.full)
         packed = not setting.full and not narrow
         # In their order instead of best fit: as full, or nearly.
@@ -167,9 +167,19 @@ class _Search:
             for group in cut:
                 micro = micro_of(group, rows, end_to_end=self._packing, all_scored=self._all_scored)
                 more = dora_bytes(micro, c, rank=rank, narrow=narrow) if self._dora else 0
-                taken = activation_bytes(micro, c, rank=rank, packed=packed, narrow=narrow, at_once=at_once, recomputed=setting.recomputed)
+                taken = activation_bytes(
+                    micro, c, rank=rank, packed=packed, narrow=narrow or mixed, at_once=at_once, recomputed=setting.recomputed
+                )
                 largest = max(largest, more + taken)
-        fixed = fixed_bytes(c, trainable=trainable, full=setting.full, keeps_best=self._keeps_best, narrow=narrow, nf4=self._nf4)
+        fixed = fixed_bytes(
+            c,
+            trainable=trainable,
+            full=setting.full,
+            keeps_best=self._keeps_best,
+            narrow=narrow,
+            mixed=mixed,
+            nf4=self._nf4,
+        )
         return self._process + LOADED_CODE + fixed + largest
 
 

@@ -19,12 +19,8 @@ from luthier.training.resume import resume_interval
 from luthier.training.work import (
     KERNEL_BYTES,
     Micro,
-    ModelShape,
+    fixed_bytes,
     forward_work,
-    learning_bytes,
-    packed_bytes,
-    resume_bytes,
-    weight_bytes,
 )
 
 _BUCKETS = 4
@@ -337,16 +333,6 @@ def _buckets(steps: Sequence[PlannedStep], line: Line) -> tuple[LengthBucket, ..
 # ------------------------------------------------------------------------------------------------------------------- memory
 
 
-def fixed_bytes(shape: ModelShape, *, trainable: int, full: bool, keeps_best: bool = False, narrow: bool = False, nf4: bool = False) -> int:
-    """What the whole run holds beside the process itself: weights, their copies, gradients, moments, a state being written, and a copy
-    of the best epoch's weights where that is to be kept. ``narrow``: the base is bfloat16; ``nf4``: its linear layers are in 4 bits.
-    """
-    base = weight_bytes(shape, bytes_per_weight=2 if narrow else 4, nf4=nf4)
-    beside = 0 if full else trainable * 4 + (0 if narrow else packed_bytes(shape, nf4=nf4))
-    weights = base + beside + (trainable * 4 if keeps_best else 0)
-    return weights + learning_bytes(trainable) + resume_bytes(trainable)
-
-
 def largest_activations(plan: Plan) -> int:
     """Bytes of the largest forward of the run, with gradients or without."""
     with_gradients = max(plan.activations(micro) for step in plan.steps for micro in step.micros)
@@ -359,7 +345,15 @@ def peak_by_formula(plan: Plan, *, process_bytes: int) -> Span:
     # Routines find room in the holes that large forwards leave.
     routines = max(0, plan.kernels() * KERNEL_BYTES - largest // 2) if plan.makes_routines else 0
     best = plan.spec.keep is Keep.BEST
-    fixed = fixed_bytes(plan.shape, trainable=plan.trainable, full=plan.full, keeps_best=best, narrow=plan.narrow, nf4=plan.nf4)
+    fixed = fixed_bytes(
+        plan.shape,
+        trainable=plan.trainable,
+        full=plan.full,
+        keeps_best=best,
+        narrow=plan.narrow,
+        mixed=plan.mixed,
+        nf4=plan.nf4,
+    )
     return spread_bytes(process_bytes + LOADED_CODE + fixed + largest + routines, Basis.FORMULA)
 
 

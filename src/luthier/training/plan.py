@@ -87,6 +87,11 @@ class Plan:
         return self.spec.precision == "bfloat16"
 
     @property
+    def mixed(self) -> bool:
+        """True where bfloat16 copies of float32 weights that learn are multiplied by."""
+        return self.full and self.shape.fast and self.spec.precision == "mixed"
+
+    @property
     def nf4(self) -> bool:
         """True where the base's linear layers are in 4 bits."""
         return self.spec.quantization is not None
@@ -120,7 +125,7 @@ class Plan:
 
     def activations(self, micro: Micro) -> int:
         """Bytes that a forward and its backward take beside what the run holds."""
-        rank, narrow = self.spec.lora_rank, self.narrow
+        rank, narrow = self.spec.lora_rank, self.narrow or self.mixed
         more = dora_bytes(micro, self.shape, rank=rank, narrow=narrow) if self.dora else 0
         recomputed = self.spec.gradient_checkpointing
         activations = activation_bytes(
@@ -130,7 +135,7 @@ class Plan:
 
     def forward_activations(self, micro: Micro) -> int:
         """Bytes of a forward without gradients."""
-        return forward_bytes(micro, self.shape, packed=self.packed, narrow=self.narrow, at_once=self.at_once)
+        return forward_bytes(micro, self.shape, packed=self.packed, narrow=self.narrow or self.mixed, at_once=self.at_once)
 
     def kernels(self, steps: Sequence[Micro] | None = None, forwards: Sequence[Micro] | None = None) -> int:
         """Routines that the CPU library makes during the run, or until these steps and forwards are through."""

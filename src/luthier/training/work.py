@@ -12,7 +12,7 @@ from luthier.core.tokens import TokenizedExample
 from luthier.models.decoder import LONG_ROW
 from luthier.models.decoder_config import parse
 from luthier.models.facts import ModelFacts
-from luthier.models.linear_cross_entropy import rows_at_once
+from luthier.models.linear_cross_entropy import last_rows, rows_at_once
 from luthier.models.matrix import MAX_COPIED
 from luthier.models.nf4 import BLOCK, SCALE_BLOCK
 from luthier.models.row_counts import even_rows
@@ -187,6 +187,26 @@ def resume_bytes(trainable: int) -> int:
     return 3 * trainable * _FLOAT
 
 
+def fixed_bytes(
+    shape: ModelShape,
+    *,
+    trainable: int,
+    full: bool,
+    keeps_best: bool = False,
+    narrow: bool = False,
+    mixed: bool = False,
+    nf4: bool = False,
+) -> int:
+    """What the whole run holds beside the process itself: weights, their copies, gradients, moments, a state being written, and a copy
+    of the best epoch's weights where that is to be kept. ``narrow``: the base is bfloat16; ``mixed``: float32 weights have bfloat16 copies;
+    ``nf4``: the base's linear layers are in 4 bits.
+    """
+    base = weight_bytes(shape, bytes_per_weight=2 if narrow else 6 if mixed else 4, nf4=nf4)
+    beside = 0 if full else trainable * 4 + (0 if narrow else packed_bytes(shape, nf4=nf4))
+    weights = base + beside + (trainable * 4 if keeps_best else 0)
+    return weights + learning_bytes(trainable) + resume_bytes(trainable)
+
+
 def activation_bytes(
     micro: Micro,
     shape: ModelShape,
@@ -220,7 +240,7 @@ def activation_bytes(
 
 def logits_at_once(shape: ModelShape, *, supervised: bool, on_cpu: bool, full: bool) -> int | None:
     """Positions whose logits exist together in training; None: all of a forward."""
-    return rows_at_once(shape.vocab_size, on_cpu=on_cpu, trains=full) if shape.fast and supervised else None
+    return rows_at_once(shape.vocab_size, shape.hidden_size, on_cpu=on_cpu, trains=full) if shape.fast and supervised else None
 
 
 def dora_bytes(micro: Micro, shape: ModelShape, *, rank: int, narrow: bool = False) -> int:
@@ -275,4 +295,4 @@ def _head_rows(micros: Sequence[Micro], at_once: int | None) -> set[int]:
     if at_once is None:
         return {even_rows(m.trained) for m in micros}
     whole = {at_once} if any(m.trained >= at_once for m in micros) else set()
-    return whole | {even_rows(m.trained % at_once) for m in micros if m.trained % at_once}
+    return whole | {last_rows(m.trained % at_once) for m in micros if m.trained % at_once}

@@ -10,9 +10,9 @@ from dataclasses import replace
 from luthier.core.specs import Decision, LoraKind, LuthierOptions, TrainingSpec, TuningMethod
 from luthier.models.facts import read_config
 from luthier.preprocessing.stage import Prepared
-from luthier.training.forecast import LOADED_CODE, fixed_bytes, peak_by_formula
+from luthier.training.forecast import LOADED_CODE, peak_by_formula
 from luthier.training.plan import plan_run
-from luthier.training.work import shape_of
+from luthier.training.work import fixed_bytes, shape_of
 from luthier.worker.admission import largest_forward
 from luthier.worker.range_testing import Decided
 from luthier.worker.start import Start
@@ -58,7 +58,7 @@ def _surely_fits(spec: TrainingSpec, start: Start, training: Prepared, process_b
     shape, full = shape_of(read_config(start.folder), start.facts), spec.method is TuningMethod.FULL
     dora = spec.lora_kind is LoraKind.DORA and not full
     trainable = shape.num_parameters if full else shape.adapter_parameters(spec.lora_rank, spec.targets, dora=dora)
-    fixed = fixed_bytes(shape, trainable=trainable, full=full, keeps_best=True, narrow=False, nf4=spec.quantization is not None)
+    fixed = fixed_bytes(shape, trainable=trainable, full=full, keeps_best=True, mixed=full, nf4=spec.quantization is not None)
     rows, longest = spec.batch_size * training.rows_per_example, int(training.lengths.max())
     pairs = training.rows_per_example > 1
     largest = largest_forward(shape, start.facts, rank=spec.lora_rank, rows=rows, longest=longest, dora=dora, pairs=pairs)
