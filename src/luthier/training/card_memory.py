@@ -24,8 +24,8 @@ from luthier.training.tokens import TokenSource
 from luthier.training.work import Micro, ModelShape, activation_bytes, dora_bytes, forward_bytes, learning_bytes, micro_of, weight_bytes
 
 _FLOAT, _NARROW = 4, 2
-WORKSPACE_BYTES = 1 << 26
-"""Of cuBLAS, out of torch's own memory: 32 MiB on a Hopper and as much for its light sister, less on others."""
+WORKSPACE_BYTES = 1 << 25
+"""Of cuBLAS, out of torch's own memory: 32 MiB on a Hopper, 8 on others."""
 _LONGEST = 16
 """So many of the longest rows are looked at for the one that takes most alone: of two like ones the one with more trained tokens."""
 

@@ -105,7 +105,7 @@ def refusal(peak: Span, there: MemoryThere, found: Sequence[Cure]) -> str:
         )
     return (
         f"This job is forecast to need {needs} of memory on {card.label}, even with each row alone and blocks made again on the way back; "
-        f"of the device's {card.total_bytes / 1e9:.1f} GB {available} are available for training. {fits} memory on the device, or name "
+        f"{available} of the device's {card.total_bytes / 1e9:.1f} are available for training. {fits} memory on the device, or name "
         "another one with LUTHIER_DEVICE."
     )
 

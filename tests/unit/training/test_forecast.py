@@ -245,7 +245,14 @@ BIG = {"num_layers": 8, "hidden_size": 1024, "q_size": 1024, "kv_size": 1024, "m
 
 
 def some_cures(
-    method: TuningMethod, available: int, *, batch_size: int = 4, process: int = 0, trained: int = 250, packs: bool = False, device: str = "cpu"
+    method: TuningMethod,
+    available: int,
+    *,
+    batch_size: int = 4,
+    process: int = 0,
+    trained: int = 250,
+    packs: bool = False,
+    device: str = "cpu",
 ):
     train = rows([(256, trained)] * 8)
     facts = replace(TrainableModel().facts, hidden_size=1024, num_layers=8)
