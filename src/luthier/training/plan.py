@@ -1,7 +1,7 @@
 """What a run will do, step by step, before it does it: the loop's own order of batches, cut as the loop cuts them.
 
 What it does: exact counts of steps and tokens, the shape of every forward of the first epoch and of every measurement. What it does
-not: say how long any of it takes (``forecast.py``). Called by ``forecast.py``, ``dry_run.py`` and ``worker``.
+not: say how long any of it takes (``forecast.py``). Called by ``forecast.py``, ``dry_run.py``, ``card_memory.py`` and ``worker``.
 """
 
 from collections.abc import Callable, Sequence
