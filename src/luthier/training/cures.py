@@ -1,14 +1,18 @@
 """What would make a job fit into the memory that there is: each change computed with the same arithmetic that refused the job.
 
 What it does: a smaller ``max_length``, adapters instead of all weights, a smaller rank, fewer rows at once, blocks made again on the way
-back, and two of them together where one is not enough. What it does not: change anything. Pure. Called by ``worker/forecasting.py``.
+back, a base in 4 bits, and two of them together where one is not enough. On a GPU, where a step that does not fit is cut smaller by itself,
+what counts is the longest row alone, so that fewer rows at once are no cure there. What it does not: change anything. Pure. Called by
+``worker/forecasting.py``.
 """
 
 from dataclasses import dataclass, replace
 
+from luthier.core.quantization import NF4
 from luthier.core.specs import Keep, LoraKind, TrainingSpec, TuningMethod
 from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.facts import ModelFacts
+from luthier.training.card_memory import CardJob, card_job, card_least
 from luthier.training.forecast import LOADED_CODE
 from luthier.training.packing import scores_all
 from luthier.training.resolve import DEFAULT_RANK
@@ -44,18 +48,28 @@ class _Setting:
     batch_size: int
     max_length: int
     recomputed: bool
+    nf4: bool
 
 
 def cures(
-    spec: TrainingSpec, train: TokenSource, facts: ModelFacts, shape: ModelShape, *, process_bytes: int, available_bytes: int, factor: float
+    spec: TrainingSpec,
+    train: TokenSource,
+    facts: ModelFacts,
+    shape: ModelShape,
+    *,
+    process_bytes: int,
+    available_bytes: int,
+    factor: float,
+    packs: bool,
 ) -> tuple[Cure, ...]:
     """Single changes that make the job fit; where none does, pairs of them; empty where nothing here helps.
 
     Args:
         spec, train, facts, shape: the job as it was asked for.
-        process_bytes: what the process holds without the model.
-        available_bytes: what it may hold.
+        process_bytes: what the process holds without the model; 0 on a GPU.
+        available_bytes: what it may hold, or its tensors on the GPU.
         factor: by which the arithmetic is multiplied before it is compared, as in the refusal.
+        packs: the server can hold a base in 4 bits.
     """
     asked = _Setting(
         full=spec.method is TuningMethod.FULL,
@@ -63,30 +77,34 @@ def cures(
         batch_size=spec.batch_size,
         max_length=spec.max_length,
         recomputed=spec.gradient_checkpointing,
+        nf4=spec.quantization is not None,
     )
     search = _Search(train, facts, shape, process_bytes, available_bytes, factor, spec)
-    tries = [("lora", replace(asked, full=False, rank=DEFAULT_RANK))] if asked.full else _ranks(asked)
-    found: list[Cure] = []
-    if not asked.recomputed:
-        tries.append(("gradient_checkpointing", replace(asked, recomputed=True)))
-    for way in (search.shorter(asked), search.fewer_rows(asked), *(search.check(setting) for _, setting in tries)):
-        if way is not None:
-            found.append(_cure(asked, *way))
+    adapter = replace(asked, full=False, rank=DEFAULT_RANK) if asked.full else asked
+    tries = [adapter] if asked.full else _ranks(asked)
+    if not asked.recomputed and search.on_cpu:
+        tries.append(replace(asked, recomputed=True))
+    packed = [replace(adapter, nf4=True)] if packs and not asked.nf4 else []
+    ways = [search.shorter(asked), search.fewer_rows(asked), *(search.check(setting) for setting in tries)]
+    if not asked.full:  # all weights cannot learn in 4 bits: there it takes two changes
+        ways += [search.check(setting) for setting in packed]
+    found = tuple(_cure(asked, *way) for way in ways if way is not None)
     if found:
-        return tuple(found)
-    for setting in (*(s for _, s in tries), replace(asked, batch_size=1), *(replace(s, batch_size=1) for _, s in tries)):
-        way = search.shorter(setting) or search.fewer_rows(setting)
+        return found
+    one = replace(asked, batch_size=1)
+    for setting in (*packed, *tries, one, *(replace(s, batch_size=1) for s in (*packed, *tries))):
+        way = (search.check(setting) if asked.full else None) or search.shorter(setting) or search.fewer_rows(setting)
         if way is not None:
             return (_cure(asked, *way),)
     return ()
 
 
-def _ranks(asked: _Setting) -> list[tuple[str, _Setting]]:
+def _ranks(asked: _Setting) -> list[_Setting]:
     """The largest rank first; ranks below 4 teach too little to be worth a suggestion."""
     ranks = []
     rank = asked.rank // 2
     while rank >= _LEAST_RANK:
-        ranks.append(("rank", replace(asked, rank=rank)))
+        ranks.append(replace(asked, rank=rank))
         rank //= 2
     return ranks[:1] if len(ranks) < 2 else [ranks[0], ranks[-1]]
 
@@ -97,6 +115,8 @@ def _cure(asked: _Setting, setting: _Setting, peak: int) -> Cure:
         changes.append(("adapter", '"lora"'))
     elif setting.rank != asked.rank:
         changes.append(("rank", str(setting.rank)))
+    if setting.nf4 != asked.nf4:
+        changes.append(("quantization", f'"{NF4}"'))
     if setting.recomputed != asked.recomputed:
         changes.append(("gradient_checkpointing", "true"))
     if setting.batch_size != asked.batch_size:
@@ -120,8 +140,8 @@ class _Search:
         self._dora = spec.method is TuningMethod.LORA and spec.lora_kind is LoraKind.DORA
         # Where all weights learn in mixed precision, an adapter would learn over a bfloat16 base.
         self._narrow = spec.precision != "float32"
-        self._on_cpu = spec.device == "cpu"
-        self._nf4 = spec.quantization is not None
+        self.on_cpu = spec.device == "cpu"
+        self._as_asked = spec
 
     def check(self, setting: _Setting) -> tuple[_Setting, int] | None:
         """The setting with its peak, when it fits."""
@@ -139,7 +159,7 @@ class _Search:
 
     def fewer_rows(self, setting: _Setting) -> tuple[_Setting, int] | None:
         """The largest half, quarter, ... of the batch size that fits."""
-        size = setting.batch_size // 2
+        size = setting.batch_size // 2 if self.on_cpu else 0
         while size >= 1:
             way = self.check(replace(setting, batch_size=size))
             if way is not None:
@@ -148,6 +168,24 @@ class _Search:
         return None
 
     def _peak(self, setting: _Setting) -> int:
+        return self._on_the_cpu(setting) if self.on_cpu else self._on_a_card(setting)
+
+    def _on_a_card(self, setting: _Setting) -> int:
+        """With the longest row, or pair, alone and blocks made again."""
+        each, job = self._each, self._card_job(setting)
+        rows = [_cut(example, setting.max_length) for example in self._examples[: 16 * each]]
+        # With pairs the two longest rows stand for the longest pair: never too little.
+        groups = [range(at, at + each) for at in range(0, len(rows) - each + 1, each)]
+        alone = [micro_of(group, rows, end_to_end=self._shape.fast, all_scored=self._all_scored) for group in groups]
+        return self._process + card_least(job, alone, several=setting.batch_size > 1)
+
+    def _card_job(self, setting: _Setting) -> CardJob:
+        # An adapter in place of all weights learns over a bfloat16 base, as ``models/device.py`` decides.
+        now = card_job(self._as_asked, self._shape)
+        width = 2 if now.full and not setting.full else now.width
+        return replace(now, full=setting.full, rank=setting.rank, nf4=setting.nf4, width=width)
+
+    def _on_the_cpu(self, setting: _Setting) -> int:
         """With the longest rows side by side, which some epoch may bring."""
         c, rank = self._shape, 0 if setting.full else setting.rank
         trainable = c.num_parameters if setting.full else c.adapter_parameters(rank, dora=self._dora)
@@ -155,7 +193,7 @@ class _Search:
         rows = [_cut(example, setting.max_length) for example in self._examples[: max(64, setting.batch_size * self._each)]]
         rows = [row for row in rows if row.rendered.num_trained]
         largest, narrow, mixed = 0, self._narrow and not setting.full, self._narrow and setting.full and c.fast
-        at_once = logits_at_once(c, supervised=self._each == 1, on_cpu=self._on_cpu, full=setting.full)
+        at_once = logits_at_once(c, supervised=self._each == 1, on_cpu=True, full=setting.full)
         packed = not setting.full and not narrow
         # In their order instead of best fit: as full, or nearly.
         room = Room(ACTIVATION_BYTES, padded=False, most_logits=None) if self._packing else None
@@ -178,7 +216,7 @@ class _Search:
             keeps_best=self._keeps_best,
             narrow=narrow,
             mixed=mixed,
-            nf4=self._nf4,
+            nf4=setting.nf4,
         )
         return self._process + LOADED_CODE + fixed + largest
 

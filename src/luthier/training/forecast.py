@@ -21,6 +21,8 @@ from luthier.training.work import (
     Micro,
     fixed_bytes,
     forward_work,
+    resume_bytes,
+    weight_bytes,
 )
 
 _BUCKETS = 4

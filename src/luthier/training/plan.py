@@ -1,16 +1,18 @@
 """What a run will do, step by step, before it does it: the loop's own order of batches, cut as the loop cuts them.
 
 What it does: exact counts of steps and tokens, the shape of every forward of the first epoch and of every measurement. What it does
-not: say how long any of it takes (``forecast.py``). Called by ``forecast.py``, ``dry_run.py`` and ``worker``.
+not: say how long any of it takes (``forecast.py``). Called by ``forecast.py``, ``dry_run.py``, ``card_memory.py`` and ``worker``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from luthier.core.specs import LoraKind, ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.models.facts import ModelFacts
 from luthier.training.evaluate import base_rows, check_rows, forward_groups
 from luthier.training.packing import scores_all, step_forwards
+from luthier.training.sft import Room
 from luthier.training.tokens import TokenSource, num_examples
 from luthier.training.work import (
     UNPACKED_PER_SECOND,
@@ -160,24 +162,35 @@ class Plan:
         return (*self.base, *(micro for check in self.checks for micro in check), *self.epoch_end)
 
 
-def plan_run(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, facts: ModelFacts, shape: ModelShape) -> Plan:
-    """Lay out a run. Takes about as long as ordering the batches of its epochs."""
+def plan_run(
+    spec: TrainingSpec,
+    train: TokenSource,
+    valid: TokenSource | None,
+    facts: ModelFacts,
+    shape: ModelShape,
+    room: Room | None = None,
+) -> Plan:
+    """Lay out a run. Takes about as long as ordering the batches of its epochs. ``room``: of one forward; None: a CPU's."""
     full = spec.method is TuningMethod.FULL
+    # On a GPU rows lie end to end whether they are packed or not, those that are only read too.
+    flat = spec.device != "cpu" and shape.fast
     steps: list[PlannedStep] = []
     for epoch in range(1, spec.n_epochs + 1):
         if steps and len(train.examples) * epoch > _MAX_PLANNED_ROWS:
             break
         for indices in train.epoch_batches(batch_size=spec.batch_size, seed=spec.seed, epoch=epoch):
-            groups = step_forwards(spec, indices, train, facts)
-            micros = tuple(micro_of(group, train.examples, end_to_end=spec.packing, all_scored=scores_all(spec)) for group in groups)
+            groups = step_forwards(spec, indices, train, facts, room)
+            sizes = {"end_to_end": spec.packing or flat, "all_scored": scores_all(spec)}
+            micros = tuple(micro_of(group, train.examples, **sizes) for group in groups)
             steps.append(PlannedStep(indices=tuple(indices), micros=micros, work=step_work(micros, shape, full=full)))
-    sample = _shapes(train, [0], facts)
+    shapes = partial(_shapes, facts=facts, room=room, flat=flat)
+    sample = shapes(train, [0])
     checks: list[tuple[Micro, ...]] = []
     if valid is not None:
         for step in range(1, spec.total_steps + 1):
             rows = check_rows(step, spec, num_examples(valid))
             if rows is not None:
-                checks.append(_shapes(valid, rows, facts))
+                checks.append(shapes(valid, rows))
     return Plan(
         shape=shape,
         spec=spec,
@@ -185,21 +198,25 @@ def plan_run(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, 
         tokens_per_epoch=sum(example.num_tokens for example in train.examples),
         trained_per_epoch=sum(example.rendered.num_trained for example in train.examples),
         steps=tuple(steps),
-        base=_before(spec, train, valid, facts),
+        base=_before(spec, train, valid, shapes),
         checks=tuple(checks),
-        epoch_end=(*(_shapes(valid, None, facts) if valid is not None else ()), *sample),
+        epoch_end=(*(shapes(valid, None) if valid is not None else ()), *sample),
         sources=0 if valid is None else num_examples(valid),
     )
 
 
-def _before(spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, facts: ModelFacts) -> tuple[Micro, ...]:
+def _before(
+    spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, shapes: Callable[..., tuple[Micro, ...]]
+) -> tuple[Micro, ...]:
     """A reference reads every pair, held-out ones too; and tells the base's numbers without another forward."""
     if not spec.objective.has_reference:
         # As ``methods.base_measured_by``.
-        return _shapes(valid or train, base_rows(train, valid), facts, all_scored=valid is None and scores_all(spec))
-    return tuple(micro for source in (train, valid) if source is not None for micro in _shapes(source, None, facts))
+        return shapes(valid or train, base_rows(train, valid), all_scored=valid is None and scores_all(spec))
+    return tuple(micro for source in (train, valid) if source is not None for micro in shapes(source, None))
 
 
-def _shapes(source: TokenSource, indices: Sequence[int] | None, facts: ModelFacts, *, all_scored: bool = False) -> tuple[Micro, ...]:
-    groups = forward_groups(source, indices, facts, all_scored=all_scored)
-    return tuple(micro_of(group, source.examples, all_scored=all_scored) for group in groups)
+def _shapes(
+    source: TokenSource, indices: Sequence[int] | None, *, facts: ModelFacts, room: Room | None, flat: bool, all_scored: bool = False
+) -> tuple[Micro, ...]:
+    groups = forward_groups(source, indices, facts, room, all_scored=all_scored)
+    return tuple(micro_of(group, source.examples, end_to_end=flat, all_scored=all_scored) for group in groups)

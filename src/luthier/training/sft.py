@@ -103,9 +103,14 @@ def room_on(model: LanguageModel) -> Room:
     """The room on the model's device. On a GPU a fixed share of its memory, whatever else is in it: how a batch is cut decides its bits."""
     if model.device.type != "cuda":
         return Room(ACTIVATION_BYTES)
-    free = torch.cuda.get_device_properties(model.device).total_memory - sum(p.nbytes for p in model.all_parameters())
-    taken = max(ACTIVATION_BYTES, int(free * _GPU_SHARE))
-    return Room(taken, padded=not model.flat, most_logits=None if model.flat else _GPU_LOGITS)
+    total = torch.cuda.get_device_properties(model.device).total_memory
+    return room_within(total, sum(p.nbytes for p in model.all_parameters()), flat=model.flat)
+
+
+def room_within(total_bytes: int, weight_bytes: int, *, flat: bool) -> Room:
+    """The room on a GPU with so much memory beside weights of this size; ``flat``: rows lie end to end."""
+    taken = max(ACTIVATION_BYTES, int((total_bytes - weight_bytes) * _GPU_SHARE))
+    return Room(taken, padded=not flat, most_logits=None if flat else _GPU_LOGITS)
 
 
 def most_tokens_of(facts: ModelFacts, activation_bytes: int = ACTIVATION_BYTES) -> int:

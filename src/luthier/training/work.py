@@ -40,6 +40,8 @@ class ModelShape:
     tied_head: bool
     fast: bool
     """True where the fast decoder runs it."""
+    qk_norm: bool = False
+    """Heads of queries and keys are normed, each by itself."""
 
     @property
     def layer_matrices(self) -> int:
@@ -98,6 +100,7 @@ def shape_of(config: dict[str, Any], facts: ModelFacts) -> ModelShape:
         mlp_size=known.mlp_size if known else (8 * hidden) // 3,
         tied_head=known.tied_head if known else True,
         fast=known is not None,
+        qk_norm=known is not None and known.qk_norm,
     )
 
 

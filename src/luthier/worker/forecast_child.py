@@ -30,14 +30,14 @@ from luthier.preprocessing.stage import Prepared, prepare
 from luthier.training.base_probe import probe_base
 from luthier.training.base_rule import BaseFound, asks_base
 from luthier.training.dry_run import dry_run
-from luthier.training.forecast import Saving, assumed_rates, forecast, peak_by_dry_run, peak_by_formula, rates_of
+from luthier.training.forecast import Saving, assumed_rates, forecast, peak_by_dry_run, rates_of
 from luthier.training.memory import resident_bytes
 from luthier.training.plan import Plan
 from luthier.training.resolve import resolve_max_length
 from luthier.worker.child import NICENESS
 from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecast_order import DATA_INVALID, FAILED, USAGE, ForecastOrder
-from luthier.worker.forecasting import find_cures, make_plan, refusal
+from luthier.worker.forecasting import find_cures, make_plan, memory_there, peak_of, refusal
 from luthier.worker.less_memory import with_less_memory
 from luthier.worker.machine import EnergyMeter, available_memory, matrix_speed
 from luthier.worker.range_testing import Decided
@@ -102,14 +102,15 @@ def _conclude(
     start_seconds: float,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    process_bytes, available = resident_bytes(), available_memory(order.settings)
+    process_bytes, free = resident_bytes(), available_memory(order.settings)
 
     def decided(found: BaseFound | None = None) -> Decided:
-        return with_less_memory(again(found=found), order.options, start, training, process_bytes, available)
+        return with_less_memory(again(found=found), order.options, start, training, process_bytes, free)
 
     spec, decisions = decided()
-    plan = make_plan(start, spec, training, validation)
-    peak = peak_by_formula(plan, process_bytes=process_bytes)
+    there = memory_there(order.settings, spec, process_bytes)
+    plan, available = make_plan(start, spec, training, validation, there), there.available_bytes
+    peak = peak_of(plan, training, there)
     if order.seconds and peak.low <= available:
         progress("model")
         began = time.perf_counter()
@@ -118,8 +119,10 @@ def _conclude(
         if asks_base(order.hyperparameters, order.options, order.objective):
             parent = start.adapter.folder if start.adapter else None
             spec, decisions = decided(probe_base(model, spec, training, parent_adapter=parent))
-            plan = make_plan(start, spec, training, validation)
+            plan = make_plan(start, spec, training, validation, there)
         made = _measured(order, start, model, plan, training, validation, (start_seconds, load_seconds), available, progress)
+        if there.card is not None:  # the dry run saw the memory of the machine
+            made = replace(made, peak_bytes=peak)
     else:
         dtype, rows = placement_of(plan.spec).dtype, plan.first_epoch[0].micros[0].padded
         speed = matrix_speed(rows, plan.shape.mlp_size, plan.shape.hidden_size, dtype=dtype)
@@ -129,8 +132,8 @@ def _conclude(
     if not made.fits:
         # A dry run knows the process better than the formula: what it saw beyond the formula is there whatever is changed.
         unknown = max(0, int(made.peak_bytes.likely - peak.likely))
-        found = find_cures(start, plan, training, process_bytes=process_bytes + unknown, available_bytes=available)
-        reason = refusal(made.peak_bytes, available, found)
+        found = find_cures(start, plan, training, replace(there, process_bytes=there.process_bytes + unknown))
+        reason = refusal(made.peak_bytes, there, found)
     return {
         "model": order.asked_model,
         "base": order.base.name,

@@ -1,13 +1,14 @@
-"""What this machine has: memory for a training process, its speed at one matrix product, and the energy it reports.
+"""What this machine has: memory for a training process and on a GPU, its speed at one matrix product, and the energy it reports.
 
-What it does: reads the kernel's files; nothing is guessed where they are not there. What it does not: decide what fits
-(``forecasting.py``). Called by ``forecasting.py`` and ``forecast_job.py``.
+What it does: reads the kernel's files and asks CUDA; nothing is guessed where they say nothing. What it does not: decide what fits
+(``forecasting.py`` and ``admission.py`` do). Called by these two and by ``forecast_child.py``.
 """
 
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +21,11 @@ _CGROUP_USES = ("sys/fs/cgroup/memory.current", "sys/fs/cgroup/memory/memory.usa
 _CGROUP_STATS = ("sys/fs/cgroup/memory.stat", "sys/fs/cgroup/memory/memory.stat")
 _NO_LIMIT = 1 << 60
 """The kernel's way to say that there is none is a number near 2^63."""
+_CARD_SHARE = 0.95
+"""Of a GPU's free memory; the rest is lost between the blocks that torch takes it in. An assumption."""
+_CUDA_BYTES = 600_000_000
+"""What CUDA and its libraries take of a GPU beside tensors, for one process: usually 0.3 to 0.6 GB. An assumption, not measured here; a
+part of it is taken already when the device is asked, which is on the safe side."""
 
 
 def available_memory(settings: Settings, *, root: Path = Path("/")) -> int:
@@ -32,6 +38,48 @@ def available_memory(settings: Settings, *, root: Path = Path("/")) -> int:
         return settings.train_memory_bytes
     free = [value for value in (_machine_free(root), _group_free(root)) if value is not None]
     return int(_SHARE * (min(free) + resident_bytes())) if free else _NO_LIMIT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """A GPU's memory at one moment."""
+
+    device: str
+    """As torch writes it."""
+    name: str
+    total_bytes: int
+    free_bytes: int
+    """Nobody's: what the engine host and other processes hold is not in it."""
+    held_bytes: int
+    """What torch has taken for this process's tensors, whether they are still there or not."""
+
+    @property
+    def available_bytes(self) -> int:
+        """What this process's tensors may take at most, what they have already included."""
+        return max(0, int(_CARD_SHARE * (self.free_bytes + self.held_bytes)) - _CUDA_BYTES)
+
+    @property
+    def label(self) -> str:
+        """For people: ``cuda:1 (NVIDIA H200)``."""
+        return f"{self.device} ({self.name})"
+
+
+def device_memory(device: str, cuda: Any = torch.cuda) -> DeviceMemory:
+    """Ask a GPU. Begins CUDA in this process: not to be called where others are forked afterwards.
+
+    Args:
+        device: ``cuda`` or ``cuda:1``.
+        cuda: ``torch.cuda``, or what answers like it.
+    """
+    facts = cuda.get_device_properties(device)
+    free_bytes, _ = cuda.mem_get_info(device)
+    return DeviceMemory(
+        device=device,
+        name=facts.name,
+        total_bytes=facts.total_memory,
+        free_bytes=free_bytes,
+        held_bytes=cuda.memory_reserved(device),
+    )
 
 
 def _machine_free(root: Path) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from luthier.core.errors import InvalidRequest, JobFailure, StaleLease, Unavailable
+from luthier.core.errors import StaleLease, Unavailable
 from luthier.core.examples import Dataset, RowFormat
 from luthier.core.generation import ModelTarget
 from luthier.core.jobs import JobStatus, NewEvent
@@ -27,7 +27,7 @@ from luthier.data.validate import Method
 from luthier.deployment.warm import trace_answer, warm
 from luthier.evaluation.preference import PreferenceSetting
 from luthier.evaluation.stage import evaluate, held_out_questions
-from luthier.models.device import compiling_pays, placement_of, prepare_device
+from luthier.models.device import compiling_pays, prepare_device
 from luthier.models.facts import read_config
 from luthier.models.language_model import LanguageModel
 from luthier.preprocessing.learnable import FileRole, check_learnable
@@ -61,7 +61,7 @@ from luthier.worker.question import open_question, show_prompt
 from luthier.worker.range_testing import Decided, is_due, settle_rate
 from luthier.worker.results import finish
 from luthier.worker.spec_file import read_spec, write_spec
-from luthier.worker.start import Start, decide, find_reader, find_start, hyperparameters_of, objective_kind, options_of
+from luthier.worker.start import Start, decide, find_reader, find_start, hyperparameters_of, objective_kind, options_of, placed
 from luthier.worker.token_cache import tokens_of
 
 
@@ -318,10 +318,7 @@ def shape_of_rows(tokens: Tokens, spec: TrainingSpec, *, settled: bool = True) -
 
 def load_placed(ctx: RunContext, start: Start, spec: TrainingSpec, *, own: bool) -> LanguageModel:
     """The base on the device that the spec names; ``own`` as in ``Floor.model``."""
-    try:
-        placement = placement_of(spec)
-    except InvalidRequest as refusal:
-        raise JobFailure(f"The run began on another machine. {refusal.message}", code="device_unavailable") from refusal
+    placement = placed(spec)
     prepare_device(spec.device, spec.precision)
     return ctx.floor.model(start.folder, device=spec.device, dtype=placement.dtype, own=own, quantization=spec.quantization)
 

@@ -26,7 +26,7 @@ from luthier.core.specs import (
     options_from,
 )
 from luthier.models.decoder_config import parse
-from luthier.models.device import Placement, training_placement
+from luthier.models.device import Placement, placement_of, training_placement
 from luthier.models.facts import ModelFacts, read_config, read_facts, read_max_length
 from luthier.models.targets import chosen_targets, linear_layers
 from luthier.training.base_rule import BaseFound
@@ -201,6 +201,18 @@ def _placement(settings: Settings, method: TuningMethod, objective: ObjectiveKin
         return training_placement(settings.device, settings.precision, method, pairs=objective is ObjectiveKind.DPO)
     except InvalidRequest as refusal:
         raise JobFailure(refusal.message, code="device_unavailable") from refusal
+
+
+def placed(spec: TrainingSpec) -> Placement:
+    """Where a run that was decided, perhaps by an earlier attempt, trains.
+
+    Raises:
+        JobFailure: its device is not here.
+    """
+    try:
+        return placement_of(spec)
+    except InvalidRequest as refusal:
+        raise JobFailure(f"The run began on another machine. {refusal.message}", code="device_unavailable") from refusal
 
 
 def _decisions_of(placement: Placement) -> tuple[Decision, ...]:

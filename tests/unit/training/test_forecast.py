@@ -244,12 +244,22 @@ def test_largest_forwards_that_were_not_run_are_added() -> None:
 BIG = {"num_layers": 8, "hidden_size": 1024, "q_size": 1024, "kv_size": 1024, "mlp_size": 4096, "num_parameters": 120_000_000}
 
 
-def some_cures(method: TuningMethod, available: int, *, batch_size: int = 4, process: int = 0, trained: int = 250):
+def some_cures(
+    method: TuningMethod,
+    available: int,
+    *,
+    batch_size: int = 4,
+    process: int = 0,
+    trained: int = 250,
+    packs: bool = False,
+    device: str = "cpu",
+):
     train = rows([(256, trained)] * 8)
     facts = replace(TrainableModel().facts, hidden_size=1024, num_layers=8)
     spec = replace(a_plan(train, method=method, batch_size=batch_size).spec, max_length=4096, lora_rank=0 if method == "full" else 64)
+    spec = replace(spec, device=device, precision="bfloat16" if device == "cuda" and method == "lora" else "float32")
     large = shape(facts, **BIG)
-    return cures(spec, train, facts, large, process_bytes=process, available_bytes=available, factor=1.0)
+    return cures(spec, train, facts, large, process_bytes=process, available_bytes=available, factor=1.0, packs=packs)
 
 
 def test_adapters_fit_where_all_weights_do_not() -> None:
@@ -283,3 +293,36 @@ def test_rows_that_would_lose_all_they_teach_are_not_shortened() -> None:
 
 def test_where_nothing_helps_nothing_is_promised() -> None:
     assert some_cures(TuningMethod.FULL, 1_000_000) == ()
+
+
+def changes(found) -> list[dict[str, str]]:
+    return [dict(cure.changes) for cure in found]
+
+
+def test_a_base_in_4_bits_is_named_where_the_server_has_it_and_it_helps() -> None:
+    assert {"quantization": '"nf4"'} in changes(some_cures(TuningMethod.LORA, 2_400_000_000, packs=True))
+    # Without it two changes are needed; with it that one is enough.
+    (cure,) = some_cures(TuningMethod.LORA, 2_000_000_000, packs=True)
+    assert cure.sentence() == f'quantization "nf4" ({cure.peak_bytes / 1e9:.1f} GB)'
+    assert cure.peak_bytes < 2_000_000_000
+    (cure,) = some_cures(TuningMethod.FULL, 1_300_000_000, packs=True)
+    assert dict(cure.changes) == {"adapter": '"lora"', "quantization": '"nf4"'}
+    (cure,) = some_cures(TuningMethod.LORA, 1_000_000_000, packs=True)
+    assert list(dict(cure.changes)) == ["quantization", "max_length"]
+    assert some_cures(TuningMethod.LORA, 100_000_000, packs=True) == ()
+
+
+def test_on_a_gpu_what_counts_is_the_longest_row_alone() -> None:
+    # 120 million numbers in bfloat16, and an adapter of rank 64: 0.24 GB, and 0.25 for it to learn.
+    enough = some_cures(TuningMethod.LORA, 3_000_000_000, device="cuda")[0]
+    assert enough.peak_bytes < 700_000_000
+    least = 0.9 * enough.peak_bytes
+    found = some_cures(TuningMethod.LORA, int(least), device="cuda", packs=True)
+    assert {"quantization": '"nf4"'} in changes(found)
+    assert {"rank": "32"} in changes(found)
+    assert not [name for each in changes(found) for name in each if name in ("batch_size", "gradient_checkpointing")]
+    full = some_cures(TuningMethod.FULL, 1_000_000_000, device="cuda", packs=True)
+    assert changes(full) == [{"adapter": '"lora"'}]
+    packed = some_cures(TuningMethod.FULL, 330_000_000, device="cuda", packs=True)
+    assert changes(packed) == [{"adapter": '"lora"', "quantization": '"nf4"'}]
+    assert some_cures(TuningMethod.FULL, 1_000_000, device="cuda", packs=True) == ()

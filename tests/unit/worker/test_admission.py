@@ -1,4 +1,5 @@
-"""Memory decides who joins: a base counts once; who does not fit waits in the queue, says why, and is not kept when alone."""
+"""Memory decides who joins: a base counts once; who does not fit waits in the queue, says why, and is not kept when alone. On a GPU it is
+the memory of that GPU, as a stand-in tells it here."""
 
 import threading
 from collections.abc import Iterator
@@ -6,24 +7,32 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from luthier.core.errors import Unavailable
+from luthier.core.errors import InvalidRequest, Unavailable
 from luthier.core.jobs import Job, JobStatus, ModelKind
 from luthier.core.settings import Settings
 from luthier.jobs.queue import JobQueue
 from luthier.models.adapter_form import AdapterForm
+from luthier.models.device import Placement
 from luthier.models.load import load_model
 from luthier.storage.blobs import BlobStore
 from luthier.storage.database import Database, migrate
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import ModelStore
 from luthier.trace.tracer import Tracer
-from luthier.worker.admission import Admission, Need, measure_lines, need_of, together
+from luthier.training.card_memory import WORKSPACE_BYTES
+from luthier.worker import admission as admission_module
+from luthier.worker.admission import NOTHING, Admission, Need, measure_lines, need_of, need_on_card, together
 from luthier.worker.context import RunContext
+from luthier.worker.machine import DeviceMemory
 from luthier.worker.recorder import JobRecorder
+from luthier.worker.spec_file import write_spec
 from tests.support.examples import chat_file
 from tests.support.mini import MINI
 from tests.support.office import new_job, new_model, note
+from tests.support.trainable_model import spec_for
+from tests.unit.training.test_plan import rows
 
 
 class Office:
@@ -39,8 +48,8 @@ class Office:
         self.sha256, _ = self.blobs.put(chat_file(12))
         self.stop = threading.Event()
 
-    def lease(self, **options: object) -> Job:
-        job = self.queue.submit(new_job(status=JobStatus.QUEUED, training_sha256=self.sha256, options=options))
+    def lease(self, *, method: str = "supervised", **options: object) -> Job:
+        job = self.queue.submit(new_job(status=JobStatus.QUEUED, training_sha256=self.sha256, options=options, method=method))
         leased = self.queue.take(job.id, "me", seconds=1e9)
         assert leased is not None
         return leased
@@ -158,3 +167,125 @@ def test_a_waiting_job_that_is_cancelled_stops_waiting(office: Office) -> None:
     admission.enter(contexts[1], never)
     for context in contexts:
         context.recorder.close()
+
+
+CARD = DeviceMemory(device="cuda:1", name="NVIDIA X", total_bytes=80_000_000_000, free_bytes=70_000_000_000, held_bytes=0)
+
+
+@pytest.fixture
+def on_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine with a GPU, whatever the setting says: ``auto`` finds it too."""
+    placement = Placement(device="cuda:1", precision="bfloat16", device_reason="", precision_reason="")
+    monkeypatch.setattr(admission_module, "training_placement", lambda *_a, **_k: placement)
+
+
+def card_of(available: int) -> DeviceMemory:
+    """One on which so much is available."""
+    return replace(CARD, free_bytes=int((available + 600_000_000) / 0.95) + 1)
+
+
+def test_steps_that_may_be_done_at_once_count_together_up_to_one_forwards_room() -> None:
+    def need(own: int, activations: int) -> Need:
+        return Need(base=Path("a"), base_bytes=1000, own_bytes=own, activation_bytes=activations, joint_bytes=450)
+
+    assert together([need(10, 200)]) == 1000 + 10 + 200
+    assert together([need(10, 200), need(20, 100)]) == 1000 + 30 + 300
+    assert together([need(10, 200), need(20, 300)]) == 1000 + 30 + 450
+    assert together([need(10, 700), need(20, 300)]) == 1000 + 30 + 700, "one row may be longer than the room"
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_the_bound_on_a_gpu_holds_base_and_adapter_in_their_numbers(office: Office, dora: bool) -> None:
+    need = need_on_card(office.context(office.lease(**({"adapter": "dora"} if dora else {}))), CARD, "bfloat16")
+    model = load_model(MINI, dtype=torch.bfloat16)
+    model.add_adapter("x", rank=16, alpha=32.0, seed=0, form=AdapterForm(dora=dora))
+    base, adapter = sum(p.nbytes for p in model.all_parameters()), sum(p.nbytes for p in model.adapter_parameters("x"))
+    assert need.base_bytes == base
+    assert 4 * adapter < need.own_bytes < 4 * adapter + WORKSPACE_BYTES + base
+    assert 0 < need.activation_bytes <= need.joint_bytes
+    wide = need_on_card(office.context(office.lease(**({"adapter": "dora"} if dora else {}))), CARD, "float32")
+    assert wide.base_bytes == 2 * base
+    assert wide.activation_bytes > need.activation_bytes
+    again = need_on_card(office.context(office.lease(gradient_checkpointing=True)), CARD, "bfloat16")
+    assert again.activation_bytes < need.activation_bytes
+
+
+def test_all_weights_on_a_gpu_take_16_bytes_each_and_are_shared_with_nobody(office: Office) -> None:
+    context = office.context(office.lease(adapter="full"))
+    need = need_on_card(context, CARD, "float32")
+    numbers = sum(p.numel() for p in load_model(MINI).all_parameters())
+    assert need.base_bytes + need.own_bytes == 16 * numbers + WORKSPACE_BYTES
+    assert need.base == context.run_dir
+    assert need.joint_bytes == 0
+
+
+def test_pairs_on_a_gpu_take_two_rows_each(office: Office) -> None:
+    one, pairs = (need_on_card(office.context(office.lease(method=m)), CARD, "bfloat16") for m in ("supervised", "dpo"))
+    assert pairs.activation_bytes > 1.3 * one.activation_bytes
+
+
+@pytest.mark.usefixtures("on_card")
+def test_on_a_gpu_the_second_waits_for_its_memory_and_says_where(office: Office) -> None:
+    first, second = office.lease(), office.lease()
+    contexts = [office.context(job, available=1) for job in (first, second)]  # the machine's own memory says nothing there
+    both = together([need_on_card(context, CARD, "bfloat16") for context in contexts])
+    asked: list[str] = []
+    there = [both - 1]
+
+    def look(device: str) -> DeviceMemory:
+        asked.append(device)
+        return card_of(there[0])
+
+    admission = Admission(10**15, office.queue, look)
+    admission.enter(contexts[0], never)
+    office.run(first)
+    waited: list[float] = []
+
+    def memory_comes(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            there[0] = both + 1
+
+    admission.enter(contexts[1], memory_comes)
+    assert len(waited) == 3
+    assert set(asked) == {"cuda:1"}
+    contexts[1].recorder.write()
+    (message,) = [e.message for e in office.jobs.events_since(second.id, 0) if "waits for memory" in e.message]
+    assert message == (
+        f"The job waits for memory on cuda:1 (NVIDIA X): with it {both / 1e9:.1f} GB may be needed, and {(both - 1) / 1e9:.1f} GB are "
+        "available for training there. It begins when a job that trains now is over."
+    )
+    for context in contexts:
+        context.recorder.close()
+
+
+@pytest.mark.usefixtures("on_card")
+def test_on_a_full_gpu_nobody_is_kept_when_nobody_else_trains(office: Office) -> None:
+    context = office.context(office.lease())
+    Admission(0, office.queue, lambda _device: replace(CARD, free_bytes=0)).enter(context, never)
+    context.recorder.close()
+
+
+def test_a_device_that_is_not_here_keeps_nobody_waiting(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_a: object, **_k: object) -> Placement:
+        raise InvalidRequest("There is no such device.")
+
+    monkeypatch.setattr(admission_module, "training_placement", refuse)
+    first, second = office.lease(), office.lease()
+    admission = Admission(0, office.queue, lambda _device: pytest.fail("no device is asked"))
+    contexts = [office.context(job, available=1) for job in (first, second)]
+    admission.enter(contexts[0], never)
+    office.run(first)
+    admission.enter(contexts[1], never)
+    assert admission._inside == {first.id: NOTHING, second.id: NOTHING}
+    for context in contexts:
+        context.recorder.close()
+
+
+@pytest.mark.usefixtures("on_card")
+def test_a_resumed_run_is_placed_where_it_began(office: Office) -> None:
+    context = office.context(office.lease(), available=10**12)
+    context.run_dir.mkdir(parents=True)
+    write_spec(context.run_dir, spec_for(rows([(5, 2)] * 4)), ())
+    Admission(0, office.queue, lambda _device: pytest.fail("it began on the CPU")).enter(context, never)
+    context.recorder.close()

@@ -1,10 +1,12 @@
 """Memory and energy as the kernel's files tell them."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from luthier.core.settings import Settings
 from luthier.training.memory import peak_resident_bytes, resident_bytes
-from luthier.worker.machine import EnergyMeter, available_memory, matrix_speed
+from luthier.worker.machine import EnergyMeter, available_memory, device_memory, matrix_speed
 
 
 def write(root: Path, name: str, text: str) -> None:
@@ -63,3 +65,25 @@ def test_energy_is_told_only_where_it_can_be_read(tmp_path: Path) -> None:
     assert watts > 0
     write(tmp_path, counter, "5\n")
     assert meter.watts_since(mark) is None
+
+
+class FakeCuda:
+    """``torch.cuda`` as far as it is asked for memory."""
+
+    def get_device_properties(self, device: str) -> object:
+        return SimpleNamespace(name="NVIDIA X", total_memory=80_000_000_000)
+
+    def mem_get_info(self, device: str) -> tuple[int, int]:
+        return 30_000_000_000, 80_000_000_000
+
+    def memory_reserved(self, device: str) -> int:
+        return 10_000_000_000
+
+
+def test_a_gpu_says_what_is_free_and_what_this_process_holds() -> None:
+    card = device_memory("cuda:1", FakeCuda())
+    assert card.label == "cuda:1 (NVIDIA X)"
+    assert (card.total_bytes, card.free_bytes, card.held_bytes) == (80_000_000_000, 30_000_000_000, 10_000_000_000)
+    # 95 % of 40 GB, less 0.6 of CUDA itself.
+    assert card.available_bytes == 37_400_000_000
+    assert replace(card, free_bytes=0, held_bytes=0).available_bytes == 0
