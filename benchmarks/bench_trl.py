@@ -7,7 +7,7 @@ examples and true tokens per second, the same per busy core, peak memory, the lo
 the rate of plain matrix products at this model's own shapes, in the same number format, in the same run.
 
 Run: ``make bench-training`` on a quiet machine (it installs the extra ``bench``), or ``python -m benchmarks.bench_trl --quick``.
-``benchmarks/baselines/<cores>cpu-trl.json`` is written by a full run alone. What the sides do stands in ``trl_sides.py``.
+``benchmarks/baselines/<cores>cpu-trl-<shape>.json`` is written by a run of a shape with all settings alone. What the sides do stands in ``trl_sides.py``.
 """
 
 import argparse
@@ -220,22 +220,24 @@ def main() -> None:
     if missing:
         raise SystemExit(f"This benchmark needs {' and '.join(missing)}: pip install -c constraints.txt -e '.[bench]'")
     print(f"{machine()['processor']}: {bfloat16_instructions()}", flush=True)
-    load = os.getloadavg()[0]
-    results: dict[str, Any] = {"vectors": bfloat16_instructions()}
     with tempfile.TemporaryDirectory(prefix="luthier-bench-") as place:
         for shape in options.shapes:
-            folder = Path(place) / shape
-            built = run_apart(["--part", "build", "--shapes", shape, "--folder", str(folder)], 2)
-            if "failed" in built:
-                raise SystemExit(f"The model could not be made: {built['failed']}")
-            for method in options.methods:
-                results[f"{shape}, {method}"] = compare(shape, method, folder, options)
-    results["load average"] = {"at the start": round(load, 2), "at the end": round(os.getloadavg()[0], 2)}
-    whole = not options.quick and not options.only and options.shapes == list(SHAPES) and options.methods == list(METHODS)
-    if whole:
-        path = BASELINES / f"{os.cpu_count()}cpu-trl.json"
-        path.write_text(json.dumps({"setup": "trl", "machine": machine(), "results": results}, indent=2) + "\n")
-        print(f"written to benchmarks/baselines/{path.name}")
+            results = of_shape(shape, Path(place) / shape, options)
+            if not options.quick and not options.only and options.methods == list(METHODS) and shape in SHAPES:
+                path = BASELINES / f"{os.cpu_count()}cpu-trl-{shape}.json"
+                path.write_text(json.dumps({"setup": f"trl-{shape}", "machine": machine(), "results": results}, indent=2) + "\n")
+                print(f"written to benchmarks/baselines/{path.name}")
+
+
+def of_shape(shape: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Both methods on one shape."""
+    load = os.getloadavg()[0]
+    built = run_apart(["--part", "build", "--shapes", shape, "--folder", str(folder)], 2)
+    if "failed" in built:
+        raise SystemExit(f"The model could not be made: {built['failed']}")
+    results: dict[str, Any] = {"vectors": bfloat16_instructions()}
+    results |= {f"{shape}, {method}": compare(shape, method, folder, options) for method in options.methods}
+    return {**results, "load average": {"at the start": round(load, 2), "at the end": round(os.getloadavg()[0], 2)}}
 
 
 if __name__ == "__main__":
