@@ -9,10 +9,10 @@ import torch
 from luthier.core.specs import ObjectiveKind, TuningMethod
 from luthier.models import decoder
 from luthier.models.load import load_model
-from luthier.training.against_reference import ReferenceObjective
-from luthier.training.kto import kto_loss
+from luthier.training.kto import KtoObjective, kto_loss
 from luthier.training.methods import objective_of
 from luthier.training.orpo import OrpoObjective, orpo_loss
+from luthier.training.pairs import score_answers
 from luthier.training.reference import ReferenceStore
 from luthier.training.turns import run_alone
 from tests.support.mini import load_mini
@@ -26,7 +26,7 @@ METHODS = pytest.mark.parametrize("method", list(TuningMethod))
 LOSSES = pytest.mark.parametrize("loss", [ORPO, KTO])
 
 
-def _plain_orpo(policy, _reference, tokens, beta):
+def _plain_orpo(policy, _reference, _drift, tokens, beta):
     """Hong et al. 2024 with nothing but probabilities: mean loss of the preferred answer, and the logarithm of the odds ratio."""
     means = policy / tokens
     odds = means.exp() / (1 - means.exp())
@@ -34,26 +34,26 @@ def _plain_orpo(policy, _reference, tokens, beta):
     return losses.mean(), beta * means
 
 
-def _trl_orpo(policy, _reference, tokens, beta):
+def _trl_orpo(policy, _reference, _drift, tokens, beta):
     """``ORPOTrainer``'s way to the odds, its likelihood taken over the answer alone."""
     chosen, rejected = (policy / tokens)[0::2], (policy / tokens)[1::2]
     log_odds = (chosen - rejected) - (torch.log1p(-chosen.exp()) - torch.log1p(-rejected.exp()))
     return (-chosen - beta * torch.nn.functional.logsigmoid(log_odds)).mean(), beta * policy / tokens
 
 
-def _plain_kto(policy, reference, _tokens, beta):
-    """Ethayarajh et al. 2024 with z0 = 0, example by example, the mean over desirable and undesirable ones together (TRL's
-    ``apo_zero_unpaired``)."""
-    z0 = 0.0
+def _plain_kto(policy, reference, drift, _tokens, beta):
+    """Ethayarajh et al. 2024, example by example, the mean over desirable and undesirable ones together. ``drift``: log-ratios of prompts
+    beside answers of other pairs."""
+    kl = max(0.0, float(drift.mean()))
     losses = []
     for at, ratio in enumerate(policy - reference):
-        value = torch.sigmoid(beta * (ratio - z0)) if at % 2 == 0 else torch.sigmoid(beta * (z0 - ratio))
+        value = torch.sigmoid(beta * (ratio - kl)) if at % 2 == 0 else torch.sigmoid(beta * (kl - ratio))
         losses.append(1 - value)
     return torch.stack(losses).mean(), beta * (policy - reference)
 
 
-def _moved(model, method):
-    """The parameters that learn, away from where they began, and the adapter that they belong to."""
+def _moved(model, method, beside):
+    """The parameters that learn, away from where they began towards some rows, and the adapter that they belong to."""
     adapter, parameters = None, model.all_parameters()
     if method is TuningMethod.LORA:
         adapter = "a"
@@ -63,6 +63,11 @@ def _moved(model, method):
     for parameter in parameters:
         parameter.requires_grad_(True)
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    with model.use_adapter(adapter):
+        score_answers(model, beside.batch(range(len(beside.examples)))).logps_B.sum().backward()
+    for parameter in parameters:
+        parameter.data += 0.05 * gradient(parameter).sign()
+        parameter.grad = None
     return parameters, adapter
 
 
@@ -74,21 +79,26 @@ def test_loss_gradient_and_metrics_are_those_of_the_formula(tmp_path, method, fa
     monkeypatch.setattr(decoder, "CHUNK_NUMBERS", 8192 * 3)
     model = load_model(build(family, tmp_path / "m"), dtype=torch.float64)
     source = formality(count=5)
-    rows = range(len(source.examples))
+    spec = pair_spec(source, beta=beta, objective=loss)
+    rows, beside = range(len(source.examples)), source.mismatched(spec.max_length)
     tokens = torch.tensor([example.rendered.num_trained for example in source.examples])
     with torch.no_grad():
         reference = torch.stack([plain_logp(model, source.examples[row]) for row in rows])
-    objective = objective_of(pair_spec(source, beta=beta, objective=loss))
+        before = torch.stack([plain_logp(model, beside.examples[row]) for row in rows])
+    objective = objective_of(spec)
     assert run_alone(objective.prepare(model, [source], adapter=None, store=ReferenceStore(tmp_path / "r", "x"), hooks=Recorder()))
-    parameters, adapter = _moved(model, method)
+    parameters, adapter = _moved(model, method, beside)
     with model.use_adapter(adapter):
-        sums = objective.sums(model, source, rows)
+        sums = run_alone(objective.for_examples(model, source, range(5))).sums(model, source, rows)
         (sums.loss / sums.count).backward()
         ours = [gradient(parameter).clone() for parameter in parameters]
         for parameter in parameters:
             parameter.grad = None
         policy = torch.stack([plain_logp(model, source.examples[row]) for row in rows])
-        expected, rewards = plain(policy, reference, tokens, beta)
+        with torch.no_grad():
+            drift = torch.stack([plain_logp(model, beside.examples[row]) for row in rows]) - before
+        assert drift.mean() > 0.1, "the reference point is not at its bound"
+        expected, rewards = plain(policy, reference, drift, tokens, beta)
         expected.backward()
 
     assert (sums.count, objective.count(source, rows)) == (5, 5)
@@ -210,6 +220,6 @@ def test_the_embedded_model_goes_on_bit_for_bit(tmp_path, loss):
 def test_each_spec_gets_its_own_loss():
     train = pairs()
     assert isinstance(objective_of(pair_spec(train, objective=ORPO)), OrpoObjective)
-    assert isinstance(objective_of(pair_spec(train, objective=KTO)), ReferenceObjective)
+    assert isinstance(objective_of(pair_spec(train, objective=KTO)), KtoObjective)
     identities = {pair_spec(train, objective=kind).identity() for kind in (ObjectiveKind.DPO, ORPO, KTO)}
     assert len(identities) == 3

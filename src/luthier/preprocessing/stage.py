@@ -6,7 +6,7 @@ for. What it does not: decide numbers (``training/resolve.py``), keep tokens for
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from luthier.core.examples import Dataset, RowFormat, SourceLine
 from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.preprocessing.batches import collate, epoch_order
 from luthier.preprocessing.learnable import FileRole, Unlearnable, nothing_left
+from luthier.preprocessing.mismatched import MismatchedRows
 from luthier.preprocessing.pack import pack_rows
 from luthier.preprocessing.table import TokenTable, table_in_memory
 from luthier.preprocessing.tokenize import ExampleRenderer, TokenizedChunk, tokenize_all
@@ -50,7 +51,7 @@ class Prepared:
     @property
     def lengths(self) -> np.ndarray:
         """int64 tokens of each example."""
-        if isinstance(self.examples, TokenTable):
+        if isinstance(self.examples, TokenTable | MismatchedRows):
             return self.examples.lengths
         return np.array([example.num_tokens for example in self.examples], dtype=np.int64)
 
@@ -69,6 +70,12 @@ class Prepared:
     def batch(self, indices: Sequence[int]) -> TokenBatch:
         """The chosen examples side by side."""
         return collate([self.examples[index] for index in indices])
+
+    def mismatched(self, max_length: int) -> "Prepared":
+        """Of pairs: each prompt with the answers of another pair; see ``mismatched.partners``. Rows are made when they are asked for, so
+        that trained tokens are counted as before these are cut."""
+        rows = MismatchedRows(self.examples, max_length)
+        return replace(self, examples=rows, num_tokens=int(rows.lengths.sum()))
 
 
 class KeptRows:

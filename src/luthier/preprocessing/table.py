@@ -63,6 +63,12 @@ class TokenTable(Sequence[TokenizedExample]):
         return np.diff(self._ends, prepend=0)
 
     @property
+    def prompt_lengths(self) -> np.ndarray:
+        """int64 tokens of each example before the first trained one; every example has a trained one, and none begins with it."""
+        ends = self.columns["run_ends"]
+        return self.columns["run_stops"][np.concatenate(([0], ends[:-1]))].astype(np.int64)
+
+    @property
     def num_tokens(self) -> int:
         """Tokens of all examples."""
         return int(self._ends[-1]) if len(self._ends) else 0

@@ -21,14 +21,15 @@ from luthier.models.language_model import LanguageModel
 from luthier.training.attach import ADAPTER_NAME, attach
 from luthier.training.evaluate import base_rows, forward_groups
 from luthier.training.memory import keep_freed_memory, peak_resident_bytes, resident_bytes
-from luthier.training.methods import base_measured_by, objective_of
+from luthier.training.methods import base_measured_by, objective_of, read_beside
 from luthier.training.noise import noised
 from luthier.training.optimizer import build_optimizer, export_state, take_step
 from luthier.training.packing import laid_out, scores_all, step_forwards
-from luthier.training.plan import Plan, PlannedStep
+from luthier.training.plan import Plan, PlannedStep, read_ahead
 from luthier.training.progress import Progress
 from luthier.training.resume import ResumeState, ResumeStore
-from luthier.training.tokens import TokenSource
+from luthier.training.tokens import TokenSource, examples_of
+from luthier.training.turns import run_alone
 from luthier.training.work import Micro, forward_work, micro_of, step_work
 
 SECONDS = 10.0
@@ -103,6 +104,7 @@ class _Bench:
         self.optimizer = build_optimizer(self.parameters, spec)
         self.objective = objective_of(spec)
         self.objective.assume([source for source in (train, valid) if source is not None])
+        self.beside = read_beside(spec, train)
         self.peak_activations = 0
         self.last: tuple[tuple[int, ...], float] = ((), 0.0)
         self.resident: list[tuple[int, int]] = []
@@ -115,9 +117,12 @@ class _Bench:
         began = time.perf_counter()
         examples = self.train.examples
         total = self.objective.count(self.train, indices)
+        objective = run_alone(self.objective.for_examples(self.model, self.train, examples_of(self.train, indices)))
+        for micro in self._ahead(indices):
+            self.note_forward(micro)
         for group in step_forwards(self.spec, indices, self.train, self.model.facts):
             with laid_out(self.model, self.spec), noised(self.model, self.spec, 1, group):
-                sums = self.objective.sums(self.model, self.train, group)
+                sums = objective.sums(self.model, self.train, group)
                 float(sums.loss.detach())
                 (sums.loss / total).backward()
             self._note(micro_of(group, examples, end_to_end=self.spec.packing, all_scored=scores_all(self.spec)))
@@ -132,7 +137,8 @@ class _Bench:
         groups = step_forwards(self.spec, indices, self.train, self.model.facts)
         sizes = {"end_to_end": self.spec.packing, "all_scored": scores_all(self.spec)}
         micros = [micro_of(group, self.train.examples, **sizes) for group in groups]
-        return step_work(micros, self.plan.shape, full=self.plan.full)
+        ahead = sum(forward_work(micro, self.plan.shape) for micro in self._ahead(indices))
+        return step_work(micros, self.plan.shape, full=self.plan.full) + ahead
 
     def timed(self, indices: Sequence[int]) -> Timed:
         """A step whose time counts."""
@@ -148,6 +154,9 @@ class _Bench:
         """A forward without gradients was carried out."""
         self._forwards.append(micro)
         self.peak_activations = max(self.peak_activations, self.plan.forward_activations(micro))
+
+    def _ahead(self, indices: Sequence[int]) -> tuple[Micro, ...]:
+        return read_ahead(self.beside, examples_of(self.train, indices), facts=self.model.facts)
 
     def _note(self, micro: Micro) -> None:
         self._micros.append(micro)

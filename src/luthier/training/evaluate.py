@@ -4,7 +4,8 @@ What it does: the numbers of validation, of the base before the first step and o
 generate text (``evaluation`` does). Called by ``loop.py``, and by ``plan.py`` for which rows are measured when.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,18 +72,26 @@ def measuring(
 
     ``all_scored``: as ``micro_batches`` has it.
     """
-    objective, totals = objective or SupervisedObjective(), Totals()
-    room = room_on(model)
+    totals, room = Totals(), room_on(model)
+    chosen = range(num_examples(source)) if indices is None else indices
+    objective = yield from (objective or SupervisedObjective()).for_examples(model, source, chosen)
     for group in forward_groups(source, indices, model.facts, room, all_scored=all_scored):
-        was_training = model.module.training
-        model.module.eval()
-        try:
-            with torch.no_grad():
-                totals = totals.plus(objective.sums(model, source, group))
-        finally:
-            model.module.train(was_training)
+        with only_reading(model):
+            totals = totals.plus(objective.sums(model, source, group))
         yield
     return means_of(totals, objective)
+
+
+@contextmanager
+def only_reading(model: LanguageModel) -> Iterator[None]:
+    """Forwards here keep nothing for a backward; afterwards the model learns, or does not, as before."""
+    was_training = model.module.training
+    model.module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.module.train(was_training)
 
 
 def forward_groups(

@@ -251,7 +251,7 @@ def _parts(plan: Plan, rates: Rates, saving: Saving) -> list[TimePart]:
         return sum(rates.forward.at(work) for work in (forward_work(micro, shape) for micro in micros))
 
     steps = sum(rates.step.at(step.work) for step in plan.steps) * spec.total_steps / len(plan.steps)
-    validation = sum(reading(check) for check in plan.checks) + spec.n_epochs * reading(plan.epoch_end)
+    validation = sum(reading(check) for check in plan.checks) + spec.n_epochs * reading((*plan.epoch_ahead, *plan.epoch_end))
     steps, saves = _with_saves(plan, rates, steps, saving)
     test = sum(rates.step.at(step.work) + reading(step.micros) for step in plan.tried)
     return [

@@ -22,7 +22,8 @@ from luthier.training.noise import noised
 from luthier.training.objective import LossSums, Objective
 from luthier.training.packing import laid_out, step_forwards
 from luthier.training.sft import room_on
-from luthier.training.tokens import TokenSource
+from luthier.training.tokens import TokenSource, examples_of
+from luthier.training.turns import run_alone
 
 
 class StepForwards:
@@ -74,10 +75,12 @@ class StepForwards:
     def _tried(self, step: int, groups: Sequence[Sequence[int]], divisor: float) -> list[LossSums] | None:
         """None where memory was missing."""
         parts: list[LossSums] = []
+        examples = examples_of(self._source, [row for group in groups for row in group])
         try:
+            objective = run_alone(self._objective.for_examples(self._model, self._source, examples))
             for group in groups:
                 with laid_out(self._model, self._spec), noised(self._model, self._spec, step, group):
-                    sums = self._objective.sums(self._model, self._source, group)
+                    sums = objective.sums(self._model, self._source, group)
                     (sums.loss / divisor).backward()
                 parts.append(replace(sums, loss=sums.loss.detach()))
         except torch.OutOfMemoryError:

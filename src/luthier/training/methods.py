@@ -1,17 +1,18 @@
 """Which objective a spec asks for, and what measures beside it: one line for each.
 
-What it does not: train. Called by ``loop.py`` and ``dry_run.py``.
+What it does not: train. Called by ``loop.py``, ``plan.py`` and ``dry_run.py``.
 """
 
 from luthier.core.specs import ObjectiveKind, TrainingSpec
 from luthier.training.against_reference import ReferenceObjective
 from luthier.training.dpo import dpo_loss
-from luthier.training.kto import kto_loss
+from luthier.training.kto import KtoObjective
 from luthier.training.objective import Objective
 from luthier.training.orpo import OrpoObjective
 from luthier.training.packing import scores_all
 from luthier.training.prompt_loss import PromptedObjective
 from luthier.training.sft import SupervisedObjective
+from luthier.training.tokens import TokenSource
 
 
 def objective_of(spec: TrainingSpec) -> Objective:
@@ -19,10 +20,15 @@ def objective_of(spec: TrainingSpec) -> Objective:
     if spec.objective is ObjectiveKind.DPO:
         return ReferenceObjective(spec.beta, dpo_loss)
     if spec.objective is ObjectiveKind.KTO:
-        return ReferenceObjective(spec.beta, kto_loss)
+        return KtoObjective(spec.beta, spec.max_length)
     if spec.objective is ObjectiveKind.ORPO:
         return OrpoObjective(spec.beta)
     return PromptedObjective(spec.prompt_loss_weight) if spec.prompt_loss_weight else SupervisedObjective()
+
+
+def read_beside(spec: TrainingSpec, source: TokenSource) -> TokenSource | None:
+    """The rows that the objective reads before it learns from, or measures, the pairs of the same numbers of a source; None: none."""
+    return source.mismatched(spec.max_length) if spec.objective is ObjectiveKind.KTO else None
 
 
 def measured_by(objective: Objective) -> Objective:

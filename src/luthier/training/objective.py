@@ -6,7 +6,7 @@ What it does: the protocol that every objective fulfils, and the sums that go th
 A new objective is one file with one class, and its line in ``methods.py``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,7 +71,7 @@ def added(parts: Sequence[float], more: Sequence[float]) -> tuple[float, ...]:
 
 
 class Objective(Protocol):
-    """One way to learn. It may hold what it measured of the model before the first update, and nothing else."""
+    """One way to learn. It may hold what it measured of the model before the first update, and what ``for_examples`` says."""
 
     def prepare(
         self, model: LanguageModel, sources: Sequence[TokenSource], *, adapter: str | None, store: ReferenceStore, hooks: TrainerHooks
@@ -96,6 +96,14 @@ class Objective(Protocol):
 
     def count(self, source: TokenSource, rows: Sequence[int]) -> float:
         """What the loss of these rows is divided by, without a forward."""
+        ...
+
+    def for_examples(self, model: LanguageModel, source: TokenSource, examples: Sequence[int]) -> "Generator[None, None, Objective]":
+        """The objective whose ``sums`` over these examples (pairs) belong together: those of one step, or of one measurement.
+
+        Itself, where each example counts by itself. Else what depends on all of them is measured first, without gradients, with the adapter
+        that is in use, in turns of one forward each: so it is the same however they are cut afterwards.
+        """
         ...
 
     def sums(self, model: LanguageModel, source: TokenSource, rows: Sequence[int]) -> LossSums:

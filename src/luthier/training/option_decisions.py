@@ -152,8 +152,8 @@ def option_decisions(options: LuthierOptions, *, held_out: bool = False) -> list
 _PREFERENCE_LOSSES = {
     ObjectiveKind.ORPO: "As asked: the preferred answer is imitated and the other one's odds fall beside it; there is no reference "
     "(Hong et al. 2024, arXiv:2403.07691).",
-    ObjectiveKind.KTO: "As asked: each answer of a pair counts by itself, as good or as bad, against the reference; without the KL term "
-    "(Ethayarajh et al. 2024, arXiv:2402.01306).",
+    ObjectiveKind.KTO: "As asked: each answer of a pair counts by itself, as good or as bad, against the reference and against how far "
+    "the model has moved from it, by answers of other pairs (Ethayarajh et al. 2024, arXiv:2402.01306).",
 }
 
 

@@ -15,7 +15,7 @@ through ``methods.py``.
 Axis letters: B rows, P pairs (rows 2p and 2p + 1: the preferred answer first).
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from luthier.models.language_model import LanguageModel
 from luthier.training.hooks import TrainerHooks
-from luthier.training.objective import LossSums, Totals
+from luthier.training.objective import LossSums, Objective, Totals
 from luthier.training.pairs import pair_means, pair_sums, score_answers
 from luthier.training.reference import ReferenceStore
 from luthier.training.tokens import TokenSource
@@ -52,6 +52,10 @@ class OrpoObjective:
     def count(self, source: TokenSource, rows: Sequence[int]) -> int:
         """Pairs."""
         return len(rows) // source.rows_per_example
+
+    def for_examples(self, model: LanguageModel, source: TokenSource, examples: Sequence[int]) -> Generator[None, None, Objective]:
+        """Each pair counts by itself."""
+        return at_once(self)
 
     def sums(self, model: LanguageModel, source: TokenSource, rows: Sequence[int]) -> LossSums:
         """One forward over both answers of some pairs."""

@@ -4,16 +4,17 @@ What it does: exact counts of steps and tokens, the shape of every forward of th
 not: say how long any of it takes (``forecast.py``). Called by ``forecast.py``, ``dry_run.py``, ``card_memory.py`` and ``worker``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from luthier.core.specs import LoraKind, ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.models.facts import ModelFacts
 from luthier.training.evaluate import base_rows, check_rows, forward_groups
+from luthier.training.methods import read_beside
 from luthier.training.packing import scores_all, step_forwards
 from luthier.training.sft import Room
-from luthier.training.tokens import TokenSource, num_examples
+from luthier.training.tokens import TokenSource, examples_of, num_examples
 from luthier.training.work import (
     UNPACKED_PER_SECOND,
     Micro,
@@ -21,6 +22,7 @@ from luthier.training.work import (
     activation_bytes,
     dora_bytes,
     forward_bytes,
+    forward_work,
     kernel_count,
     logits_at_once,
     micro_of,
@@ -40,7 +42,9 @@ class PlannedStep:
     """Of its token rows."""
     micros: tuple[Micro, ...]
     work: float
-    """Floating-point operations."""
+    """Floating-point operations, with those of ``ahead``."""
+    ahead: tuple[Micro, ...] = ()
+    """The forwards without gradients that come before these."""
 
     @property
     def longest(self) -> int:
@@ -65,6 +69,8 @@ class Plan:
     """The forwards of each small validation."""
     epoch_end: tuple[Micro, ...]
     """The forwards of the whole validation at an epoch's end, and of the sample example."""
+    epoch_ahead: tuple[Micro, ...]
+    """The forwards that come before those, where the objective must know of all rows first."""
     sources: int
     """Held-out examples, or pairs."""
 
@@ -159,7 +165,8 @@ class Plan:
 
     def forwards(self) -> tuple[Micro, ...]:
         """Every forward without gradients that can occur."""
-        return (*self.base, *(micro for check in self.checks for micro in check), *self.epoch_end)
+        ahead = (micro for step in self.steps for micro in step.ahead)
+        return (*self.base, *ahead, *(micro for check in self.checks for micro in check), *self.epoch_ahead, *self.epoch_end)
 
 
 def plan_run(
@@ -172,8 +179,11 @@ def plan_run(
 ) -> Plan:
     """Lay out a run. Takes about as long as ordering the batches of its epochs. ``room``: of one forward; None: a CPU's."""
     full = spec.method is TuningMethod.FULL
+    beside, valid_beside = (None if source is None else read_beside(spec, source) for source in (train, valid))
     # On a GPU rows lie end to end whether they are packed or not, those that are only read too.
     flat = spec.device != "cpu" and shape.fast
+    shapes = partial(_shapes, facts=facts, room=room, flat=flat)
+    ahead = partial(read_ahead, facts=facts, room=room, flat=flat)
     steps: list[PlannedStep] = []
     for epoch in range(1, spec.n_epochs + 1):
         if steps and len(train.examples) * epoch > _MAX_PLANNED_ROWS:
@@ -182,15 +192,15 @@ def plan_run(
             groups = step_forwards(spec, indices, train, facts, room)
             sizes = {"end_to_end": spec.packing or flat, "all_scored": scores_all(spec)}
             micros = tuple(micro_of(group, train.examples, **sizes) for group in groups)
-            steps.append(PlannedStep(indices=tuple(indices), micros=micros, work=step_work(micros, shape, full=full)))
-    shapes = partial(_shapes, facts=facts, room=room, flat=flat)
-    sample = shapes(train, [0])
+            before = ahead(beside, examples_of(train, indices))
+            work = step_work(micros, shape, full=full) + sum(forward_work(micro, shape) for micro in before)
+            steps.append(PlannedStep(indices=tuple(indices), micros=micros, work=work, ahead=before))
     checks: list[tuple[Micro, ...]] = []
     if valid is not None:
         for step in range(1, spec.total_steps + 1):
             rows = check_rows(step, spec, num_examples(valid))
             if rows is not None:
-                checks.append(shapes(valid, rows))
+                checks.append((*ahead(valid_beside, rows), *shapes(valid, rows)))
     return Plan(
         shape=shape,
         spec=spec,
@@ -198,21 +208,37 @@ def plan_run(
         tokens_per_epoch=sum(example.num_tokens for example in train.examples),
         trained_per_epoch=sum(example.rendered.num_trained for example in train.examples),
         steps=tuple(steps),
-        base=_before(spec, train, valid, shapes),
+        base=_before(spec, (train, valid), (beside, valid_beside), shapes),
         checks=tuple(checks),
-        epoch_end=(*(shapes(valid, None) if valid is not None else ()), *sample),
+        epoch_end=(*(shapes(valid, None) if valid is not None else ()), *shapes(train, [0])),
+        epoch_ahead=(*ahead(valid_beside, None), *ahead(beside, [0])),
         sources=0 if valid is None else num_examples(valid),
     )
 
 
-def _before(
-    spec: TrainingSpec, train: TokenSource, valid: TokenSource | None, shapes: Callable[..., tuple[Micro, ...]]
+def read_ahead(
+    beside: TokenSource | None, examples: Sequence[int] | None, *, facts: ModelFacts, room: Room | None = None, flat: bool = False
 ) -> tuple[Micro, ...]:
-    """A reference reads every pair, held-out ones too; and tells the base's numbers without another forward."""
+    """The forwards before a step on some pairs, or before their measurement; None: of all.
+
+    ``beside`` as ``methods.read_beside`` has it, ``room`` as ``plan_run``; ``flat``: rows lie end to end.
+    """
+    return () if beside is None else _shapes(beside, examples, facts=facts, room=room, flat=flat)
+
+
+def _before(
+    spec: TrainingSpec,
+    sources: tuple[TokenSource, TokenSource | None],
+    beside: Iterable[TokenSource | None],
+    shapes: Callable[..., tuple[Micro, ...]],
+) -> tuple[Micro, ...]:
+    """A reference reads every pair, held-out ones too, and what is read beside them; and tells the base's numbers without another
+    forward."""
+    train, valid = sources
     if not spec.objective.has_reference:
         # As ``methods.base_measured_by``.
         return shapes(valid or train, base_rows(train, valid), all_scored=valid is None and scores_all(spec))
-    return tuple(micro for source in (train, valid) if source is not None for micro in shapes(source, None))
+    return tuple(micro for source in (*sources, *beside) if source is not None for micro in shapes(source, None))
 
 
 def _shapes(

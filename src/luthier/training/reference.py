@@ -104,6 +104,7 @@ def score_reference(
     groups: Groups,
     score: Score,
     *,
+    total: int,
     store: ReferenceStore,
     hooks: TrainerHooks,
     clock: Callable[[], float] = time.monotonic,
@@ -114,6 +115,7 @@ def score_reference(
         sources: the rows.
         groups: the forwards, in order.
         score: one forward.
+        total: examples of which the owner is told; the rows are their own, and maybe others that belong to them.
         store: where the values are kept.
         hooks: told how far it is, and asked whether to stop.
         clock: seconds.
@@ -123,14 +125,13 @@ def score_reference(
     """
     offsets = np.cumsum([0, *(len(source.examples) for source in sources)])
     key = _key(offsets.tolist(), groups)
-    total = sum(len(source.examples) // source.rows_per_example for source in sources)
     found = store.latest(key)
     done, scored = found if found is not None else (0, Scored(np.zeros(offsets[-1], np.float32), np.zeros(offsets[-1], np.int64)))
     began = told = saved = clock()
     told += FIRST_REPORT_SECONDS - REPORT_SECONDS
 
     def report(groups_done: int, *, reused: bool) -> None:
-        examples = sum(len(rows) // sources[number].rows_per_example for number, rows in groups[:groups_done])
+        examples = total * sum(len(rows) for _, rows in groups[:groups_done]) // int(offsets[-1])
         hooks.reference_scored(ReferenceScored(done=examples, total=total, seconds=clock() - began, reused=reused))
 
     if done == len(groups):

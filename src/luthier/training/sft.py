@@ -7,7 +7,7 @@ Called by ``loop.py``, ``evaluate.py`` and through ``methods.py``.
 Axis letters: B rows, T tokens, N trained positions, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from luthier.core.tokens import TokenBatch, TokenizedExample
 from luthier.models.facts import ModelFacts
 from luthier.models.language_model import LanguageModel
 from luthier.training.hooks import TrainerHooks
-from luthier.training.objective import LossSums, Totals
+from luthier.training.objective import LossSums, Objective, Totals
 from luthier.training.reference import ReferenceStore
 from luthier.training.tokens import TokenSource
 from luthier.training.turns import Turns, at_once
@@ -49,6 +49,10 @@ class SupervisedObjective:
     def count(self, source: TokenSource, rows: Sequence[int]) -> float:
         """Trained tokens."""
         return sum(source.examples[row].rendered.num_trained for row in rows)
+
+    def for_examples(self, model: LanguageModel, source: TokenSource, examples: Sequence[int]) -> Generator[None, None, Objective]:
+        """Each token counts by itself."""
+        return at_once(self)
 
     def sums(self, model: LanguageModel, source: TokenSource, rows: Sequence[int]) -> LossSums:
         """One forward."""

@@ -44,10 +44,23 @@ class TokenSource(Protocol):
         """The chosen examples side by side, padded on the right."""
         ...
 
+    def mismatched(self, max_length: int) -> "TokenSource":
+        """Of pairs: the same prompts in the same order, each with the answers of another pair; the same for the same rows, always.
+
+        A row of more than ``max_length`` tokens is cut at the end, and has at least one trained token.
+        """
+        ...
+
 
 def num_examples(source: TokenSource) -> int:
     """Examples, or pairs, of a set."""
     return len(source.examples) // source.rows_per_example
+
+
+def examples_of(source: TokenSource, rows: Sequence[int]) -> list[int]:
+    """The examples that whole sets of rows make, in order: the other way from ``rows_of``."""
+    each = source.rows_per_example
+    return [row // each for row in rows[::each]]
 
 
 def rows_of(source: TokenSource, examples: Sequence[int]) -> list[int]:
