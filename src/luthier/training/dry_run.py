@@ -114,12 +114,12 @@ class _Bench:
 
     def step(self, indices: Sequence[int]) -> float:
         """One optimiser step as the loop does it; returns its seconds."""
+        for micro in self._ahead(indices):
+            self.note_forward(micro)
         began = time.perf_counter()
         examples = self.train.examples
         total = self.objective.count(self.train, indices)
         objective = run_alone(self.objective.for_examples(self.model, self.train, examples_of(self.train, indices)))
-        for micro in self._ahead(indices):
-            self.note_forward(micro)
         for group in step_forwards(self.spec, indices, self.train, self.model.facts):
             with laid_out(self.model, self.spec), noised(self.model, self.spec, 1, group):
                 sums = objective.sums(self.model, self.train, group)

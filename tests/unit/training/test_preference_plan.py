@@ -7,6 +7,7 @@ import pytest
 from luthier.core.specs import Hyperparameters, LuthierOptions, ObjectiveKind, TuningMethod, spec_from_dict
 from luthier.training import against_reference, orpo
 from luthier.training.dry_run import dry_run
+from luthier.training.forecast import largest_activations
 from luthier.training.loop import Trainer
 from luthier.training.plan import plan_run
 from luthier.training.rates import PREFERENCE_SHARE
@@ -107,12 +108,29 @@ def test_the_plan_is_what_the_run_does(tmp_path, monkeypatch, loss: ObjectiveKin
     assert [tuple(shape) for shape in forwards[: len(plan.base)]] == [(micro.rows, micro.longest) for micro in plan.base]
 
 
-def test_a_dry_run_needs_no_reference(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("loss", [ObjectiveKind.DPO, ObjectiveKind.KTO])
+def test_a_dry_run_needs_no_reference(tmp_path, monkeypatch, loss: ObjectiveKind) -> None:
     monkeypatch.setattr("luthier.training.dry_run._answers", lambda *_, **__: (0.0, None))
     monkeypatch.setattr("luthier.training.dry_run._checkpoint", lambda *_: 0.0)
     train, valid = pairs(), pairs(9, seed=5)
     model = TrainableModel()
-    plan = plan_run(pair_spec(train), train, valid, model.facts, SHAPE)
+    plan = plan_run(pair_spec(train, objective=loss), train, valid, model.facts, SHAPE)
     measured = dry_run(model, plan, train, valid, tmp_path, seconds=0.2)
     assert len(measured.steps) >= 4
     assert len(measured.forwards) >= 1
+
+
+def test_by_kto_a_step_reads_as_many_rows_again_before_it_and_its_memory_is_that_of_dpo() -> None:
+    train, valid = pairs(), pairs(9, seed=5)
+    dpo, kto = (
+        plan_run(pair_spec(train, batch_size=8, objective=loss), train, valid, TrainableModel().facts, replace(SHAPE, num_layers=12))
+        for loss in (ObjectiveKind.DPO, ObjectiveKind.KTO)
+    )
+    for before, now in zip(dpo.steps, kto.steps, strict=True):
+        assert (before.ahead, now.micros) == ((), before.micros)
+        assert sum(micro.rows for micro in now.ahead) == len(now.indices)
+        assert 1.2 < now.work / before.work < 1.8
+    assert kto.epoch_end == dpo.epoch_end
+    assert sum(micro.rows for micro in kto.epoch_ahead) == sum(micro.rows for micro in kto.epoch_end)
+    assert sum(micro.rows for micro in kto.base) == 2 * sum(micro.rows for micro in dpo.base) == 120
+    assert largest_activations(kto) == largest_activations(dpo), "what is read without gradients keeps nothing"
