@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from luthier.core.specs import ObjectiveKind, TuningMethod
+from luthier.preprocessing.stage import Prepared
 from luthier.training.evaluate import measure
 from luthier.training.kto import KtoObjective, kto_loss
 from luthier.training.objective import Totals
@@ -39,8 +40,9 @@ def _by_hand(rewards: np.ndarray, drift: np.ndarray) -> tuple[float, float]:
 class _Setting:
     """A model that moved, its rows, and their log-ratios by hand."""
 
-    def __init__(self, tmp_path, *, towards: float, sources=()) -> None:
-        self.model, self.sources = TrainableModel(), sources or (pairs(),)
+    def __init__(self, tmp_path, *, towards: float, sources: tuple[Prepared, ...] = ()) -> None:
+        self.model = TrainableModel()
+        self.sources: tuple[Prepared, ...] = sources or (pairs(),)
         self.beside = [source.mismatched(64) for source in self.sources]
         before = [_logps(self.model, source) for source in (*self.sources, *self.beside)]
         self.objective = KtoObjective(BETA, 64)
