@@ -33,10 +33,10 @@ class StepMeter:
     """Figures of one run's steps."""
 
     def __init__(self, model: LanguageModel, spec: TrainingSpec, matrix_rate: float | None) -> None:
-        """``matrix_rate``: see ``matrix_rate.py``; None: the use of the device is not told."""
+        """``matrix_rate``: of one device, see ``matrix_rate.py``; None: the use of the devices is not told."""
         self._model = model
         self._full = spec.method is TuningMethod.FULL
-        self._rate = matrix_rate
+        self._rate = matrix_rate and matrix_rate * (1 + len(spec.more_devices))
         self._end_to_end, self._all_scored = spec.packing, scores_all(spec)
         self._shape = shape_of(read_config(model.folder), model.facts) if matrix_rate else None
 
