@@ -157,7 +157,6 @@ def resolve(
     warmup = _warmup(options, total_steps, decisions)
     decisions += [_packing(options, facts), *preference_decisions(objective)]
     decisions += option_decisions(options, held_out=facts.validation_fingerprint is not None)
-    more_devices = facts.more_devices[: batch_size - 1]
     decisions += device_decisions((facts.device, *facts.more_devices), batch_size)
     spec = TrainingSpec(
         method=method,
@@ -182,7 +181,7 @@ def resolve(
         objective=objective,
         beta=beta,
         range_steps=_range_test(hyperparameters, options, facts, total_steps, decisions),
-        more_devices=more_devices,
+        more_devices=facts.more_devices[: batch_size - 1],
         **_as_found(facts),
     )
     return spec, tuple(decisions)

@@ -243,16 +243,10 @@ def train(
     settled = settle(ctx, model, start, decided, tokens.training, forecaster, again)
     if settled is None:
         return None
-    spec, decisions = settled
+    spec, _ = settled
 
     def announce() -> None:
-        resolved = SpecResolved(
-            spec=spec.to_dict(),
-            decisions=tuple(asdict(d) for d in decisions),
-            trainable_parameters=checkpoints.trainable_parameters(),
-            total_parameters=model.facts.num_parameters,
-        )
-        ctx.tracer.emit(Stage.TRAINING, resolved)
+        ctx.tracer.emit(Stage.TRAINING, all_decided(settled, checkpoints.trainable_parameters(), model.facts.num_parameters))
 
     checkpoints = Checkpoints(
         ctx,
@@ -304,6 +298,13 @@ def settle(
     if settled is not None and settled is not decided:
         ctx.recorder.note({"hyperparameters": decided_hyperparameters(settled[0])})
     return settled
+
+
+def all_decided(decided: Decided, trainable: int, total: int) -> SpecResolved:
+    """What is told once every number is known; ``trainable`` of ``total`` parameters learn."""
+    spec, decisions = decided
+    reasons = tuple(asdict(decision) for decision in decisions)
+    return SpecResolved(spec=spec.to_dict(), decisions=reasons, trainable_parameters=trainable, total_parameters=total)
 
 
 def shape_of_rows(tokens: Tokens, spec: TrainingSpec, *, settled: bool = True) -> str:
