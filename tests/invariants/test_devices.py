@@ -19,6 +19,7 @@ from luthier.core.specs import LoraKind, ObjectiveKind, OptimizerName, TrainingS
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared
+from luthier.trace.events import StepSkipped
 from luthier.training.attach import ADAPTER_NAME
 from luthier.training.loop import Trainer
 from luthier.training.replicas import Replicas
@@ -104,6 +105,14 @@ def test_whatever_a_step_does(tmp_path, changes):
     folder, source = build("llama", tmp_path / "m"), spoken_rows()
     spec = replace(spec_for(source, batch_size=6, epochs=4, rate=1e-3), **changes)
     same_as_one(tmp_path, lambda: load_model(folder), spec, source)
+
+
+def test_in_mixed_precision_the_copies_round_their_weights_anew_in_each_step(tmp_path):
+    folder, source = build("llama", tmp_path / "m"), uneven_rows()
+    spec = replace(spec_for(source, method=TuningMethod.FULL, batch_size=6, epochs=4, rate=3e-3), precision="mixed")
+    (_, alone), (_, both) = (run(tmp_path / f"on {n}", lambda: load_model(folder), on(spec, n), source) for n in (1, 2))
+    assert alone.epochs[-1].train_loss < 0.95 * alone.epochs[0].train_loss
+    assert [s.loss for s in both.steps] == pytest.approx([s.loss for s in alone.steps], rel=0.01)
 
 
 @needs_bitsandbytes
@@ -239,8 +248,10 @@ def test_a_step_that_is_not_finite_on_one_device_is_skipped_on_all(tmp_path):
     Trainer(PoisonedModel(row), spec, train, None, hooks, tmp_path / "state", replicas=[PoisonedModel(row)]).run()
     alone = Recorder()
     Trainer(PoisonedModel(row), on(spec, 1), train, None, alone, tmp_path / "alone").run()
-    assert len(hooks.news) == 2
-    assert [(news.step, news.what) for news in hooks.news] == [(news.step, news.what) for news in alone.news]
+    skipped, known = ([news for news in part.news if isinstance(news, StepSkipped)] for part in (hooks, alone))
+    assert [(news.step, news.what) for news in skipped] == [(news.step, news.what) for news in known]
+    assert len(skipped) == 2
+    assert all(4 in news.lines and len(news.lines) == 2 for news in skipped), "it is one device's rows that are named"
     assert [s.loss for s in hooks.steps] == pytest.approx([s.loss for s in alone.steps], rel=1e-5)
 
 
