@@ -23,6 +23,7 @@ from luthier.trace.events import StepSkipped
 from luthier.training.attach import ADAPTER_NAME
 from luthier.training.loop import Trainer
 from luthier.training.replicas import Replicas
+from luthier.worker.floor import Seat, SharedFloor
 from tests.support.four_bits import needs_bitsandbytes
 from tests.support.preference_rows import pair_spec, pairs, parent_adapter
 from tests.support.preference_runs import Crash, Crashing, figures, formality
@@ -172,6 +173,30 @@ def test_a_run_on_two_devices_has_the_same_bits_each_time_and_resumes_with_them(
     for ours, theirs, torn in zip(weights(first, spec), weights(second, spec), weights(third, spec), strict=True):
         assert torch.equal(ours, theirs)
         assert torch.equal(ours, torn)
+
+
+def test_it_takes_its_turns_beside_another_run_on_the_same_base(tmp_path):
+    folder, source = build("llama", tmp_path / "m"), uneven_rows()
+    spec = on(spec_for(source, batch_size=6, epochs=2, rate=1e-3), 2)
+    specs = {"both": spec, "plain": replace(spec, more_devices=(), seed=5)}
+    floor, model, told = SharedFloor(), load_model(folder), {name: Recorder() for name in specs}
+
+    def train(name: str, copies: Sequence[LanguageModel]) -> None:
+        seat = Seat(floor, name=name, project="p", weight=1.0, company=lambda: 1)
+        trainer = Trainer(model, specs[name], source, None, told[name], tmp_path / name, adapter=name, replicas=copies)
+        seat.train(trainer, name)
+
+    members = [threading.Thread(target=train, args=args) for args in (("both", [load_model(folder)]), ("plain", []))]
+    computing = threading.Thread(target=floor.work)
+    for thread in (computing, *members):
+        thread.start()
+    for member in members:
+        member.join()
+    floor.close()
+    computing.join()
+    for name in specs:
+        _, alone = run(tmp_path / f"{name} alone", lambda: load_model(folder), specs[name], source)
+        assert told[name].numbers() == alone.numbers()
 
 
 class Watched(TrainableModel):
