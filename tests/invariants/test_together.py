@@ -15,8 +15,9 @@ from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import StepSkipped
 from luthier.training import together
 from luthier.training.loop import Trainer
+from luthier.training.together import may_join
 from luthier.worker.floor import Seat, SharedFloor
-from tests.support.mini import MINI
+from tests.support.mini import MINI, load_mini
 from tests.support.rows_of_runs import rows_of_runs
 from tests.support.tiny_models import build
 from tests.support.trainable_model import Recorder, spec_for
@@ -174,6 +175,14 @@ def test_what_cannot_join_goes_alone_beside_those_that_do(tmp_path, rows, monkey
     for name, changes in (("one", {}), ("two", {"neftune_alpha": 5.0}), ("three", {})):
         wanted = _alone(tmp_path, rows, name, **changes)
         assert [s.loss for s in found.hooks[name].steps] == pytest.approx([s.loss for s in wanted.steps], rel=1e-3)
+
+
+def test_a_run_on_several_devices_does_not_join(rows):
+    model = load_mini()
+    model.flat = True
+    model.add_adapter("one", rank=2, alpha=4.0, seed=1)
+    assert may_join(model, spec_for(rows["one"]), "one")
+    assert not may_join(model, replace(spec_for(rows["one"]), more_devices=("cpu",)), "one")
 
 
 def test_a_number_that_is_none_stays_in_its_own_run(tmp_path, rows, monkeypatch):

@@ -77,7 +77,8 @@ class Settings:
     spec_strict: bool = False
     """True: jobs keep to the letter of the schema: a healthy one has ``error`` null, not an object of nulls; a paused one is ``queued``."""
     device: str = "auto"
-    """Where models train and answer: `auto` (a GPU where torch finds one), `cpu`, `cuda` or `cuda:N`."""
+    """Where models train and answer: `auto` (a GPU where torch finds one), `cpu`, `cuda` or `cuda:N`. A list like `cuda:0,cuda:1`: each
+    job trains alone on all of these, and models answer on the first."""
     precision: str = "auto"
     """Numbers of weights in memory: `auto`, `float32`, `bfloat16` or `mixed` (float32, multiplied as bfloat16; for training on a CPU).
     `auto` trains LoRA in bfloat16 and all weights in `mixed` where the CPU multiplies bfloat16, else float32; on a GPU see the guide."""
@@ -153,6 +154,11 @@ class Settings:
     """True: webhook endpoints may have ``http`` addresses, without encryption."""
     webhooks_allow_private: bool = False
     """True: webhooks may go to private, loopback and link-local addresses, and to any port. Whoever holds the key reaches them then."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """What ``device`` names, one by one."""
+        return tuple(self.device.split(","))
 
     @property
     def state_database(self) -> Path:
@@ -296,8 +302,12 @@ def _check_counts(settings: Settings) -> None:
 
 
 def _check_device(settings: Settings) -> None:
-    if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", settings.device) is None:
-        raise InvalidRequest(f"LUTHIER_DEVICE has the value {settings.device!r}, but must be auto, cpu, cuda or cuda:N.")
+    known = re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?|cuda:\d{1,3}(,cuda:\d{1,3})+", settings.device)
+    if known is None or len(set(settings.devices)) < len(settings.devices):
+        raise InvalidRequest(
+            f"LUTHIER_DEVICE has the value {settings.device!r}, but must be auto, cpu, cuda, cuda:N, or several different GPUs as in "
+            "cuda:0,cuda:1."
+        )
     if settings.precision not in ("auto", "float32", "bfloat16", "mixed"):
         raise InvalidRequest(f"LUTHIER_PRECISION has the value {settings.precision!r}, but must be auto, float32, bfloat16 or mixed.")
 

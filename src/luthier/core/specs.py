@@ -207,6 +207,8 @@ class TrainingSpec:
     validation_fingerprint: str | None
     device: str = "cpu"
     """Where it trains, as torch writes it; decides the bits, so a run goes on only where it began."""
+    more_devices: tuple[str, ...] = ()
+    """Further devices of the machine, each of which does a part of every step; ``device`` is the first."""
     precision: str = "float32"
     """Numbers of the base's weights in memory: ``float32`` or ``bfloat16``; ``mixed``: float32, multiplied as bfloat16."""
     lora_kind: LoraKind = LoraKind.LORA
@@ -256,7 +258,8 @@ def spec_from_dict(plain: dict[str, Any]) -> TrainingSpec:
     """The inverse of ``TrainingSpec.to_dict``."""
     enums = {"method": TuningMethod, "lora_kind": LoraKind, "objective": ObjectiveKind, **_ENUMS}
     chosen = {name: kind(plain[name]) for name, kind in enums.items() if name in plain}
-    return TrainingSpec(**{**plain, **chosen, "targets": tuple(plain.get("targets", ()))})
+    tuples = {name: tuple(plain.get(name, ())) for name in ("targets", "more_devices")}
+    return TrainingSpec(**{**plain, **chosen, **tuples})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,8 @@ class Placement:
 
     device: str
     """As torch writes it: ``cpu``, ``cuda`` or ``cuda:1``."""
+    more_devices: tuple[str, ...] = ()
+    """Further ones on which a job may train, where the setting names several."""
     precision: str
     """``float32`` or ``bfloat16``: of the weights in memory; ``mixed``: float32 weights, multiplied as bfloat16."""
     device_reason: str
@@ -44,32 +46,35 @@ def training_placement(device: str, precision: str, method: TuningMethod, *, pai
         InvalidRequest: the setting names a device that this machine or this build of torch does not have, full tuning in bfloat16, or
             ``mixed`` on a GPU.
     """
-    chosen, why = _device(device)
+    (chosen, why), more = _devices(device)
+    precision, reason = _training_precision(chosen, precision, method, pairs=pairs)
+    return Placement(device=chosen, more_devices=more, precision=precision, device_reason=why, precision_reason=reason)
+
+
+def _training_precision(chosen: str, precision: str, method: TuningMethod, *, pairs: bool) -> tuple[str, str]:
+    """``training_placement``'s number format on the chosen device, and its reason."""
     if precision == "mixed" and chosen != "cpu":
         raise InvalidRequest("LUTHIER_PRECISION is mixed, which is for CPUs. Use float32, whose products a GPU makes in TF32, or auto.")
     if method is TuningMethod.FULL and precision == "bfloat16":
         raise InvalidRequest("LUTHIER_PRECISION is bfloat16, in which full tuning loses small updates. Use float32 or auto.")
     if precision != "auto":
-        return Placement(device=chosen, precision=precision, device_reason=why, precision_reason="As set by LUTHIER_PRECISION.")
+        return precision, "As set by LUTHIER_PRECISION."
     if chosen == "cpu":
-        precision, reason = _on_cpu(method, pairs=pairs)
-        return Placement(device=chosen, precision=precision, device_reason=why, precision_reason=reason)
+        return _on_cpu(method, pairs=pairs)
     if method is TuningMethod.FULL:
-        reason = "Full tuning keeps its weights in float32; the GPU multiplies them in TF32."
-        return Placement(device=chosen, precision="float32", device_reason=why, precision_reason=reason)
+        return "float32", "Full tuning keeps its weights in float32; the GPU multiplies them in TF32."
     if not torch.cuda.is_bf16_supported():
-        return Placement(device=chosen, precision="float32", device_reason=why, precision_reason="This GPU has no bfloat16.")
-    reason = "The frozen base is bfloat16 on this GPU; the adapter and its optimizer are float32."
-    return Placement(device=chosen, precision="bfloat16", device_reason=why, precision_reason=reason)
+        return "float32", "This GPU has no bfloat16."
+    return "bfloat16", "The frozen base is bfloat16 on this GPU; the adapter and its optimizer are float32."
 
 
 def serving_placement(device: str, precision: str, folder: Path) -> Placement:
-    """Where a model answers: on a GPU in bfloat16 where its files hold 16-bit numbers, else in float32.
+    """Where a model answers: on a GPU in bfloat16 where its files hold 16-bit numbers, else in float32. Of several devices the first.
 
     Raises:
         InvalidRequest: as ``training_placement``; or the folder is no model (see ``facts.check_folder``).
     """
-    chosen, why = _device(device)
+    (chosen, why), _ = _devices(device)
     if precision not in ("auto", "mixed"):
         return Placement(device=chosen, precision=precision, device_reason=why, precision_reason="As set by LUTHIER_PRECISION.")
     half = chosen != "cpu" and read_facts(folder).dtype in ("bfloat16", "float16") and torch.cuda.is_bf16_supported()
@@ -101,19 +106,29 @@ def _on_cpu(method: TuningMethod, *, pairs: bool) -> tuple[str, str]:
     return "bfloat16", "This CPU multiplies bfloat16 several times as fast as float32; the adapter and its optimizer are float32."
 
 
-def compiling_pays(device: str, total_steps: int) -> bool:
-    """Whether a run is long enough to compile its blocks: on an H200 that took 26 s and saved 10 % of steps of 0.17 s."""
-    return device != "cpu" and total_steps >= _COMPILED_STEPS and importlib.util.find_spec("triton") is not None
+def compiling_pays(device: str, total_steps: int, *, num_devices: int = 1) -> bool:
+    """Whether a run is long enough to compile its blocks: on an H200 that took 26 s and saved 10 % of steps of 0.17 s.
+
+    Not on several devices: torch does not promise that blocks can be compiled in several threads at once.
+    """
+    long = device != "cpu" and total_steps >= _COMPILED_STEPS
+    return long and num_devices == 1 and importlib.util.find_spec("triton") is not None
 
 
 def placement_of(spec: TrainingSpec) -> Placement:
     """Where a run that was decided before goes on.
 
     Raises:
-        InvalidRequest: its device is not here.
+        InvalidRequest: one of its devices is not here.
     """
-    chosen, why = _device(spec.device)
-    return Placement(device=chosen, precision=spec.precision, device_reason=why, precision_reason="As the run began.")
+    (chosen, why), more = _devices(",".join((spec.device, *spec.more_devices)))
+    return Placement(device=chosen, more_devices=more, precision=spec.precision, device_reason=why, precision_reason="As the run began.")
+
+
+def _devices(setting: str) -> tuple[tuple[str, str], tuple[str, ...]]:
+    """The first device and why it is, and the further ones."""
+    first, *more = setting.split(",")
+    return _device(first), tuple(_device(name)[0] for name in more)
 
 
 def _device(setting: str) -> tuple[str, str]:

@@ -37,6 +37,11 @@ class Measured:
     preference: dict[str, float] | None = None
     """The objective's own metrics, as ``trace.events.StepDone.preference``."""
 
+    def named(self, prefix: str) -> dict[str, float]:
+        """The numbers in the keys of OpenAI's checkpoint object; the objective's own ones after the same pattern."""
+        own = {f"{prefix}_{name}": value for name, value in (self.preference or {}).items()}
+        return {f"{prefix}_loss": self.loss, f"{prefix}_mean_token_accuracy": self.accuracy, **own}
+
 
 def means_of(totals: Totals, objective: Objective) -> Measured:
     """Divide, once."""

@@ -2,7 +2,8 @@
 
 What it does: cuts a step's rows into forwards that fit by arithmetic; where the device says that one does not fit after all, cuts them
 smaller and, when each row lies alone already, has blocks made again on the way back; tells so. What it does not: weigh the gradient or
-move a weight (``loop.py`` does, its only caller), or know memory beforehand (``worker/forecasting.py`` does, on a CPU).
+move a weight (``loop.py`` does, its only caller), deal rows over several devices (``replicas.py`` does), or know memory beforehand
+(``worker/forecasting.py`` does).
 
 How a step is cut never changes what it learns but for rounding. A CPU does not say that memory is missing, so that there the cut is
 fixed and bits stay.
@@ -10,6 +11,7 @@ fixed and bits stay.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -21,6 +23,7 @@ from luthier.trace.events import Notice
 from luthier.training.noise import noised
 from luthier.training.objective import LossSums, Objective
 from luthier.training.packing import laid_out, step_forwards
+from luthier.training.replicas import Replicas
 from luthier.training.sft import room_on
 from luthier.training.tokens import TokenSource, examples_of
 from luthier.training.turns import run_alone
@@ -30,16 +33,28 @@ class StepForwards:
     """Those of one run."""
 
     def __init__(
-        self, model: LanguageModel, spec: TrainingSpec, objective: Objective, source: TokenSource, tell: Callable[[Notice], None]
+        self,
+        model: LanguageModel,
+        spec: TrainingSpec,
+        objective: Objective,
+        source: TokenSource,
+        tell: Callable[[Notice], None],
+        replicas: Replicas,
     ) -> None:
-        """``tell``: is told when a step was cut smaller."""
+        """``tell``: is told when a step was cut smaller; ``replicas``: the model on further devices."""
         self._model, self._objective, self._source, self._tell = model, objective, source, tell
-        self._spec = spec
-        self._room = room_on(model)
+        self._spec, self._replicas = spec, replicas
+        # One cut for all: the device with the least room decides.
+        self._room = min((room_on(each) for each in (model, *replicas.models)), key=lambda room: room.activation_bytes)
 
     def cut(self, indices: Sequence[int]) -> list[list[int]]:
-        """The rows of each forward of a step."""
-        return step_forwards(self._spec, indices, self._source, self._model.facts, self._room)
+        """The rows of each forward of a step, device after device."""
+        return [group for groups in self._shares(indices) for group in groups]
+
+    def _shares(self, indices: Sequence[int]) -> list[list[list[int]]]:
+        """The forwards of each device; none where it has no rows."""
+        dealt = self._replicas.deal(indices, self._source)
+        return [step_forwards(self._spec, rows, self._source, self._model.facts, self._room) if rows else [] for rows in dealt]
 
     def learn(
         self, step: int, indices: Sequence[int], divisor: float, parameters: Sequence[nn.Parameter], done: LossSums | None = None
@@ -59,28 +74,47 @@ class StepForwards:
         Raises:
             JobFailure: code ``insufficient_memory``: one row alone does not fit.
         """
+        if done is not None:
+            return self.cut(indices), [done]
+        self._replicas.follow(parameters)
         while True:
-            groups = self.cut(indices)
-            if done is not None:
-                return groups, [done]
-            parts = self._tried(step, groups, divisor)
+            shares = self._shares(indices)
+            groups = [group for share in shares for group in share]
+            parts = self._tried(step, shares, divisor, parameters)
             if parts is not None:
                 return groups, parts
+            self._replicas.forget()
             for parameter in parameters:
                 parameter.grad = None
             if self._model.device.type == "cuda":
                 torch.cuda.empty_cache()
             self._tell(Notice(level="warn", message=self._narrowed(step, indices, groups)))
 
-    def _tried(self, step: int, groups: Sequence[Sequence[int]], divisor: float) -> list[LossSums] | None:
-        """None where memory was missing."""
-        parts: list[LossSums] = []
-        examples = examples_of(self._source, [row for group in groups for row in group])
+    def _tried(
+        self, step: int, shares: Sequence[list[list[int]]], divisor: float, parameters: Sequence[nn.Parameter]
+    ) -> list[LossSums] | None:
+        """None where memory was missing, on whichever device."""
+        examples = examples_of(self._source, [row for groups in shares for group in groups for row in group])
         try:
+            # What the objective must know of the whole step, found on one device.
             objective = run_alone(self._objective.for_examples(self._model, self._source, examples))
+            by_device = self._replicas.at_once(partial(self._share, step, divisor, objective), self._model, shares)
+            if any(parts is None for parts in by_device):
+                return None
+            self._replicas.gather(parameters)
+        except torch.OutOfMemoryError:
+            return None
+        return [sums for parts in by_device if parts is not None for sums in parts]
+
+    def _share(
+        self, step: int, divisor: float, objective: Objective, model: LanguageModel, groups: Sequence[Sequence[int]]
+    ) -> list[LossSums] | None:
+        """One device's forwards and backwards, in order. None where memory was missing."""
+        parts: list[LossSums] = []
+        try:
             for group in groups:
-                with laid_out(self._model, self._spec), noised(self._model, self._spec, step, group):
-                    sums = objective.sums(self._model, self._source, group)
+                with laid_out(model, self._spec), noised(model, self._spec, step, group):
+                    sums = objective.sums(model, self._source, group)
                     (sums.loss / divisor).backward()
                 parts.append(replace(sums, loss=sums.loss.detach()))
         except torch.OutOfMemoryError:

@@ -30,6 +30,7 @@ from luthier.training.objective import Totals
 from luthier.training.optimizer import build_optimizer, export_state, import_state, take_step
 from luthier.training.progress import Progress, TrainResult
 from luthier.training.reference import ReferenceStore
+from luthier.training.replicas import Replicas
 from luthier.training.resume import ResumeState, ResumeStore, resume_interval
 from luthier.training.row_losses import RowLosses
 from luthier.training.schedule import learning_rate_at
@@ -63,11 +64,13 @@ class Trainer:
         compiled: bool | None = None,
         matrix_rate: float | None = None,
         run_dir: Path | None = None,
+        replicas: Sequence[LanguageModel] = (),
     ) -> None:
         """``parent_adapter``: a saved adapter to go on from (continued tuning); ``adapter``: the name of the tuned one.
 
         ``compiled``: see ``LanguageModel.compiled``; None: as the model has it now. ``matrix_rate``: the device's, see
-        ``matrix_rate.py``. ``run_dir``: where each epoch's losses by row go; None: nowhere. The rest as in ``core.settings``.
+        ``matrix_rate.py``. ``run_dir``: where each epoch's losses by row go; None: nowhere. ``replicas``: the same model on each of
+        ``spec.more_devices``. The rest as in ``core.settings``.
         """
         self._model = model
         self._spec = spec
@@ -84,7 +87,8 @@ class Trainer:
         self._measures = measured_by(self._objective)
         self._reference = ReferenceStore(state_dir / "reference", spec.identity(), seconds=resume_seconds)
         self._saved_at = (0, time.monotonic())
-        self._forwards = StepForwards(model, spec, self._objective, train, hooks.happened)
+        self._replicas = Replicas(replicas, spec)
+        self._forwards = StepForwards(model, spec, self._objective, train, hooks.happened, self._replicas)
         self._rows = RowLosses(train, run_dir)
         self._meter = StepMeter(model, spec, matrix_rate)
         self._best = BestWeights(spec)
@@ -129,6 +133,7 @@ class Trainer:
     def _work(self) -> Turns[TrainResult]:
         keep_freed_memory()
         parameters = attach(self._model, self._spec, self._parent_adapter, self._adapter)
+        self._replicas.attach(self._parent_adapter, self._adapter)
         if not (yield from self._prepare()):
             return TrainResult(steps=0, epoch=1, tokens_seen=0, trained_tokens=0, stopped=True, metrics={})
         optimizer = build_optimizer(parameters, self._spec)
@@ -239,10 +244,10 @@ class Trainer:
         take_step(optimizer, parameters, rate)
         figures = self._meter.figures(groups, self._train.examples, time.perf_counter() - began)
         means = means_of(sums, self._objective)
-        metrics = {**progress.metrics, "step": float(step), **_named("train", means)}
+        metrics = {**progress.metrics, "step": float(step), **means.named("train")}
         checked = self._check(step)
         if checked is not None:
-            metrics |= _named("valid", checked)
+            metrics |= checked.named("valid")
         seconds = time.perf_counter() - began
         self._hooks.step_done(
             StepDone(
@@ -343,7 +348,7 @@ class Trainer:
         measures, count = self._measures, progress.epoch_count or progress.epoch_tokens
         full = (yield from measuring(self._model, self._valid, objective=measures)) if self._valid is not None else None
         if full is not None:
-            metrics |= _named("full_valid", full)
+            metrics |= full.named("full_valid")
         sample = measure(self._model, self._train, [0], objective=measures)
         self._rows.finish(progress.epoch)
         self._hooks.epoch_done(
@@ -381,9 +386,3 @@ class Trainer:
     def _report_saves(self) -> None:
         for report in self._store.finished():
             self._hooks.resume_saved(report)
-
-
-def _named(prefix: str, means: Measured) -> dict[str, float]:
-    """The numbers in the keys of OpenAI's checkpoint object; the objective's own ones after the same pattern."""
-    own = {f"{prefix}_{name}": value for name, value in (means.preference or {}).items()}
-    return {f"{prefix}_loss": means.loss, f"{prefix}_mean_token_accuracy": means.accuracy, **own}

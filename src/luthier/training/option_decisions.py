@@ -4,6 +4,7 @@ What it does: one ``Decision`` for each option that is not at its default, so th
 not: choose. Pure. Called by ``resolve.py``.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from luthier.core.specs import Decision, Keep, LoraKind, LuthierOptions, ObjectiveKind, OptimizerName, Schedule
@@ -40,6 +41,21 @@ def _base_decisions(quantization: str | None) -> list[Decision]:
         "whole one."
     )
     return [Decision(name="quantization", value=quantization, reason=reason)]
+
+
+def device_decisions(devices: Sequence[str], batch_size: int) -> list[Decision]:
+    """How many of several devices have a part in each step; empty where there is one."""
+    if len(devices) == 1:
+        return []
+    used = devices[:batch_size]
+    reason = (
+        "As set by LUTHIER_DEVICE: each step's rows are dealt over these devices and their gradients added up (Li et al. 2020, "
+        "arXiv:2006.15704). What is learned is the same up to rounding."
+    )
+    if len(used) < len(devices):
+        examples = "1 example" if batch_size == 1 else f"{batch_size} examples"
+        reason = f"LUTHIER_DEVICE names {len(devices)} devices, but a step has {examples} to deal. A larger batch_size uses more of them."
+    return [Decision(name="devices", value=", ".join(used), reason=reason)]
 
 
 _OPTIMIZERS = {

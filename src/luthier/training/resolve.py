@@ -19,7 +19,15 @@ from luthier.core.specs import (
     TuningMethod,
 )
 from luthier.training.base_rule import NOT_MEASURED, BaseFound, asks_base, asks_rate, epochs_by_base, multiplier_by_base
-from luthier.training.option_decisions import adapter_decisions, guarding, keeping, option_decisions, packing_decision, preference_decisions
+from luthier.training.option_decisions import (
+    adapter_decisions,
+    device_decisions,
+    guarding,
+    keeping,
+    option_decisions,
+    packing_decision,
+    preference_decisions,
+)
 from luthier.training.range_rule import range_test_decision
 from luthier.training.rates import base_rate, rate_share, size_class
 
@@ -50,6 +58,8 @@ class RunFacts:
     num_threads: int
     """CPU threads of this process, at least 1."""
     device: str = "cpu"
+    more_devices: tuple[str, ...] = ()
+    """Further devices that the job may use."""
     precision: str = "float32"
     parent_rank: int | None = None
     """Rank of the adapter whose tuning is continued; it cannot change."""
@@ -147,6 +157,7 @@ def resolve(
     warmup = _warmup(options, total_steps, decisions)
     decisions += [_packing(options, facts), *preference_decisions(objective)]
     decisions += option_decisions(options, held_out=facts.validation_fingerprint is not None)
+    decisions += device_decisions((facts.device, *facts.more_devices), batch_size)
     spec = TrainingSpec(
         method=method,
         n_epochs=int(epochs),
@@ -170,6 +181,7 @@ def resolve(
         objective=objective,
         beta=beta,
         range_steps=_range_test(hyperparameters, options, facts, total_steps, decisions),
+        more_devices=facts.more_devices[: batch_size - 1],
         **_as_found(facts),
     )
     return spec, tuple(decisions)

@@ -33,10 +33,11 @@ class StepMeter:
     """Figures of one run's steps."""
 
     def __init__(self, model: LanguageModel, spec: TrainingSpec, matrix_rate: float | None) -> None:
-        """``matrix_rate``: see ``matrix_rate.py``; None: the use of the device is not told."""
+        """``matrix_rate``: of one device, see ``matrix_rate.py``; None: the use of the devices is not told."""
         self._model = model
         self._full = spec.method is TuningMethod.FULL
-        self._rate = matrix_rate
+        self._devices = (model.device, *map(torch.device, spec.more_devices))
+        self._rate = matrix_rate and matrix_rate * len(self._devices)
         self._end_to_end, self._all_scored = spec.packing, scores_all(spec)
         self._shape = shape_of(read_config(model.folder), model.facts) if matrix_rate else None
 
@@ -51,7 +52,7 @@ class StepMeter:
             tokens=tokens,
             tokens_per_second=tokens / seconds,
             padding_share=1.0 - tokens / padded,
-            memory_bytes=_memory_bytes(self._model.device),
+            memory_bytes=_memory_bytes(self._devices),
             flops_utilization=self._utilization([row for group in rows for row in group], seconds),
         )
 
@@ -63,5 +64,8 @@ class StepMeter:
         return step_work(needed, self._shape, full=self._full) / seconds / self._rate
 
 
-def _memory_bytes(device: torch.device) -> int:
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident_bytes()
+def _memory_bytes(devices: Sequence[torch.device]) -> int:
+    """Of the process; on GPUs of the tensors, where they took most."""
+    if devices[0].type != "cuda":
+        return resident_bytes()
+    return max(torch.cuda.max_memory_allocated(device) for device in devices)

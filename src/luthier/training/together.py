@@ -66,10 +66,10 @@ class OfferedStep:
 
 
 def may_join(model: LanguageModel, spec: TrainingSpec, adapter: str | None) -> bool:
-    """The run's steps can be done with those of others: plain LoRA on answers alone, over a model that can."""
+    """The run's steps can be done with those of others: plain LoRA on answers alone on one device, over a model that can."""
     plain = spec.method is TuningMethod.LORA and spec.lora_kind is not LoraKind.DORA and spec.objective is ObjectiveKind.SUPERVISED
     quiet = spec.neftune_alpha == 0.0 and spec.prompt_loss_weight == 0.0 and not spec.gradient_checkpointing
-    return adapter is not None and plain and quiet and model.learns_together([adapter])
+    return adapter is not None and plain and quiet and not spec.more_devices and model.learns_together([adapter])
 
 
 def do_together(offers: Sequence[OfferedStep]) -> None:

@@ -44,11 +44,11 @@ class MemoryThere:
     """Of the machine's memory, without the model; 0 on a GPU."""
     available_bytes: int
     card: DeviceMemory | None
-    """The GPU, where it trains on one."""
+    """The GPU, where it trains on one; of several that with the least to give, for all of them hold the base."""
 
 
 def memory_there(settings: Settings, spec: TrainingSpec, process_bytes: int) -> MemoryThere:
-    """Look, on the device that the spec names.
+    """Look, on the devices that the spec names.
 
     Args:
         settings: of the server.
@@ -56,11 +56,12 @@ def memory_there(settings: Settings, spec: TrainingSpec, process_bytes: int) -> 
         process_bytes: what the process holds without the model.
 
     Raises:
-        JobFailure: the device is not here.
+        JobFailure: one of the devices is not here.
     """
     if placed(spec).device == "cpu":
         return MemoryThere(process_bytes=process_bytes, available_bytes=available_memory(settings), card=None)
-    card = device_memory(spec.device)
+    cards = [device_memory(device) for device in (spec.device, *spec.more_devices)]
+    card = min(cards, key=lambda each: each.available_bytes)
     return MemoryThere(process_bytes=0, available_bytes=card.available_bytes, card=card)
 
 
@@ -203,7 +204,8 @@ class JobForecaster:
         if self._ctx.floor.was_shared:
             return
         if self._announced and self._there.card is not None:
-            took = f"Tensors took {self._tensor_bytes / 1e9:.2f} GB of memory on {self._there.card.label}"
+            where = "the fullest GPU" if self._plan.spec.more_devices else self._there.card.label
+            took = f"Tensors took {self._tensor_bytes / 1e9:.2f} GB of memory on {where}"
             self._notice(f"{took}; {_spoken(self._peak)} had been forecast.")
         if self._forecast is None:
             return

@@ -160,6 +160,8 @@ class GroupLane:
             return None
         if job.options.get("range_test"):
             return None  # its test is one long turn, for which others would wait
+        if len(self._settings.devices) > 1:
+            return None  # each job has all devices to itself
         files = (job.training_sha256, job.validation_sha256)
         if any(self._size(sha256) > MAX_FILE_BYTES for sha256 in files if sha256):
             return None

@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
-
 from luthier.core.errors import StaleLease, Unavailable
 from luthier.core.examples import Dataset, RowFormat
 from luthier.core.generation import ModelTarget
@@ -27,8 +25,7 @@ from luthier.data.validate import Method
 from luthier.deployment.warm import trace_answer, warm
 from luthier.evaluation.preference import PreferenceSetting
 from luthier.evaluation.stage import evaluate, held_out_questions
-from luthier.models.device import compiling_pays, prepare_device
-from luthier.models.facts import read_config
+from luthier.models.device import compiling_pays
 from luthier.models.language_model import LanguageModel
 from luthier.preprocessing.learnable import FileRole, check_learnable
 from luthier.preprocessing.pack import pack
@@ -45,10 +42,8 @@ from luthier.trace.events import (
 )
 from luthier.training.base_rule import BaseFound
 from luthier.training.loop import Trainer, TrainResult
-from luthier.training.matrix_rate import matrix_rate
 from luthier.training.resolve import resolve_max_length
 from luthier.training.resume import newest_step
-from luthier.training.work import shape_of
 from luthier.worker import narration
 from luthier.worker.base_probing import base_counts, settle_by_base
 from luthier.worker.checkpoints import Checkpoints
@@ -57,11 +52,12 @@ from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecasting import JobForecaster
 from luthier.worker.less_memory import with_less_memory
 from luthier.worker.machine import available_memory
+from luthier.worker.placing import load_placed, load_replicas, measured_rate
 from luthier.worker.question import open_question, show_prompt
 from luthier.worker.range_testing import Decided, is_due, settle_rate
 from luthier.worker.results import finish
 from luthier.worker.spec_file import read_spec, write_spec
-from luthier.worker.start import Start, decide, find_reader, find_start, hyperparameters_of, objective_kind, options_of, placed
+from luthier.worker.start import Start, decide, find_reader, find_start, hyperparameters_of, objective_kind, options_of
 from luthier.worker.token_cache import tokens_of
 
 
@@ -247,16 +243,10 @@ def train(
     settled = settle(ctx, model, start, decided, tokens.training, forecaster, again)
     if settled is None:
         return None
-    spec, decisions = settled
+    spec, _ = settled
 
     def announce() -> None:
-        resolved = SpecResolved(
-            spec=spec.to_dict(),
-            decisions=tuple(asdict(d) for d in decisions),
-            trainable_parameters=checkpoints.trainable_parameters(),
-            total_parameters=model.facts.num_parameters,
-        )
-        ctx.tracer.emit(Stage.TRAINING, resolved)
+        ctx.tracer.emit(Stage.TRAINING, all_decided(settled, checkpoints.trainable_parameters(), model.facts.num_parameters))
 
     checkpoints = Checkpoints(
         ctx,
@@ -279,9 +269,10 @@ def train(
         resume_share=ctx.settings.resume_share,
         parent_adapter=start.adapter.folder if start.adapter else None,
         adapter=checkpoints.adapter,
-        compiled=compiling_pays(spec.device, spec.total_steps),
+        compiled=compiling_pays(spec.device, spec.total_steps, num_devices=1 + len(spec.more_devices)),
         matrix_rate=ctx.floor.call(lambda: measured_rate(model, spec)),
         run_dir=ctx.run_dir,
+        replicas=load_replicas(ctx, start, spec),
     )
     forecaster.training_starts()
     result = ctx.floor.train(trainer, None if spec.method is TuningMethod.FULL else checkpoints.adapter)
@@ -309,25 +300,18 @@ def settle(
     return settled
 
 
+def all_decided(decided: Decided, trainable: int, total: int) -> SpecResolved:
+    """What is told once every number is known; ``trainable`` of ``total`` parameters learn."""
+    spec, decisions = decided
+    reasons = tuple(asdict(decision) for decision in decisions)
+    return SpecResolved(spec=spec.to_dict(), decisions=reasons, trainable_parameters=trainable, total_parameters=total)
+
+
 def shape_of_rows(tokens: Tokens, spec: TrainingSpec, *, settled: bool = True) -> str:
     """What goes into training, in words; ``settled``: the epochs are decided."""
     things = "tokenized examples" if spec.objective is ObjectiveKind.SUPERVISED else "pairs of tokenized answers"
     times = f" x {spec.n_epochs} epochs" if settled else ""
     return f"{tokens.training.num_examples:,} {things}{times}"
-
-
-def load_placed(ctx: RunContext, start: Start, spec: TrainingSpec, *, own: bool) -> LanguageModel:
-    """The base on the device that the spec names; ``own`` as in ``Floor.model``."""
-    placement = placed(spec)
-    prepare_device(spec.device, spec.precision)
-    return ctx.floor.model(start.folder, device=spec.device, dtype=placement.dtype, own=own, quantization=spec.quantization)
-
-
-def measured_rate(model: LanguageModel, spec: TrainingSpec) -> float | None:
-    """The device's rate at this model's matrices, with the run's threads."""
-    torch.set_num_threads(spec.num_threads)
-    shape = shape_of(read_config(model.folder), model.facts)
-    return matrix_rate(shape, device=model.device, dtype=model.all_parameters()[0].dtype)
 
 
 def base_target(ctx: RunContext, row_format: str) -> ModelTarget:

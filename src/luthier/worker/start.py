@@ -152,6 +152,7 @@ def decide(
         seed=seed,
         num_threads=int(threads.value),
         device=placement.device,
+        more_devices=placement.more_devices,
         precision=placement.precision,
         parent_rank=start.adapter.rank if start.adapter else None,
         parent_alpha=start.adapter.alpha if start.adapter else None,
@@ -207,7 +208,7 @@ def placed(spec: TrainingSpec) -> Placement:
     """Where a run that was decided, perhaps by an earlier attempt, trains.
 
     Raises:
-        JobFailure: its device is not here.
+        JobFailure: one of its devices is not here.
     """
     try:
         return placement_of(spec)

@@ -1,5 +1,7 @@
 """Where models compute: what the settings mean, and the sentences for what is not there."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from luthier.core.settings import from_environment
 from luthier.core.specs import TuningMethod
 from luthier.models import device
 from tests.support.tiny_models import mini_folder
+from tests.support.trainable_model import prepared, spec_for
 
 
 @pytest.fixture
@@ -90,7 +93,43 @@ def test_on_a_gpu_only_a_frozen_base_is_bfloat16():
         device.training_placement("cuda:2", "auto", TuningMethod.LORA)
 
 
-@pytest.mark.parametrize(("name", "value"), [("DEVICE", "gpu"), ("DEVICE", "cuda:x"), ("PRECISION", "fp16")])
+@pytest.mark.usefixtures("gpu")
+def test_several_devices_are_the_first_and_more_for_training_and_the_first_for_answers():
+    placed = device.training_placement("cuda:1,cuda:0", "auto", TuningMethod.LORA)
+    assert (placed.device, placed.more_devices, placed.precision) == ("cuda:1", ("cuda:0",), "bfloat16")
+    assert device.serving_placement("cuda:1,cuda:0", "auto", mini_folder()).device == "cuda:1"
+    assert device.training_placement("auto", "auto", TuningMethod.LORA).more_devices == (), "two GPUs are not taken unasked"
+    with pytest.raises(InvalidRequest, match=r"LUTHIER_DEVICE is cuda:2, but torch .* sees 2 GPUs"):
+        device.training_placement("cuda:0,cuda:2", "auto", TuningMethod.LORA)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_run_goes_on_only_where_all_of_its_devices_are(monkeypatch):
+    spec = replace(spec_for(prepared()), device="cuda:0", more_devices=("cuda:1",))
+    assert device.placement_of(spec).more_devices == ("cuda:1",)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InvalidRequest, match=r"cuda:1, but torch .* sees 1 GPUs"):
+        device.placement_of(spec)
+
+
+def test_a_list_of_devices_names_different_gpus():
+    assert from_environment({"LUTHIER_DEVICE": "cuda:0,cuda:3"}).devices == ("cuda:0", "cuda:3")
+    assert from_environment({}).devices == ("auto",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEVICE", "gpu"),
+        ("DEVICE", "cuda:x"),
+        ("DEVICE", "cuda:0,cuda:0"),
+        ("DEVICE", "cpu,cpu"),
+        ("DEVICE", "cuda,cuda:1"),
+        ("DEVICE", "cuda:0, cuda:1"),
+        ("DEVICE", "cuda:0,"),
+        ("PRECISION", "fp16"),
+    ],
+)
 def test_unknown_words_are_refused(name, value):
     with pytest.raises(InvalidRequest, match=f"LUTHIER_{name} has the value '{value}', but must be"):
         from_environment({f"LUTHIER_{name}": value})
@@ -99,3 +138,9 @@ def test_unknown_words_are_refused(name, value):
 def test_short_runs_and_cpus_are_not_compiled():
     assert not device.compiling_pays("cpu", 10**6)
     assert not device.compiling_pays("cuda", 100)
+
+
+def test_nothing_is_compiled_on_several_devices(monkeypatch):
+    monkeypatch.setattr(device.importlib.util, "find_spec", lambda _: object())
+    assert device.compiling_pays("cuda", 10_000)
+    assert not device.compiling_pays("cuda", 10_000, num_devices=2)

@@ -100,6 +100,31 @@ def test_packing_is_chosen_by_the_device_unless_it_was_asked_for(asked, device, 
     assert word in decision.reason
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "used", "word"),
+    [
+        (1, ("cuda:0",), "a step has 1 example"),
+        (2, ("cuda:0", "cuda:1"), "a step has 2 examples"),
+        (8, ("cuda:0", "cuda:1", "cuda:2"), "dealt"),
+    ],
+)
+def test_no_more_devices_have_a_part_in_a_step_than_it_has_examples(batch_size, used, word):
+    facts = _facts(device="cuda:0", more_devices=("cuda:1", "cuda:2"))
+    spec, decisions = resolve(Hyperparameters(batch_size=batch_size), LuthierOptions(), facts, max_length=512)
+    (decision,) = [d for d in decisions if d.name == "devices"]
+    assert ((spec.device, *spec.more_devices), decision.value) == (used, ", ".join(used))
+    assert word in decision.reason
+    assert spec_from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_a_spec_from_before_there_were_several_devices_has_one_and_its_old_identity():
+    spec, _ = resolve(Hyperparameters(), LuthierOptions(), _facts(), max_length=512)
+    older = json.loads(json.dumps(spec.to_dict()))
+    del older["more_devices"]
+    assert spec_from_dict(older).more_devices == ()
+    assert spec_from_dict(older).identity() == spec.identity()
+
+
 def test_full_tuning_has_no_adapter_and_a_smaller_rate():
     full, _ = resolve(Hyperparameters(), LuthierOptions(adapter=TuningMethod.FULL), _facts(), max_length=512)
     lora, _ = resolve(Hyperparameters(), LuthierOptions(), _facts(), max_length=512)

@@ -1,12 +1,14 @@
 """What a step tells of its work: counted from its rows, and nothing where nothing was measured."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from luthier.core.specs import TuningMethod
 from luthier.models.facts import read_config
+from luthier.training import step_figures
 from luthier.training.loop import Trainer
 from luthier.training.matrix_rate import matrix_rate
 from luthier.training.step_figures import StepMeter
@@ -71,6 +73,15 @@ def test_utilisation_is_what_the_rows_need_without_padding_over_the_measured_rat
     assert meter.figures([group], train.examples, 2.0).flops_utilization == pytest.approx(needed / 2.0 / 1e9)
     one_by_one = meter.figures([[0], [1], [2]], train.examples, 2.0).flops_utilization
     assert one_by_one == pytest.approx(needed / 2.0 / 1e9), "how rows are put together changes nothing of what they need"
+    both = StepMeter(model, replace(spec_for(train, method=method), more_devices=("cpu",)), matrix_rate=1e9)
+    assert both.figures([group], train.examples, 2.0).flops_utilization == pytest.approx(needed / 2.0 / 2e9)
+
+
+def test_on_gpus_the_memory_is_that_of_the_fullest(monkeypatch):
+    taken = {torch.device("cuda:0"): 5, torch.device("cuda:1"): 7}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", taken.__getitem__)
+    assert step_figures._memory_bytes(list(taken)) == 7
+    assert step_figures._memory_bytes([torch.device("cuda:0")]) == 5
 
 
 def test_the_rate_is_measured_for_known_shapes_only_and_draws_no_random_numbers():

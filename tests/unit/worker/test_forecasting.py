@@ -108,6 +108,7 @@ class Card:
         )
         self.available = self.memory.available_bytes
         self.forecaster: JobForecaster | None = None
+        self.more_devices: tuple[str, ...] = ()
         monkeypatch.setattr(
             forecasting,
             "placed",
@@ -122,6 +123,7 @@ class Card:
         tokens = preprocess(ctx, data, start, int(length.value))
         spec, _ = resolve_spec(ctx, data, start, tokens, length, (0, 1 << 60))
         spec = replace(spec, device="cuda", precision="bfloat16" if spec.lora_rank else "float32", packing=True)
+        spec = replace(spec, more_devices=self.more_devices)
         self.forecaster = JobForecaster(ctx, start, spec, tokens.training, tokens.validation, ctx.now())
         self.forecaster.check_memory()
         self.forecaster.announce()
@@ -168,6 +170,25 @@ def test_on_a_gpu_the_memory_is_foretold_and_set_beside_what_tensors_took(tmp_pa
     assert found is not None, told
     assert compared == f"Tensors took 0.13 GB of memory on cuda (NVIDIA X); {found[1]} had been forecast."
     assert not [event for event in seen if isinstance(event.payload, Forecasted | ForecastChecked)], "nobody foretells the time there yet"
+
+
+def test_of_several_gpus_the_one_with_the_least_to_give_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, card = Shop(tmp_path), Card(monkeypatch, 30_000_000_000)
+    small = replace(card.memory, device="cuda:1", name="NVIDIA Y", free_bytes=20_000_000_000)
+    monkeypatch.setattr(forecasting, "device_memory", {"cuda": card.memory, "cuda:1": small}.__getitem__)
+    card.more_devices = ("cuda:1",)
+    seen: list[TraceEvent] = []
+
+    def whole(ctx: RunContext) -> None:
+        card.begin(ctx)
+        assert card.forecaster is not None
+        card.forecaster.step_done(step_of(1, 110_000_000))
+        card.forecaster.finish(tokens=1)
+
+    shop.attempt(seen.append, carry_out=whole)
+    told, compared = notices(seen)
+    assert told.endswith(" of memory on cuda:1 (NVIDIA Y); 18.4 GB are available for training there.")
+    assert compared.startswith("Tensors took 0.11 GB of memory on the fullest GPU; ")
 
 
 def test_a_job_that_does_not_fit_on_its_gpu_is_refused_before_its_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

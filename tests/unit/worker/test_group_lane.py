@@ -169,6 +169,13 @@ def test_who_cannot_share_waits_for_a_process_of_its_own(house: Any, changes: di
     assert office.placed() == [[odd.id]]
 
 
+def test_with_several_devices_each_job_has_all_of_them_to_itself(house: Any) -> None:
+    office = house(device="cuda:0,cuda:1")
+    first, _ = office.submit(), office.submit()
+    office.turn()
+    assert office.placed() == [[first.id]]
+
+
 def test_jobs_on_pairs_share_a_process_with_their_like(house: Any) -> None:
     office = house(train_processes=2)
     first, plain, second = office.submit(method="dpo"), office.submit(), office.submit(method="dpo", options={"preference_loss": "orpo"})
