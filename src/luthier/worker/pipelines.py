@@ -54,7 +54,7 @@ from luthier.worker.forecasting import JobForecaster
 from luthier.worker.less_memory import with_less_memory
 from luthier.worker.machine import available_memory
 from luthier.worker.range_testing import Decided, is_due, settle_rate
-from luthier.worker.results import finish
+from luthier.worker.results import finish, store_result
 from luthier.worker.spec_file import read_spec, write_spec
 from luthier.worker.start import Start, decide, find_reader, find_start, hyperparameters_of, objective_kind, options_of, placed
 from luthier.worker.token_cache import tokens_of
@@ -131,9 +131,10 @@ def fine_tune(ctx: RunContext) -> None:
         with checkpoints.answering_last():
             evaluate_stage(ctx, data, base=base, tuned=tuned, spec=spec)
             published = deploy_stage(ctx, data.training, data.validation, base=base, tuned=tuned, num_bytes=checkpoints.final_bytes)
+            result_file = store_result(ctx)
         if result.steps == spec.total_steps:
             forecaster.finish(tokens=result.tokens_seen)
-        finish(ctx, checkpoints, published, trained_tokens=result.tokens_seen, metrics=result.metrics)
+        finish(ctx, checkpoints, published, result_file, trained_tokens=result.tokens_seen, metrics=result.metrics)
     except (StaleLease, Unavailable):
         checkpoints.save_paused(result.epoch - 1, result.steps, result.metrics)
         raise
