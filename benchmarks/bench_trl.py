@@ -7,7 +7,8 @@ examples and true tokens per second, the same per busy core, peak memory, the lo
 the rate of plain matrix products at this model's own shapes, in the same number format, in the same run.
 
 Run: ``make bench-training`` on a quiet machine (it installs the extra ``bench``), or ``python -m benchmarks.bench_trl --quick``.
-``benchmarks/baselines/<cores>cpu-trl-<shape>.json`` is written by a run of a shape with all settings alone. What the sides do stands in ``trl_sides.py``.
+``benchmarks/baselines/<cores>cpu-trl-<shape>.json`` is written by a run of a shape with all settings alone. What the sides do stands in
+``trl_sides.py``.
 """
 
 import argparse

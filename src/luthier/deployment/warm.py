@@ -1,7 +1,7 @@
 """Stage 5, second half: a published folder is loaded, warmed and asked one real question before its name is announced.
 
 What it does not: decide the question (the pipeline takes one that the training file does not hold). Called by
-``worker/pipelines.py``.
+``worker/deploying.py``.
 """
 
 import math

@@ -4,6 +4,7 @@ What it does: id, run, attempt, time. What it does not: decide what is worth tel
 stages; built in ``worker/pipelines.py`` with the log writer and the database recorder as sinks, in tests with a list.
 """
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -14,7 +15,7 @@ Sink = Callable[[TraceEvent], None]
 
 
 class Tracer:
-    """Stamps payloads and hands the events to every sink, in order."""
+    """Stamps payloads and hands the events to every sink, in order, from any thread."""
 
     def __init__(
         self, run: str, sinks: Sequence[Sink], *, attempt: int = 1, next_id: int = 1, clock: Callable[[], float] = time.time
@@ -24,11 +25,13 @@ class Tracer:
         self._attempt = attempt
         self._next_id = next_id
         self._clock = clock
+        self._lock = threading.Lock()
 
     def emit(self, stage: Stage, payload: Payload) -> TraceEvent:
         """Stamp and deliver one event; returns it."""
-        event = TraceEvent(id=self._next_id, run=self._run, attempt=self._attempt, time=self._clock(), stage=stage, payload=payload)
-        self._next_id += 1
-        for sink in self._sinks:
-            sink(event)
+        with self._lock:
+            event = TraceEvent(id=self._next_id, run=self._run, attempt=self._attempt, time=self._clock(), stage=stage, payload=payload)
+            self._next_id += 1
+            for sink in self._sinks:
+                sink(event)
         return event

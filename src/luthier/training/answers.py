@@ -2,7 +2,7 @@
 
 What it does: the same choice at each token as the engine's at temperature 0. What it does not: sample, stream, render or decode text.
 Draws no random numbers and leaves the model's mode as it was, so that a run's bits are those of one that asks nothing.
-Called by ``worker/fixed_prompts.py``, between steps.
+Called by ``worker/fixed_prompts.py``, never during a step.
 """
 
 import time

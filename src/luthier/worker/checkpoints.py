@@ -6,16 +6,20 @@ does not: train, or announce the final model. Called by ``worker/pipelines.py``.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from luthier.core.errors import StaleLease
 from luthier.core.generation import ModelTarget
 from luthier.core.ids import new_checkpoint_id, new_model_suffix_id
 from luthier.core.jobs import CheckpointRecord, ModelKind, ModelRecord
 from luthier.core.model_names import base_of, tuned_model_name
-from luthier.core.specs import LoraKind, ObjectiveKind, OptimizerName, TrainingSpec, TuningMethod
+from luthier.core.specs import Keep, LoraKind, ObjectiveKind, OptimizerName, TrainingSpec, TuningMethod
 from luthier.core.stage import Stage
 from luthier.deployment.publish import ModelCard, PublishedFolder, publish
 from luthier.jobs.lifecycle import is_paused_from, pause_checkpoint
@@ -27,6 +31,7 @@ from luthier.trace.events import (
     LossSpiked,
     ModelChosen,
     Notice,
+    PromptsAnswered,
     ReferenceScored,
     ResumeSaved,
     StageFinished,
@@ -34,7 +39,7 @@ from luthier.trace.events import (
     StepSkipped,
 )
 from luthier.trace.projections import checkpoint_event
-from luthier.trace.reader import read_events
+from luthier.trace.reader import each_event, read_events
 from luthier.worker import narration
 from luthier.worker.context import RunContext
 from luthier.worker.fixed_prompts import FixedPrompts
@@ -71,7 +76,7 @@ class Checkpoints:
         self._announce: Callable[[], None] | None = announce
         self._forecaster, self._prompts = forecaster, prompts
         self._known = _known_steps(ctx)
-        self._paused = False
+        self._paused = self._has_last_to_ask = False
         self._final: tuple[PublishedFolder, dict[str, float]] | None = None
         self._chosen: ModelChosen | None = None
         self.final_name = tuned_model_name(base_of(ctx.job.model), ctx.settings.organization, ctx.job.suffix, new_model_suffix_id())
@@ -97,7 +102,50 @@ class Checkpoints:
     def epoch_done(self, report: EpochDone) -> None:
         """See ``TrainerHooks``."""
         self._ctx.tracer.emit(Stage.TRAINING, report)
-        self._ask(report.epoch)
+        if self._is_asked_last(report.epoch):
+            self._has_last_to_ask = True
+        else:
+            self._ask(report.epoch)
+
+    def _is_asked_last(self, epoch: int) -> bool:
+        """After this epoch's end nothing changes the weights any more, so that its answers need not come before anything else."""
+        return epoch == self._spec.n_epochs and self._spec.keep is Keep.LAST and not self._spec.patience
+
+    @contextmanager
+    def answering_last(self) -> Iterator[None]:
+        """Within the block the tuned model answers the fixed prompts of the last epoch, beside what the block does: the engine is another
+        process. Where it has answered them already, in an earlier attempt too, it does not again.
+
+        The block is left when they are told. Raises what the block or the answering raises.
+        """
+        if not self._has_last_to_ask and not self._is_owed_by_earlier_attempt():
+            yield
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="fixed-prompts") as beside:
+            told = beside.submit(self._ask_last)
+            yield
+            told.result()
+
+    def _is_owed_by_earlier_attempt(self) -> bool:
+        """It ended all epochs, and was gone before the last answers."""
+        last = self._spec.n_epochs
+        if not self._is_asked_last(last):
+            return False
+        log = each_event(self._ctx.run_dir / "trace.jsonl")
+        return not any(isinstance(event.payload, PromptsAnswered) and event.payload.epoch == last for event in log)
+
+    def _ask_last(self) -> None:
+        answered = self._ctx.floor.call(self._answer_last)
+        if answered is not None:
+            self._ctx.tracer.emit(Stage.TRAINING, answered)
+
+    def _answer_last(self) -> PromptsAnswered | None:
+        if self._prompts is None:
+            return None
+        # The trainer's turns, which set both, are over.
+        torch.set_num_threads(self._spec.num_threads)
+        with self._model.use_adapter(self.adapter if self._spec.method is TuningMethod.LORA else None):
+            return self._prompts.answer(self._spec.n_epochs)
 
     def _ask(self, epoch: int) -> None:
         answered = self._prompts.answer(epoch) if self._prompts is not None else None

@@ -2,7 +2,7 @@
 
 What it does: takes the first held-out rows (without a validation file the first training rows), asks the model in hand greedily, and
 tells the answers as a trace event. What it does not: judge them (stage 4 does, on all held-out rows). Called by ``checkpoints.py``,
-within the training process and between steps.
+within the training process: between steps, and for the last epoch while the model is being deployed.
 """
 
 from typing import Any

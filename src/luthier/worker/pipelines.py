@@ -8,7 +8,6 @@ function may raise ``JobFailure`` (the job fails with its wording) and ``StaleLe
 import json
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,7 +21,6 @@ from luthier.core.stage import Stage
 from luthier.core.targets import model_target
 from luthier.data.stage import DataFailure, collect
 from luthier.data.validate import Method
-from luthier.deployment.warm import trace_answer, warm
 from luthier.evaluation.preference import PreferenceSetting
 from luthier.evaluation.stage import evaluate, held_out_questions
 from luthier.models.device import compiling_pays
@@ -32,12 +30,9 @@ from luthier.preprocessing.pack import pack
 from luthier.preprocessing.stage import Prepared
 from luthier.trace.events import (
     Evaluated,
-    ModelPublished,
     Notice,
-    PredictionTraced,
     RunStarted,
     SpecResolved,
-    StageFinished,
     StageStarted,
 )
 from luthier.training.base_rule import BaseFound
@@ -48,14 +43,14 @@ from luthier.worker import narration
 from luthier.worker.base_probing import base_counts, settle_by_base
 from luthier.worker.checkpoints import Checkpoints
 from luthier.worker.context import RunContext
+from luthier.worker.deploying import deploy_stage
 from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecasting import JobForecaster
 from luthier.worker.less_memory import with_less_memory
 from luthier.worker.machine import available_memory
 from luthier.worker.placing import load_placed, load_replicas, measured_rate
-from luthier.worker.question import open_question, show_prompt
 from luthier.worker.range_testing import Decided, is_due, settle_rate
-from luthier.worker.results import finish
+from luthier.worker.results import finish, store_result
 from luthier.worker.spec_file import read_spec, write_spec
 from luthier.worker.start import Start, decide, find_reader, find_start, hyperparameters_of, objective_kind, options_of
 from luthier.worker.token_cache import tokens_of
@@ -129,11 +124,13 @@ def fine_tune(ctx: RunContext) -> None:
         return
     base, tuned = base_target(ctx, row_format), checkpoints.final_target(start.folder)
     try:
-        evaluate_stage(ctx, data, base=base, tuned=tuned, spec=spec)
-        published = deploy_stage(ctx, data, base=base, tuned=tuned, num_bytes=checkpoints.final_bytes)
+        with checkpoints.answering_last():
+            evaluate_stage(ctx, data, base=base, tuned=tuned, spec=spec)
+            published = deploy_stage(ctx, data.training, data.validation, base=base, tuned=tuned, num_bytes=checkpoints.final_bytes)
+            result_file = store_result(ctx)
         if result.steps == spec.total_steps:
             forecaster.finish(tokens=result.tokens_seen)
-        finish(ctx, checkpoints, published, trained_tokens=result.tokens_seen, metrics=result.metrics)
+        finish(ctx, checkpoints, published, result_file, trained_tokens=result.tokens_seen, metrics=result.metrics)
     except (StaleLease, Unavailable):
         checkpoints.save_paused(result.epoch - 1, result.steps, result.metrics)
         raise
@@ -345,37 +342,3 @@ def evaluate_stage(ctx: RunContext, data: Data, *, base: ModelTarget, tuned: Mod
     ctx.tracer.emit(Stage.EVALUATION, Evaluated(report=report))
     (ctx.run_dir / "evaluation.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
     ctx.tracer.emit(Stage.EVALUATION, narration.evaluation(report, time.perf_counter() - began))
-
-
-def deploy_stage(ctx: RunContext, data: Data, *, base: ModelTarget, tuned: ModelTarget, num_bytes: int) -> ModelPublished:
-    """Stage 5: the tuned model is loaded, warmed and asked one question, before its name is announced."""
-    question = open_question(data.training, data.validation)
-    ctx.tracer.emit(Stage.DEPLOYMENT, StageStarted(shape_in="the final checkpoint"))
-    began = time.perf_counter()
-    with ThreadPoolExecutor(1, thread_name_prefix="base-answer") as beside:
-        # Both answers in the engine's same batch: the tuned model is callable that much sooner.
-        untouched = beside.submit(trace_answer, ctx.engine, base, question.messages)
-        warmed = warm(ctx.engine, tuned, question.messages)
-    prediction = {
-        "prompt": question.text,
-        "held_out": question.held_out,
-        "prompt_tokens": show_prompt(ctx.engine, tuned, question),
-        "base": untouched.result(),
-        "tuned": warmed.traced,
-    }
-    ctx.tracer.emit(Stage.DEPLOYMENT, PredictionTraced(prediction=prediction))
-    report = StageFinished(
-        shape_in=f"{tuned.name}, {num_bytes:,} bytes",
-        did="saved, checksummed, loaded into the engine and asked one question",
-        shape_out=f"answers: first token after {warmed.first_token_seconds * 1000:.0f} ms, {warmed.tokens_per_second:.0f} tokens/s",
-        seconds=time.perf_counter() - began,
-        sample={"prompt": question.text, "answer": warmed.traced["answer"]},
-    )
-    ctx.tracer.emit(Stage.DEPLOYMENT, report)
-    return ModelPublished(
-        model_name=tuned.name,
-        bytes=num_bytes,
-        load_seconds=warmed.load_seconds,
-        first_token_seconds=warmed.first_token_seconds,
-        tokens_per_second=warmed.tokens_per_second,
-    )

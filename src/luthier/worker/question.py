@@ -1,6 +1,6 @@
 """The one question that stage 5 asks: taken from the validation file where it can be, and then never seen in training.
 
-What it does not: judge the answer (stage 4 does, on all of them). Called by ``worker/pipelines.py``.
+What it does not: judge the answer (stage 4 does, on all of them). Called by ``worker/deploying.py``.
 """
 
 import hashlib

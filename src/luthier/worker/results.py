@@ -17,13 +17,20 @@ RESULT_FILENAME = "step_metrics.csv"
 RESULT_PURPOSE = "fine-tune-results"
 
 
-def finish(ctx: RunContext, checkpoints: Checkpoints, published: ModelPublished, *, trained_tokens: int, metrics: dict[str, float]) -> Job:
-    """Store the result file, then register model, checkpoint, file, events and *succeeded* together.
+def finish(
+    ctx: RunContext,
+    checkpoints: Checkpoints,
+    published: ModelPublished,
+    result: FileRecord,
+    *,
+    trained_tokens: int,
+    metrics: dict[str, float],
+) -> Job:
+    """Register model, checkpoint, result file, events and *succeeded* together.
 
     Raises:
         StaleLease: the job was cancelled meanwhile; nothing of this is visible.
     """
-    result = _result_file(ctx)
     checkpoint, model = checkpoints.final_records(metrics)
     with ctx.recorder.exclusively():
         ctx.tracer.emit(Stage.DEPLOYMENT, published)
@@ -39,8 +46,11 @@ def finish(ctx: RunContext, checkpoints: Checkpoints, published: ModelPublished,
         return ctx.recorder.write(changes, checkpoints=[checkpoint], models=[model], files=[result])
 
 
-def _result_file(ctx: RunContext) -> FileRecord:
-    """The metrics of every step as CSV, from the run's own log; one row per step, the later attempt's where one repeats."""
+def store_result(ctx: RunContext) -> FileRecord:
+    """Store the metrics of every step as CSV, from the run's own log; one row per step, the later attempt's where one repeats.
+
+    The record is not registered yet: ``finish`` does it.
+    """
     events, _ = read_events(ctx.run_dir / "trace.jsonl")
     text = metrics_csv([e.payload for e in events if isinstance(e.payload, StepDone)])
     sha256, num_bytes = ctx.blobs.put(text.encode())

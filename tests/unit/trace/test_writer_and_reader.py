@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,26 @@ def test_pages_follow_each_other_without_gap(tmp_path: Path) -> None:
     assert seen == [1, 2, 3, 4, 5, 6, 7]
     assert read_events(path, after=7, limit=3) == ((), False)
     assert read_events(path, after=4, limit=3)[1] is False
+
+
+def test_threads_that_emit_at_once_leave_one_growing_row_of_ids(tmp_path: Path) -> None:
+    writer = TraceWriter(tmp_path / "trace.jsonl")
+    tracer = Tracer("ftjob-abc", (writer, lambda _: time.sleep(0)), next_id=writer.next_id)
+
+    def emit(name: str) -> None:
+        for number in range(50):
+            tracer.emit(Stage.TRAINING, Notice(level="info", message=f"{name} {number}"))
+
+    threads = [threading.Thread(target=emit, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.close()
+    events, _ = read_events(tmp_path / "trace.jsonl")
+    assert [e.id for e in events] == list(range(1, 201))
+    texts = [e.payload.message for e in events if isinstance(e.payload, Notice)]
+    assert sorted(texts) == sorted(f"{name} {number}" for name in "abcd" for number in range(50))
 
 
 def test_a_second_writer_goes_on_with_the_ids(tmp_path: Path) -> None:
