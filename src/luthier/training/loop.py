@@ -159,7 +159,7 @@ class Trainer:
     ) -> Turns[tuple[Progress, bool]]:
         spec = self._spec
         self._tell_choice(progress, progress.epoch - 1)
-        while progress.epoch <= spec.n_epochs and not progress.ended:
+        while not self._is_over(progress):
             batches = self._train.epoch_batches(batch_size=spec.batch_size, seed=spec.seed, epoch=progress.epoch)
             while progress.batch_index < len(batches):
                 if self._hooks.should_stop():
@@ -172,11 +172,15 @@ class Trainer:
                 yield None
             progress = yield from self._finish_epoch(progress, parameters)
             # After the hooks, so that a checkpoint never lies behind the position that a resume starts from.
-            yield from self._save_resume(progress, parameters, optimizer)
+            moves = not self._is_over(progress) or self._ends_with_best(progress)
+            yield from self._save_resume(progress, parameters, optimizer, copied=moves)
         if self._ends_with_best(progress):
             self._best.put_back(parameters)
             yield partial(self._hooks.save_checkpoint, progress.best_epoch, progress.best_step, dict(progress.best_metrics))
         return progress, False
+
+    def _is_over(self, progress: Progress) -> bool:
+        return progress.epoch > self._spec.n_epochs or progress.ended
 
     def _ends_with_best(self, progress: Progress) -> bool:
         """The run is over, and an earlier epoch's weights become the model."""
@@ -376,10 +380,14 @@ class Trainer:
         due = step - saved_step >= self._resume_steps or time.monotonic() - saved_time >= self._resume_seconds
         return due and not self._store.busy
 
-    def _save_resume(self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> Turns[None]:
+    def _save_resume(
+        self, progress: Progress, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, *, copied: bool = True
+    ) -> Turns[None]:
+        """``copied``: as ``export_state`` has it."""
         if self._store.busy:
             yield self._store.wait
-        tensors = {**export_state(parameters, optimizer), **random_state(self._model.device), **self._rows.state(), **self._best.state()}
+        learned = export_state(parameters, optimizer, copied=copied)
+        tensors = {**learned, **random_state(self._model.device), **self._rows.state(), **self._best.state()}
         self._store.save(ResumeState(progress, tensors))
         self._saved_at = (progress.step, time.monotonic())
 

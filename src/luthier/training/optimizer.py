@@ -44,14 +44,17 @@ def take_step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Paramete
     optimizer.zero_grad(set_to_none=True)
 
 
-def export_state(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Copies of weights and moments on the CPU: for parameter number I ``weight.I``, and of AdamW ``first.I`` and ``second.I``."""
+def export_state(parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, *, copied: bool = True) -> dict[str, Tensor]:
+    """Weights and moments on the CPU: for parameter number I ``weight.I``, and of AdamW ``first.I`` and ``second.I``.
+
+    ``copied``: False where nothing moves them any more; on a CPU they are the parameters' and the optimizer's own then.
+    """
     tensors: dict[str, Tensor] = {}
     for number, parameter in enumerate(parameters):
-        tensors[f"weight.{number}"] = _copy(parameter.detach())
+        tensors[f"weight.{number}"] = parameter.detach().to("cpu", copy=copied)
         for name, value in optimizer.state.get(parameter, {}).items():
             if name != "step" and isinstance(value, Tensor):
-                tensors[f"{_FILE_NAMES.get(name, name)}.{number}"] = _copy(value)
+                tensors[f"{_FILE_NAMES.get(name, name)}.{number}"] = value.detach().to("cpu", copy=copied)
     return tensors
 
 
@@ -86,7 +89,3 @@ def _counter(optimizer: torch.optim.Optimizer, step: int, parameter: nn.Paramete
     if isinstance(optimizer, torch.optim.Adafactor):
         return {"step": torch.tensor(float(step), dtype=torch.float32)}
     return {}
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True)
