@@ -254,16 +254,20 @@ def _parts(plan: Plan, rates: Rates, saving: Saving) -> list[TimePart]:
     validation = sum(reading(check) for check in plan.checks) + spec.n_epochs * reading((*plan.epoch_ahead, *plan.epoch_end))
     steps, saves = _with_saves(plan, rates, steps, saving)
     test = sum(rates.step.at(step.work) + reading(step.micros) for step in plan.tried)
+    evaluation, deployment = _evaluation(plan, rates, reading(plan.epoch_end)), _deployment(plan, rates)
+    prompts = rates.prompts_seconds
+    # Where no earlier epoch's weights can come back, the last epoch's are asked beside the engine's work on the model.
+    last = max(0.0, prompts - evaluation.likely - deployment.likely) if spec.keep is Keep.LAST and not spec.patience else prompts
     return [
         TimePart(name="start", seconds=_around(rates.start_seconds, _OTHER_WIDTH)),
         *([TimePart(name="range_test", seconds=_around(test, rates.width))] if plan.tried else []),
         TimePart(name="base", seconds=_around(reading(plan.base), rates.width)),
         TimePart(name="steps", seconds=_around(steps, rates.width)),
         TimePart(name="validation", seconds=_around(validation, rates.width)),
-        TimePart(name="prompts", seconds=_around((spec.n_epochs + 1) * rates.prompts_seconds, _OTHER_WIDTH)),
+        TimePart(name="prompts", seconds=_around(spec.n_epochs * prompts + last, _OTHER_WIDTH)),
         TimePart(name="saves", seconds=_around(saves, _OTHER_WIDTH)),
-        TimePart(name="evaluation", seconds=_evaluation(plan, rates, reading(plan.epoch_end))),
-        TimePart(name="deployment", seconds=_deployment(plan, rates)),
+        TimePart(name="evaluation", seconds=evaluation),
+        TimePart(name="deployment", seconds=deployment),
     ]
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from luthier.core.forecast import Basis, Span, forecast_from_dict
-from luthier.core.specs import TuningMethod
+from luthier.core.specs import Keep, TuningMethod
 from luthier.training.cures import cures
 from luthier.training.dry_run import AnswerSpeed, Measurements, Timed, dry_run
 from luthier.training.forecast import (
@@ -26,6 +26,7 @@ from luthier.training.forecast import (
     peak_by_formula,
     rates_of,
 )
+from luthier.training.plan import Plan
 from luthier.training.work import KERNEL_BYTES, weight_bytes
 from tests.support.trainable_model import TrainableModel
 from tests.unit.training.test_plan import a_plan, rows, shape
@@ -100,6 +101,19 @@ def test_prompts_are_asked_before_the_first_step_and_after_each_epoch() -> None:
     plan = a_plan(rows([(5, 2)] * 4), epochs=3)
     (prompts,) = [part.seconds.likely for part in made(plan, flat_rates(prompts_seconds=1.5)).parts if part.name == "prompts"]
     assert prompts == pytest.approx(4 * 1.5)
+
+
+def test_the_last_prompts_are_asked_while_the_model_is_deployed() -> None:
+    plan = a_plan(rows([(5, 2)] * 4), epochs=3)
+
+    def prompts(plan: Plan, served_seconds: float) -> float:
+        found = made(plan, flat_rates(prompts_seconds=1.5, served_seconds=served_seconds)).parts
+        return next(part.seconds.likely for part in found if part.name == "prompts")
+
+    assert prompts(plan, 0.4) == pytest.approx(3 * 1.5 + 1.1)
+    assert prompts(plan, 2.0) == pytest.approx(3 * 1.5)
+    # An earlier epoch's weights may be the model: who answers is known after they are back.
+    assert prompts(replace(plan, spec=replace(plan.spec, keep=Keep.BEST)), 2.0) == pytest.approx(4 * 1.5)
 
 
 def test_what_is_over_is_taken_as_it_was() -> None:
