@@ -94,7 +94,7 @@ class ResumeStore:
         return None
 
     def save(self, state: ResumeState) -> None:
-        """Begin to write a state; waits for the one before. The tensors must be copies that nobody changes.
+        """Begin to write a state; waits for the one before. Nobody may change the tensors until it is written.
 
         Raises:
             StorageFull, OSError: the state before could not be written.
