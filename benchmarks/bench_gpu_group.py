@@ -19,7 +19,8 @@ from unittest.mock import patch
 
 import torch
 
-from benchmarks.bench_gpu_training import Log, build, rows, spec_of
+from benchmarks.bench_gpu_training import Log, build, spec_of
+from benchmarks.gpu_rival import rows
 from luthier.core.settings import PACKAGE_DIR
 from luthier.models.device import prepare_device
 from luthier.models.language_model import LanguageModel

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.bench_gpu_training import BATCH, SEED, Log, Rival, build, optimizer_of, rows, spec_of
+from benchmarks.bench_gpu_training import Log, Rival, build, spec_of
+from benchmarks.gpu_rival import BATCH, SEED, optimizer_of, rows
 from luthier.core.specs import ObjectiveKind
 from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.device import prepare_device

@@ -1,31 +1,28 @@
-"""LoRA on a GPU: our trainer beside peft + transformers, on the shapes of Qwen3-0.6B and Qwen3-8B with random weights.
+"""LoRA on a GPU: our trainer beside peft + transformers and Unsloth, on the shapes of Qwen3-0.6B and Qwen3-8B with random weights.
 
 Rows, batches, adapter, optimizer and numbers are the same on both sides; the losses of the same steps are compared before the speed
-is believed. The rival is a plain loop over peft and transformers with bf16, SDPA and the fused AdamW, in three settings: padded
+is believed. The first rival is a plain loop over peft and transformers with bf16, SDPA and the fused AdamW, in three settings: padded
 batches, batches of rows of like length, and those with gradient checkpointing where the others do not fit; it takes the largest
-micro-batch that fits. Run: ``python -m benchmarks.bench_gpu_training [--shapes 0.6b 8b] [--out FILE]``; needs CUDA. ``--smoke`` runs
-both sides on tiny shapes on a CPU, so that the script cannot rot.
+micro-batch that fits. The second is Unsloth under the same loop, in a process of its own (`gpu_unsloth`), where it is installed.
+Run: ``python -m benchmarks.bench_gpu_training [--shapes 0.6b 8b] [--rivals unsloth peft] [--out FILE]``; needs CUDA. ``--smoke`` runs
+ours and peft on tiny shapes on a CPU, so that the script cannot rot.
 """
 
 import argparse
-import gc
 import json
 import shutil
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from luthier.core.examples import SourceLine
+from benchmarks import gpu_unsloth
+from benchmarks.gpu_rival import ALPHA, BATCH, RANK, RATE, SEED, clean, rival_steps, rows, summary
 from luthier.core.settings import PACKAGE_DIR
 from luthier.core.specs import TrainingSpec, TuningMethod
-from luthier.core.tokens import Rendered, TokenizedExample
 from luthier.models.device import prepare_device
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared
@@ -38,9 +35,6 @@ SHAPES: dict[str, dict[str, int]] = {
     "smoke": {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
 }
 VOCAB = 151_936
-RANK, ALPHA, RATE, SEED = 16, 32, 1e-4, 20261126
-BATCH = 16
-WARM_STEPS = 4
 OURS = ("ours", "ours compiled")
 """Of the 8B shape the second is left out: compiling takes longer than the steps."""
 RIVALS = (("peft padded", False, False), ("peft like lengths", True, False), ("peft checkpointing", True, True))
@@ -71,20 +65,6 @@ def build(shape: str, folder: Path, device: str) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(PACKAGE_DIR / "models" / "builtin" / "luthier-mini" / name, folder / name)
     return folder
-
-
-def rows(count: int, vocab_size: int, longest: int) -> Prepared:
-    """Chat-like rows: lengths log-normal around 330 tokens up to ``longest``, the last 40 % trained."""
-    draw = np.random.default_rng(SEED)
-    examples = []
-    for line in range(1, count + 1):
-        length = int(np.clip(draw.lognormal(5.8, 0.7), 24, longest))
-        ids = draw.integers(10, vocab_size, size=length)
-        weights = np.zeros(length, dtype=np.float32)
-        weights[int(length * 0.6) :] = 1.0
-        examples.append(TokenizedExample(source=SourceLine("file-A", line), rendered=Rendered(ids_T=ids, weights_T=weights)))
-    total = sum(e.num_tokens for e in examples)
-    return Prepared(examples=tuple(examples), num_tokens=total, num_trained=sum(e.rendered.num_trained for e in examples), num_truncated=0)
 
 
 def spec_of(data: Prepared, device: str) -> TrainingSpec:
@@ -153,28 +133,6 @@ class Log:
         return False
 
 
-def _sync(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize()
-
-
-def _peak(device: str) -> float:
-    return round(torch.cuda.max_memory_allocated() / 1e9, 2) if device != "cpu" else 0.0
-
-
-def _summary(seconds: list[float], tokens: list[int], losses: list[float], device: str) -> dict[str, Any]:
-    rates = [t / s for t, s in zip(tokens[WARM_STEPS:], seconds[WARM_STEPS:], strict=True)]
-    whole = sum(tokens[WARM_STEPS:]) / sum(seconds[WARM_STEPS:])
-    return {
-        "tokens_per_second": round(whole),
-        "median_of_steps": round(statistics.median(rates)),
-        "first_step_seconds": round(seconds[0], 2),
-        "warm_seconds": round(sum(seconds[:WARM_STEPS]), 2),
-        "peak_gb": _peak(device),
-        "losses": [round(x, 4) for x in losses[:3]] + [round(losses[-1], 4)],
-    }
-
-
 def ours(folder: Path, data: Prepared, device: str, *, compiled: bool) -> dict[str, Any]:
     """Our trainer, whole: metrics, clipping, resume states and all."""
     prepare_device(device)
@@ -184,12 +142,7 @@ def ours(folder: Path, data: Prepared, device: str, *, compiled: bool) -> dict[s
     with tempfile.TemporaryDirectory() as state:
         Trainer(model, spec_of(data, device), data, None, log, Path(state)).run()
     tokens = [sum(data.examples[line - 1].num_tokens for line in step.lines) for step in log.steps]
-    return _summary([s.seconds for s in log.steps], tokens, [s.loss for s in log.steps], device)
-
-
-def _pieces(batch: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(batch), size):
-        yield batch[start : start + size]
+    return summary([s.seconds for s in log.steps], tokens, [s.loss for s in log.steps], device)
 
 
 class Rival:
@@ -229,83 +182,55 @@ class Rival:
                     return {"micro_batch": micro, **run(model, micro)}
             except torch.OutOfMemoryError:
                 micro //= 2
-            _clean(self.device)
+            clean(self.device)
         return {"out_of_memory": True}
 
 
-def optimizer_of(model: Any) -> tuple[list[torch.nn.Parameter], torch.optim.Optimizer]:
-    """What trains, and the fused AdamW."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    return trainable, torch.optim.AdamW(trainable, lr=RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+def peft_side(folder: Path, data: Prepared, device: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each setting of peft over transformers and its figures."""
+    rival = Rival(folder, device)
+    for name, like, checkpoint in RIVALS:
+
+        def run(model: Any, micro: int, like: bool = like) -> dict[str, Any]:
+            return rival_steps(model, data, device, micro=micro, like_lengths=like)
+
+        yield name, rival.fitting(run, checkpointing=checkpoint)
 
 
-def rival_steps(model: Any, data: Prepared, device: str, *, micro: int, like_lengths: bool) -> dict[str, Any]:
-    """The same steps by peft over transformers."""
-    trainable, optimizer = optimizer_of(model)
-    seconds, counts, losses = [], [], []
-    batches = data.epoch_batches(batch_size=BATCH, seed=SEED, epoch=1)
-    if not like_lengths:
-        flat = [index for batch in batches for index in batch]
-        flat = [flat[i] for i in np.random.default_rng(SEED).permutation(len(flat))]
-        batches = list(_pieces(flat, BATCH))
-    for batch in batches:
-        _sync(device)
-        began = time.perf_counter()
-        total = sum(data.examples[i].rendered.num_trained for i in batch)
-        loss_sum = torch.zeros((), device=device)
-        for part in _pieces(batch, micro):
-            made = data.batch(part)
-            ids = torch.from_numpy(made.ids_BT).to(device)
-            labels = torch.from_numpy(np.where(made.weights_BT > 0, made.ids_BT, -100)).to(device)
-            mask = (torch.arange(ids.shape[1])[None] < torch.from_numpy(made.lengths_B)[:, None]).long().to(device)
-            with torch.autocast(device, dtype=torch.bfloat16):
-                loss = model(input_ids=ids, attention_mask=mask, labels=labels, num_items_in_batch=torch.tensor(total, device=device)).loss
-            loss.backward()
-            loss_sum += loss.detach()
-        torch.nn.utils.clip_grad_norm_(trainable, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(float(loss_sum))
-        _sync(device)
-        seconds.append(time.perf_counter() - began)
-        counts.append(sum(data.examples[i].num_tokens for i in batch))
-    return _summary(seconds, counts, losses, device)
+def ratios(found: dict[str, dict[str, Any]]) -> None:
+    """Our rates over those of the rivals that ran: the best of peft, peft as it is mostly run, the best of Unsloth."""
+    rates = {name: figures.get("tokens_per_second", 0) for name, figures in found.items()}
+    others = {
+        "ratio_to_best": max((r for n, r in rates.items() if n.startswith("peft")), default=0),
+        "ratio_to_padded": rates.get("peft padded", 0),
+        "ratio_to_unsloth": max((r for n, r in rates.items() if n.startswith("unsloth")), default=0),
+    }
+    for name in set(found) & set(OURS):
+        found[name] |= {ratio: round(rates[name] / other, 2) if other else None for ratio, other in others.items()}
 
 
-def _clean(device: str) -> None:
-    gc.collect()
-    if device != "cpu":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
-def measure(shape: str, num_steps: int, device: str) -> dict[str, Any]:
-    """All settings of one shape."""
+def measure(shape: str, num_steps: int, device: str, rivals: list[str], unsloth_seconds: float) -> dict[str, Any]:
+    """All settings of one shape. Unsloth's process has the card to itself: ours is gone by then, peft's base is not yet read."""
     found: dict[str, Any] = {}
 
     def tell(name: str, figures: dict[str, Any]) -> None:
         found[name] = figures
-        _clean(device)
+        clean(device)
         print(shape, name, json.dumps(figures), flush=True)
 
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
         folder = build(shape, Path(place) / "model", device)
-        _clean(device)
+        clean(device)
         data = rows(num_steps * BATCH, 1000 if shape == "smoke" else 150_000, 200 if shape == "smoke" else 2048)
         for name in OURS if shape != "8b" else OURS[:1]:
             tell(name, ours(folder, data, device, compiled="compiled" in name))
-        rival = Rival(folder, device)
-        for name, like, checkpoint in RIVALS:
-
-            def run(model: Any, micro: int, like: bool = like) -> dict[str, Any]:
-                return rival_steps(model, data, device, micro=micro, like_lengths=like)
-
-            tell(name, rival.fitting(run, checkpointing=checkpoint))
-    best = max(v.get("tokens_per_second", 0) for k, v in found.items() if k.startswith("peft"))
-    shipped = found["peft padded"].get("tokens_per_second", 0)
-    for name in set(found) & set(OURS):
-        found[name]["ratio_to_best"] = round(found[name]["tokens_per_second"] / best, 2) if best else None
-        found[name]["ratio_to_padded"] = round(found[name]["tokens_per_second"] / shipped, 2) if shipped else None
+        if "unsloth" in rivals:
+            for name, figures in gpu_unsloth.side(folder, num_steps, device, unsloth_seconds).items():
+                tell(name, figures)
+        if "peft" in rivals:
+            for name, figures in peft_side(folder, data, device):
+                tell(name, figures)
+    ratios(found)
     return found
 
 
@@ -314,6 +239,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--shapes", nargs="+", default=["0.6b", "8b"], choices=list(SHAPES))
     parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--rivals", nargs="*", default=["unsloth", "peft"], choices=["unsloth", "peft"])
+    parser.add_argument("--unsloth-seconds", type=float, default=150.0, help="after these its settings so far count")
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
@@ -322,7 +249,7 @@ def main() -> None:
     name = "cpu" if arguments.smoke else torch.cuda.get_device_name()
     results: dict[str, Any] = {"device": name, "torch": torch.__version__, "batch": BATCH, "steps": steps}
     for shape in shapes:
-        results[shape] = measure(shape, steps, device)
+        results[shape] = measure(shape, steps, device, arguments.rivals, arguments.unsloth_seconds)
         if arguments.out is not None:
             arguments.out.write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps({shape: {n: v.get("tokens_per_second") for n, v in results[shape].items()} for shape in shapes}, indent=1))

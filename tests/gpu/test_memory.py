@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.bench_gpu_training import rows as log_normal_rows
+from benchmarks.gpu_rival import rows as log_normal_rows
 from luthier.core.specs import LoraKind, TuningMethod
 from luthier.models.facts import read_config, read_facts
 from luthier.models.load import load_model

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.bench_gpu_training import BATCH, spec_of
-from benchmarks.bench_gpu_training import rows as bench_rows
+from benchmarks.bench_gpu_training import spec_of
+from benchmarks.gpu_rival import BATCH
+from benchmarks.gpu_rival import rows as bench_rows
 from luthier.core.specs import LoraKind, TuningMethod
 from luthier.models.adapter_form import AdapterForm
 from luthier.training.card_memory import (
