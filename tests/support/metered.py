@@ -1,6 +1,6 @@
 """What a step would take of a card's memory: it is run on torch's device without numbers (``meta``), and what lives is added up.
 
-What it does: a decoder without weights, a meter of live storages, and stand-ins for three of a GPU's own kernels, which keep and allocate
+What it does: a decoder without weights, a meter of live storages, and stand-ins for two of a GPU's own kernels, which keep and allocate
 what those do. What it does not: know a kernel's hidden work space, the allocator's rounding beyond 512 bytes, or holes.
 """
 
@@ -136,12 +136,6 @@ class _Flash(torch.autograd.Function):
         return found
 
 
-def _sum_of_exponentials(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """Its logarithm in two more tensors of the size, as the library makes it."""
-    lowered = x - x.amax(dim, keepdim=True)
-    return lowered.exp().sum(dim, keepdim=keepdim).log()
-
-
 @contextmanager
 def card_kernels() -> Iterator[None]:
     """A GPU's kernels in place of those that a device without numbers has. Attention of 16-bit numbers alone is FlashAttention."""
@@ -157,7 +151,6 @@ def card_kernels() -> Iterator[None]:
     with (
         mock.patch.object(flat, "attend", attend),
         mock.patch.object(torch.nn.functional, "rms_norm", lambda x, _shape, weight, _eps: _FusedNorm.apply(x, weight)),
-        mock.patch.object(torch.Tensor, "logsumexp", _sum_of_exponentials),
     ):
         yield
 

@@ -70,6 +70,7 @@ class LinearCrossEntropy(torch.autograd.Function):
                 d_x[part] = head.back(_evened(gradient.to(x_Nh.dtype)))[: len(piece)] * weights
             if wanted[2]:
                 d_head = _grown(d_head, gradient.to(head_Vh.dtype), (piece * weights).to(head_Vh.dtype))
+            del gradient  # or the next piece's logits would find it beside them
         # Not saved by autograd, which would keep them: what nobody else holds becomes the weight's gradient without a copy.
         ctx.made = (d_x, torch.zeros_like(head_Vh) if wanted[2] and d_head is None else d_head)
         ctx.mark_non_differentiable(hits_N, losses_N)
@@ -106,8 +107,12 @@ def _judged(logits_NV: Tensor, targets_N1: Tensor, *, gradient: bool) -> tuple[T
         # By the likeliest token: the target's own probability may be too small for a float32.
         norms_N1 = most_N1 - probabilities.gather(-1, best_N1).log()
     else:
-        norms_N1 = logits_NV.logsumexp(-1, keepdim=True)
-        probabilities = logits_NV.sub_(norms_N1).exp_() if gradient else logits_NV
+        # The library's logsumexp takes the logits' memory once more.
+        probabilities = logits_NV.sub_(most_N1).exp_()
+        sums_N1 = probabilities.sum(-1, keepdim=True)
+        norms_N1 = most_N1 + sums_N1.log()
+        if gradient:
+            probabilities.div_(sums_N1)
     if gradient:
         probabilities.scatter_add_(-1, targets_N1, torch.full_like(norms_N1, -1.0))
     return norms_N1 - chosen_N1, best_N1 == targets_N1, probabilities if gradient else None

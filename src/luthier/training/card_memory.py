@@ -120,13 +120,11 @@ class CardJob:
             attention += 2 * c.num_heads * micro.longest**2 * self.width
         return max(mlp, attention)
 
-    def _logits(self, micro: Micro, *, learns: bool = True) -> int:
-        """The piece of the logits that exists, with what is made of it; of the piece before, the gradient."""
+    def _logits(self, micro: Micro) -> int:
+        """The piece of the logits that exists, with what is made of it."""
         at_once = rows_at_once(self.shape.vocab_size, self.shape.hidden_size, on_cpu=False, trains=self.full)
-        rounded = 0 if self.width == _FLOAT else self.width
-        each = 3 * _FLOAT  # as float32; the logarithm of the sum of their exponentials makes two more
-        if learns and not self.pairs and micro.trained > at_once:
-            each += _FLOAT + rounded
+        # As float32, over which everything else is written, and in the base's numbers; losses of pairs are made by autograd.
+        each = 3 * _FLOAT if self.pairs else _FLOAT + (0 if self.width == _FLOAT else self.width)
         return min(micro.trained, at_once) * self.shape.vocab_size * each
 
     def _ends(self, micro: Micro) -> int:
@@ -141,7 +139,7 @@ class CardJob:
             return forward_bytes(micro, c, packed=False, narrow=self.width == _NARROW)
         block = tokens * (3 * c.hidden_size + 3 * c.q_size + 3 * c.kv_size + 4 * c.mlp_size) * self.width
         scores = 3 * c.num_heads * micro.longest**2 * self.width if self._keeps_scores else 0
-        return max(block + scores, self._logits(micro, learns=False)) + tokens * c.hidden_size * self.width
+        return max(block + scores, self._logits(micro)) + tokens * c.hidden_size * self.width
 
     def step(self, largest: int, *, several: bool) -> int:
         """The most of a step beside all that is held. ``largest``: activations; ``several``: forwards, so that gradients are there."""

@@ -56,10 +56,10 @@ def test_bytes_counted_by_hand() -> None:
     fused = 2 * 8 * 2 * (3 * (64 + 64 + 2 * 32) + (64 + 64) + 2 * (64 + 2 * 256) + (256 + 64))
     assert lora.own == 4 * numbers + 8 * numbers + fused
     assert lora.gradients == 4 * numbers
-    # A block keeps 4 h + 2 q + 2 kv + 4 m + 7 r numbers a token, and 2 H + 2 floats; the logits 12 bytes; three times the chosen positions.
+    # A block keeps 4 h + 2 q + 2 kv + 4 m + 7 r numbers a token, and 2 H + 2 floats; the logits 6 bytes; three times the chosen positions.
     block = 100 * ((4 * 64 + 2 * 64 + 2 * 32 + 4 * 256 + 7 * 8) * 2 + (2 * 4 + 2) * 4)
-    assert lora.activations(flat([60, 40], 20)) == 2 * block + 40 * 1000 * 12 + 3 * 40 * 64 * 2
-    again = 2 * 100 * 64 * 2 + max(40 * 1000 * 12, block + 100 * 3 * (64 + 256) * 2) + 3 * 40 * 64 * 2
+    assert lora.activations(flat([60, 40], 20)) == 2 * block + 40 * 1000 * 6 + 3 * 40 * 64 * 2
+    again = 2 * 100 * 64 * 2 + max(40 * 1000 * 6, block + 100 * 3 * (64 + 256) * 2) + 3 * 40 * 64 * 2
     assert lora.activations(flat([60, 40], 20), recomputed=True) == again
     full = CardJob(shape=SHAPE, full=True, width=4)
     assert full.weights + full.own + full.gradients == 16_000_000
@@ -83,7 +83,7 @@ def test_a_step_takes_what_its_operators_keep(config: dict, lengths: list[int], 
     if not full:  # the fused adapter, which is made in the step
         said += job.own - 12 * job.trainable
     # Float32 attention and blocks made again are bounded from above.
-    assert 0.98 * seen.step < said < (1.25 if full or recomputed else 1.02) * seen.step
+    assert 0.98 * seen.step < said < (1.25 if full or recomputed else 1.05) * seen.step
 
 
 def test_a_forward_without_gradients_takes_less_than_a_step() -> None:
