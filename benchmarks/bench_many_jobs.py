@@ -189,10 +189,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_EPOCHS} epoch, once; nothing is recorded")
     parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each job; figures of other numbers are not compared with each other")
     parser.add_argument("--gpu", action="store_true", help="on a GPU, whose memory is not in these figures: no eight processes")
     parser.add_argument("--out", type=Path, help="where to write the results instead of the baselines")
     options = parser.parse_args()
-    epochs, repeats = (QUICK_EPOCHS, 1) if options.quick else (EPOCHS, options.repeats)
+    epochs, repeats = (QUICK_EPOCHS, 1) if options.quick else (options.epochs, options.repeats)
     arrangements = dict(list(ARRANGEMENTS.items())[:2]) if options.gpu else ARRANGEMENTS
     runs: dict[str, list[Run]] = {name: [] for name in arrangements}
     for _ in range(repeats):

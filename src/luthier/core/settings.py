@@ -103,7 +103,7 @@ class Settings:
     resume_seconds: float = 60.0
     """Longest time between two resume states of a running job, seconds."""
     resume_share: float = 0.05
-    """Largest share of a run's steps between two resume states."""
+    """Largest share of a run's steps between two resume states, which are at least a second apart."""
     mlflow_uri: str = ""
     """MLflow tracking address that all jobs' numbers go to: `http://HOST:5000`, `sqlite:////PATH/mlflow.db`; empty: none."""
     mlflow_experiment: str = "luthier"

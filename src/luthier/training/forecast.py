@@ -15,7 +15,7 @@ from luthier.core.forecast import Basis, Forecast, LengthBucket, Span, TimePart
 from luthier.core.specs import Keep
 from luthier.training.dry_run import AnswerSpeed, Measurements, Timed
 from luthier.training.plan import Plan, PlannedStep
-from luthier.training.resume import resume_interval
+from luthier.training.resume import RESUME_PAUSE, resume_interval
 from luthier.training.work import (
     KERNEL_BYTES,
     Micro,
@@ -275,7 +275,7 @@ def _with_saves(plan: Plan, rates: Rates, steps: float, saving: Saving) -> tuple
     """The steps' time, slowed by states that are written beside them, and the time that the loop itself spends on saves."""
     spec = plan.spec
     interval = resume_interval(spec.total_steps, saving.share)
-    by_steps, by_time = spec.total_steps / interval, steps / saving.seconds
+    by_steps, by_time = min(spec.total_steps / interval, steps / RESUME_PAUSE), steps / saving.seconds
     # One state is written at a time: none begins while the one before is being written.
     most = steps / max(rates.write_seconds, 1e-6)
     states = min(max(by_steps, by_time), most) + spec.n_epochs

@@ -59,6 +59,7 @@ class Trainer:
         *,
         resume_seconds: float = 60.0,
         resume_share: float = 0.05,
+        resume_pause: float = 0.0,
         parent_adapter: Path | None = None,
         adapter: str = ADAPTER_NAME,
         compiled: bool | None = None,
@@ -70,7 +71,7 @@ class Trainer:
 
         ``compiled``: see ``LanguageModel.compiled``; None: as the model has it now. ``matrix_rate``: the device's, see
         ``matrix_rate.py``. ``run_dir``: where each epoch's losses by row go; None: nowhere. ``replicas``: the same model on each of
-        ``spec.more_devices``. The rest as in ``core.settings``.
+        ``spec.more_devices``. ``resume_pause``: least seconds between two resume states. The rest as in ``core.settings``.
         """
         self._model = model
         self._spec = spec
@@ -78,7 +79,7 @@ class Trainer:
         self._valid = valid
         self._hooks = hooks
         self._store = ResumeStore(state_dir, spec.identity())
-        self._resume_seconds = resume_seconds
+        self._resume_seconds, self._resume_pause = resume_seconds, resume_pause
         self._resume_steps = resume_interval(spec.total_steps, resume_share)
         self._adapter = adapter if spec.method is TuningMethod.LORA else None
         self._turn = OwnTurn(model, num_threads=spec.num_threads, compiled=model.compiled if compiled is None else compiled)
@@ -376,8 +377,8 @@ class Trainer:
         return progress.next_epoch()
 
     def _resume_is_due(self, step: int) -> bool:
-        saved_step, saved_time = self._saved_at
-        due = step - saved_step >= self._resume_steps or time.monotonic() - saved_time >= self._resume_seconds
+        steps, seconds = step - self._saved_at[0], time.monotonic() - self._saved_at[1]
+        due = (steps >= self._resume_steps and seconds >= self._resume_pause) or seconds >= self._resume_seconds
         return due and not self._store.busy
 
     def _save_resume(

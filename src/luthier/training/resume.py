@@ -26,6 +26,9 @@ from luthier.training.progress import Progress, progress_from_dict
 _NAME = re.compile(r"resume-(\d{9})")
 _TENSORS = "state.safetensors"
 _PROGRESS = "progress.json"
+RESUME_PAUSE = 1.0
+"""Least seconds between two states that come by number of steps. A run of a few quick steps would else write one after each of them; what a
+crash loses is done again in that time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

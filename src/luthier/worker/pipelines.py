@@ -38,7 +38,7 @@ from luthier.trace.events import (
 from luthier.training.base_rule import BaseFound
 from luthier.training.loop import Trainer, TrainResult
 from luthier.training.resolve import resolve_max_length
-from luthier.training.resume import newest_step
+from luthier.training.resume import RESUME_PAUSE, newest_step
 from luthier.worker import narration
 from luthier.worker.base_probing import base_counts, settle_by_base
 from luthier.worker.checkpoints import Checkpoints
@@ -264,6 +264,7 @@ def train(
         ctx.run_dir / "resume",
         resume_seconds=ctx.settings.resume_seconds,
         resume_share=ctx.settings.resume_share,
+        resume_pause=RESUME_PAUSE,
         parent_adapter=start.adapter.folder if start.adapter else None,
         adapter=checkpoints.adapter,
         compiled=compiling_pays(spec.device, spec.total_steps, num_devices=1 + len(spec.more_devices)),
