@@ -12,18 +12,21 @@ from torch import Tensor
 from luthier.models.decoder_config import DecoderConfig
 from luthier.models.decoder_layer import LayerAdapter, LowRank, adapted, rotate
 from luthier.models.decoder_weights import LayerWeights
+from luthier.models.flat import Joined, JoinedLayer, with_joined
 from luthier.models.matrix import Matrix
 from luthier.models.slot_cache import DecodeStep
 
-RowAdapter = tuple[slice | None, LayerAdapter]
+RowAdapter = tuple[slice | None, LayerAdapter | JoinedLayer]
 """Some rows of a step, None for all of them, and what is added for these."""
 
 
-def _project(x: Tensor, matrix: Matrix, lows: Sequence[tuple[slice | None, LowRank | None]]) -> Tensor:
+def _project(x: Tensor, matrix: Matrix, lows: Sequence[tuple[slice | None, LowRank | Joined | None]]) -> Tensor:
     """One product for all rows; each adapter's part for its own."""
     y = matrix.times(x)
     for rows, low in lows:
-        if rows is None:
+        if isinstance(low, Joined):
+            y = with_joined(y, x, low)
+        elif rows is None:
             y = adapted(y, x, low)[0]
         else:
             y[rows] = adapted(y[rows], x[rows], low)[0]

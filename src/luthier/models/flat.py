@@ -167,11 +167,16 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, frame: FlatFrame) -> Tensor:
     return out
 
 
+def with_joined(y: Tensor, x: Tensor, low: Joined) -> Tensor:
+    """``y`` = x @ W.T with each adapter's part for its own rows."""
+    parts = low.a_MKi.shape[0]
+    inner = torch.bmm(x.view(parts, -1, x.shape[-1]), low.a_MKi.mT)
+    return torch.baddbmm(y.view(parts, -1, y.shape[-1]), inner, low.b_MoK.mT).view_as(y)
+
+
 def _project(x: Tensor, weight: Tensor | Nf4Weight, low: _Low, bias: Tensor | None = None) -> Tensor:
     if isinstance(low, Joined):
-        parts, y = low.a_MKi.shape[0], linear(x, weight, bias)
-        inner = torch.bmm(x.view(parts, -1, x.shape[-1]), low.a_MKi.mT)
-        return torch.baddbmm(y.view(parts, -1, y.shape[-1]), inner, low.b_MoK.mT).view_as(y)
+        return with_joined(linear(x, weight, bias), x, low)
     if low is None or low.gain is None:
         y = linear(x, weight, bias)
         return y if low is None else torch.addmm(y, x @ low.a.t(), low.b.t())

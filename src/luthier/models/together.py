@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from luthier.models.decoder_layer import LayerAdapter
 from luthier.models.flat import Joined, JoinedLayer
 from luthier.models.language_model import AdapterRows
 from luthier.models.lora import DecoderAdapter
@@ -50,6 +51,21 @@ def lay_out(parts: Sequence[AdapterRows]) -> Layout:
         lengths += [min(longest, empty - at) for at in range(0, empty, longest)]
         chosen.append(number * places + starts_B[part.rows_N] + part.columns_N)
     return Layout(torch.cat(ids), lengths, torch.cat(chosen), [len(part.rows_N) for part in parts])
+
+
+class Stacked:
+    """The adapters of a decoding step, stacked; kept for the next token of the same ones."""
+
+    def __init__(self) -> None:
+        self._last: tuple[list[tuple[LayerAdapter, ...]], tuple[JoinedLayer, ...]] | None = None
+
+    def of(self, adapters: Sequence[DecoderAdapter]) -> tuple[JoinedLayer, ...]:
+        """For each layer; as each adapter's own fused form was made last. Without gradients."""
+        fused = [adapter.layers(reuse=True) for adapter in adapters]
+        same = self._last is not None and len(fused) == len(self._last[0])
+        if self._last is None or not same or any(a is not b for a, b in zip(fused, self._last[0], strict=True)):
+            self._last = fused, joined_layers(adapters)
+        return self._last[1]
 
 
 def joined_layers(adapters: Sequence[DecoderAdapter]) -> tuple[JoinedLayer, ...]:

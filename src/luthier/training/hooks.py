@@ -16,13 +16,14 @@ from luthier.trace.events import (
     StepDone,
     StepSkipped,
 )
+from luthier.training.answers import Questions
 
 
 class TrainerHooks(Protocol):
     """Receives the trainer's reports."""
 
-    def base_measured(self, report: BaseMeasured) -> None:
-        """Before the first step, once per run."""
+    def base_measured(self, report: BaseMeasured) -> Questions | None:
+        """Before the first step, once per run. What is returned is asked of the base."""
         ...
 
     def reference_scored(self, report: ReferenceScored) -> None:
@@ -33,8 +34,9 @@ class TrainerHooks(Protocol):
         """After every step. A step may be reported again after a resume; the later report is the one that counts."""
         ...
 
-    def epoch_done(self, report: EpochDone) -> None:
-        """After the last step of an epoch and its full validation."""
+    def epoch_done(self, report: EpochDone) -> Questions | None:
+        """After the last step of an epoch and its full validation. What is returned is asked of the model as it is now, before
+        ``save_checkpoint``."""
         ...
 
     def save_checkpoint(self, epoch: int, step: int, metrics: dict[str, float]) -> None:

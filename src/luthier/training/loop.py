@@ -7,7 +7,7 @@ owner does), decide whose turn it is (``worker/floor.py``). Called by ``worker/p
 
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import nn
 from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.models.language_model import LanguageModel
 from luthier.trace.events import BaseMeasured, EpochDone, StepDone, StepSkipped
+from luthier.training.answers import asking
 from luthier.training.attach import ADAPTER_NAME, attach
 from luthier.training.best import BestWeights
 from luthier.training.evaluate import Measured, base_rows, check_rows, means_of, measure, measuring
@@ -92,8 +93,7 @@ class Trainer:
         self._forwards = StepForwards(model, spec, self._objective, train, hooks.happened, self._replicas)
         self._rows = RowLosses(train, run_dir)
         self._meter = StepMeter(model, spec, matrix_rate)
-        self._best = BestWeights(spec)
-        self._joins = False
+        self._best, self._joins = BestWeights(spec), False
 
     def run(self) -> TrainResult:
         """Train to the end, or until ``should_stop``.
@@ -135,6 +135,7 @@ class Trainer:
         keep_freed_memory()
         parameters = attach(self._model, self._spec, self._parent_adapter, self._adapter)
         self._replicas.attach(self._parent_adapter, self._adapter)
+        self._joins = self._joins and may_join(self._model, self._spec, self._adapter)
         if not (yield from self._prepare()):
             return TrainResult(steps=0, epoch=1, tokens_seen=0, trained_tokens=0, stopped=True, metrics={})
         optimizer = build_optimizer(parameters, self._spec)
@@ -170,7 +171,8 @@ class Trainer:
                 if progress.batch_index < len(batches) and self._resume_is_due(progress.step):
                     yield from self._save_resume(progress, parameters, optimizer)
                 self._report_saves()
-                yield None
+                if not self._joins:  # else the next step's offer is the end of this turn
+                    yield None
             progress = yield from self._finish_epoch(progress, parameters)
             # After the hooks, so that a checkpoint never lies behind the position that a resume starts from.
             moves = not self._is_over(progress) or self._ends_with_best(progress)
@@ -213,7 +215,7 @@ class Trainer:
         self._saved_at = (state.progress.step, time.monotonic())
         return state.progress
 
-    def _measure_base(self, progress: Progress) -> Generator[None, None, Progress]:
+    def _measure_base(self, progress: Progress) -> Turns[Progress]:
         source, examples = self._valid or self._train, base_rows(self._train, self._valid)
         known = self._objective.at_start(source, rows_of(source, examples))
         if known is not None:
@@ -224,15 +226,14 @@ class Trainer:
         report = BaseMeasured(
             loss=measured.loss, accuracy=measured.accuracy, held_out=self._valid is not None, preference=measured.preference
         )
-        self._hooks.base_measured(report)
+        yield from asking(self._model, None, self._hooks.base_measured(report), joins=self._joins)
         return replace(progress, base_measured=True)
 
     def _step(
         self, progress: Progress, indices: list[int], parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
     ) -> Turns[Progress]:
         """One optimiser step, its report, and the sums that go on from it."""
-        spec = self._spec
-        step = progress.step + 1
+        spec, step = self._spec, progress.step + 1
         lines = sorted(set(self._lines(indices)))
         offer = yield from self._offered(indices, parameters)
         began = time.perf_counter() - (offer.seconds if offer else 0.0)
@@ -296,10 +297,11 @@ class Trainer:
     def _offered(self, indices: list[int], parameters: Sequence[nn.Parameter]) -> Turns[OfferedStep | None]:
         """The step as somebody did it with those of other runs; None where nobody did."""
         adapter = self._adapter
-        if not self._joins or adapter is None or not may_join(self._model, self._spec, adapter):
+        if not self._joins or adapter is None:
             return None
         groups = self._forwards.cut(indices)
         if len(groups) > 1:
+            yield None
             return None
         total = self._objective.count(self._train, indices)
         offer = OfferedStep(self._model, adapter, self._train, groups[0], total, parameters)
@@ -356,7 +358,7 @@ class Trainer:
             metrics |= full.named("full_valid")
         sample = measure(self._model, self._train, [0], objective=measures)
         self._rows.finish(progress.epoch)
-        self._hooks.epoch_done(
+        questions = self._hooks.epoch_done(
             EpochDone(
                 epoch=progress.epoch,
                 n_epochs=self._spec.n_epochs,
@@ -371,6 +373,7 @@ class Trainer:
                 valid_preference=full.preference if full else None,
             )
         )
+        yield from asking(self._model, self._adapter, questions, joins=self._joins)
         progress = self._best.judged(replace(progress, metrics=metrics), full.loss if full else None, parameters)
         self._tell_choice(progress, progress.epoch)
         yield partial(self._hooks.save_checkpoint, progress.epoch, progress.step, dict(metrics))

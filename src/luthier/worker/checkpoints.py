@@ -40,6 +40,7 @@ from luthier.trace.events import (
 )
 from luthier.trace.projections import checkpoint_event
 from luthier.trace.reader import each_event, read_events
+from luthier.training.answers import Questions
 from luthier.worker import narration
 from luthier.worker.context import RunContext
 from luthier.worker.fixed_prompts import FixedPrompts
@@ -81,12 +82,12 @@ class Checkpoints:
         self._chosen: ModelChosen | None = None
         self.final_name = tuned_model_name(base_of(ctx.job.model), ctx.settings.organization, ctx.job.suffix, new_model_suffix_id())
 
-    def base_measured(self, report: BaseMeasured) -> None:
+    def base_measured(self, report: BaseMeasured) -> Questions | None:
         """See ``TrainerHooks``."""
         self._announce_once()
         self._ctx.tracer.emit(Stage.TRAINING, report)
         self._forecaster.base_measured(report)
-        self._ask(0)
+        return self._questions(0)
 
     def reference_scored(self, report: ReferenceScored) -> None:
         """See ``TrainerHooks``."""
@@ -99,13 +100,13 @@ class Checkpoints:
         self._ctx.tracer.emit(Stage.TRAINING, report)
         self._forecaster.step_done(report)
 
-    def epoch_done(self, report: EpochDone) -> None:
+    def epoch_done(self, report: EpochDone) -> Questions | None:
         """See ``TrainerHooks``."""
         self._ctx.tracer.emit(Stage.TRAINING, report)
         if self._is_asked_last(report.epoch):
             self._has_last_to_ask = True
-        else:
-            self._ask(report.epoch)
+            return None
+        return self._questions(report.epoch)
 
     def _is_asked_last(self, epoch: int) -> bool:
         """After this epoch's end nothing changes the weights any more, so that its answers need not come before anything else."""
@@ -147,10 +148,14 @@ class Checkpoints:
         with self._model.use_adapter(self.adapter if self._spec.method is TuningMethod.LORA else None):
             return self._prompts.answer(self._spec.n_epochs)
 
-    def _ask(self, epoch: int) -> None:
-        answered = self._prompts.answer(epoch) if self._prompts is not None else None
-        if answered is not None:
+    def _questions(self, epoch: int) -> Questions | None:
+        if self._prompts is None:
+            return None
+
+        def tell(answered: PromptsAnswered) -> None:
             self._ctx.tracer.emit(Stage.TRAINING, answered)
+
+        return self._prompts.questions(epoch, tell)
 
     def resume_saved(self, report: ResumeSaved) -> None:
         """See ``TrainerHooks``. The step becomes part of the job: a crash after it counts as one with progress."""

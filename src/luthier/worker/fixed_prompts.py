@@ -5,6 +5,7 @@ tells the answers as a trace event. What it does not: judge them (stage 4 does, 
 within the training process: between steps, and for the last epoch while the model is being deployed.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from luthier.chat.renderer import Renderer
 from luthier.core.tokens import TokenizedExample
 from luthier.models.language_model import LanguageModel
 from luthier.trace.events import PromptsAnswered
-from luthier.training.answers import greedy_answers
+from luthier.training.answers import Answers, Questions, greedy_answers
 from luthier.training.tokens import TokenSource
 
 PROMPTS = 5
@@ -43,12 +44,24 @@ class FixedPrompts:
 
     def answer(self, epoch: int) -> PromptsAnswered | None:
         """Ask the model as it is now; None where no row has a prompt that fits. ``epoch`` 0 is the base."""
+        found: list[PromptsAnswered] = []
+        q = self.questions(epoch, found.append)
+        if q is None:
+            return None
+        q.tell(greedy_answers(self._model, q.prompts, stop_ids=q.stop_ids, max_tokens=q.max_tokens, seconds=q.seconds))
+        return found[0]
+
+    def questions(self, epoch: int, tell: Callable[[PromptsAnswered], None]) -> Questions | None:
+        """The same for whoever has the model: ``tell`` takes the event."""
         if not self._rows:
             return None
+
+        def told(answers: Answers) -> None:
+            each = tuple(self._told(row, ids) for row, ids in zip(self._rows, answers, strict=True))
+            tell(PromptsAnswered(epoch=epoch, held_out=self._held_out, answers=each))
+
         prompts = [row.rendered.ids_T[: _prompt_length(row)].tolist() for row in self._rows]
-        answers = greedy_answers(self._model, prompts, stop_ids=self._renderer.stop_ids, max_tokens=MAX_TOKENS, seconds=SECONDS)
-        told = tuple(self._told(row, ids) for row, ids in zip(self._rows, answers, strict=True))
-        return PromptsAnswered(epoch=epoch, held_out=self._held_out, answers=told)
+        return Questions(prompts=prompts, stop_ids=self._renderer.stop_ids, max_tokens=MAX_TOKENS, seconds=SECONDS, tell=told)
 
     def _told(self, row: TokenizedExample, answer: list[int]) -> dict[str, Any]:
         start = _prompt_length(row)

@@ -16,6 +16,7 @@ import torch
 
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
+from luthier.training.answers import OfferedAnswers, answer_together
 from luthier.training.loop import Trainer, TrainResult
 from luthier.training.memory import resident_bytes
 from luthier.training.together import OfferedStep, do_together
@@ -23,6 +24,11 @@ from luthier.training.turns import Beside, Turns
 from luthier.worker.fair_turns import FairTurns
 
 Result = TypeVar("Result")
+_AWAITED_TURNS = 2
+"""Turns that a run may have before what others offer is done: in the first it may end what it was about, in the second it offers too."""
+_AWAY_SECONDS = 0.1
+"""So long what is offered waits for a run that has left its turn for something, such as the write of a checkpoint: runs that have fallen
+out of step would each take a forward of their own."""
 
 
 class Floor(Protocol):
@@ -104,8 +110,10 @@ class SharedFloor:
         self._ready: dict[str, _Task] = {}
         self._calls: list[_Task] = []
         self._offers: list[_Task] = []
-        self._moved: set[str] = set()
-        """Runs that had a turn since the first offer that still waits."""
+        self._moved: dict[str, int] = {}
+        """Turns of each run since the first offer that still waits."""
+        self._away: dict[str, float] = {}
+        """Runs that do something beside, and since when."""
         self._models: dict[tuple[Path, str, torch.dtype, str | None], LanguageModel] = {}
         self._closed = False
         self._seconds: dict[str, float] = {}
@@ -129,8 +137,9 @@ class SharedFloor:
 
     def _join(self, tasks: "list[_Task]") -> None:
         """Do what these runs offer, at once; what cannot be done so, each does in its next turn."""
-        offers = [task.beside for task in tasks if isinstance(task.beside, OfferedStep)]
-        do_together(offers)
+        offers = [task.beside for task in tasks if isinstance(task.beside, OfferedStep | OfferedAnswers)]
+        do_together([offer for offer in offers if isinstance(offer, OfferedStep)])
+        answer_together([offer for offer in offers if isinstance(offer, OfferedAnswers)])
         with self._changed:
             for task, offer in zip(tasks, offers, strict=True):
                 task.beside = None
@@ -144,24 +153,34 @@ class SharedFloor:
             self._changed.notify_all()
 
     def _next(self) -> _Task | list[_Task] | None:
-        """A run's turn, or all offers once everybody else who could compute has had a turn since the first of them."""
+        """A run's turn, or all offers once everybody else who could compute has had its turns since the first of them."""
         with self._changed:
-            while not self._ready and not self._calls and not self._offers and not self._closed:
-                self._changed.wait()
+            while not self._closed and not self._calls and not self._awaited():
+                away = self._just_left() if self._offers else None
+                if away == 0.0:
+                    offers, self._offers, self._moved = self._offers, [], {}
+                    return offers
+                self._changed.wait(away)
             if self._closed:
                 return None
             if self._calls:
                 task = self._calls.pop(0)
             else:
-                awaited = [name for name in self._ready if name not in self._moved] if self._offers else list(self._ready)
-                if not awaited:
-                    offers, self._offers, self._moved = self._offers, [], set()
-                    return offers
+                awaited = self._awaited()
                 task = self._ready.pop(self._fair.next(awaited))
                 if self._offers:
-                    self._moved.add(task.name)
+                    self._moved[task.name] = self._moved.get(task.name, 0) + 1
             self.current = task.name
             return task
+
+    def _awaited(self) -> list[str]:
+        """Runs that may have a turn before what is offered is done."""
+        return [name for name in self._ready if not self._offers or self._moved.get(name, 0) < _AWAITED_TURNS]
+
+    def _just_left(self) -> float:
+        """Seconds for which what is offered still waits for runs that are away."""
+        now = time.perf_counter()
+        return max((left + _AWAY_SECONDS - now for left in self._away.values() if left + _AWAY_SECONDS > now), default=0.0)
 
     def _after(self, task: _Task, seconds: float) -> None:
         with self._changed:
@@ -171,9 +190,10 @@ class SharedFloor:
                 task.news.set()
             elif task.beside is None:
                 self._ready[task.name] = task
-            elif isinstance(task.beside, OfferedStep):
+            elif isinstance(task.beside, OfferedStep | OfferedAnswers):
                 self._offers.append(task)
             else:
+                self._away[task.name] = time.perf_counter()
                 task.news.set()
 
     def _charge(self, name: str, seconds: float) -> None:
@@ -193,13 +213,17 @@ class SharedFloor:
                 assert task.beside is not None
                 task.beside()
                 with self._changed:
+                    if time.perf_counter() - self._away.pop(name) < _AWAY_SECONDS:
+                        self._moved.pop(name, None)  # what waited for it waits for its next turn too
                     self._fair.come_back(name, self._ready)
                     self._ready[name] = task
                     self._changed.notify_all()
             return task.result
         finally:
             with self._changed:
+                self._away.pop(name, None)
                 self._fair.leave(name)
+                self._changed.notify_all()
 
     def call(self, name: str, act: Callable[[], Result]) -> Result:
         """Before the next turn of anybody."""

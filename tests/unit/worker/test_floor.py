@@ -193,3 +193,49 @@ def test_each_turn_finds_its_own_threads_mode_and_compilation() -> None:
         assert one.seconds > 0
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_is_offered_waits_a_moment_for_a_run_that_has_just_left(floor: SharedFloor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_AWAY_SECONDS", 30.0)
+    joined: list[int] = []
+    monkeypatch.setattr(module, "answer_together", lambda offers: joined.append(len(offers)))
+
+    class Offer(module.OfferedAnswers):
+        def __init__(self) -> None:
+            self.seconds = 0.0
+
+    both = threading.Barrier(2)
+
+    def turns(wait: float) -> Any:
+        yield lambda: both.wait(60)
+        if wait:
+            yield lambda: time.sleep(wait)
+        yield Offer()
+
+    ends = in_threads(*(lambda n=n, s=s: floor.run(n, turns(s), project="p", weight=1.0) for n, s in (("a", 0.0), ("b", 0.3))))
+    assert ends == [None, None]
+    assert [count for count in joined if count] == [2]
+
+
+def test_what_is_offered_does_not_wait_for_a_long_absence(floor: SharedFloor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "answer_together", lambda _offers: None)
+    gone, done = threading.Event(), threading.Event()
+
+    def turns_of_one_that_is_away() -> Any:
+        gone.set()
+        yield lambda: done.wait(60)
+
+    class Offer(module.OfferedAnswers):
+        def __init__(self) -> None:
+            self.seconds = 0.0
+
+    def turns() -> Any:
+        yield lambda: gone.wait(60)
+        yield Offer()
+
+    def offering() -> None:
+        floor.run("offers", turns(), project="p", weight=1.0)
+        done.set()
+
+    ends = in_threads(offering, lambda: floor.run("away", turns_of_one_that_is_away(), project="p", weight=1.0))
+    assert ends == [None, None]

@@ -1,0 +1,153 @@
+"""Prompts of several runs answered at once get the answers of each run alone."""
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from luthier.models.load import load_model
+from luthier.training import answers, together
+from luthier.training.answers import Answers, OfferedAnswers, Questions, answer_together, greedy_answers
+from luthier.training.loop import Trainer
+from luthier.worker.floor import Seat, SharedFloor
+from tests.invariants.test_together import FORMS
+from tests.support.mini import MINI
+from tests.support.rows_of_runs import rows_of_runs
+from tests.support.tiny_models import build
+from tests.support.trainable_model import Recorder, spec_for
+
+PROMPTS = {"a": [[7, 8, 9], [11]], "b": [[5] * 9, [6, 30]], "c": [[4, 4], [90, 91, 92, 93]]}
+
+
+@pytest.fixture(params=["llama", "qwen3", "smollm3"])
+def model(request, tmp_path):
+    made = load_model(build(request.param, tmp_path / "m"), dtype=torch.float64)
+    made.flat = True
+    for number, (name, rank, form) in enumerate(FORMS):
+        made.add_adapter(name, rank=rank, alpha=64.0, seed=number, form=form)
+        for at, parameter in enumerate(made.adapter_parameters(name)):
+            parameter.data += 0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(at + 7 * number))
+    return made
+
+
+def asked(prompts: list[list[int]], told: list[Answers], *, stop_ids=(), max_tokens=12, seconds=600.0) -> Questions:
+    return Questions(prompts=prompts, stop_ids=stop_ids, max_tokens=max_tokens, seconds=seconds, tell=told.append)
+
+
+def alone(model, adapter, questions: Questions) -> Answers:
+    with model.use_adapter(adapter):
+        return greedy_answers(model, questions.prompts, stop_ids=questions.stop_ids, max_tokens=questions.max_tokens, seconds=600.0)
+
+
+def test_each_run_gets_its_own_answers(model):
+    offers = [OfferedAnswers(model, name, asked(PROMPTS[name], [])) for name in "abc"]
+    before = model.module.training
+    answer_together(offers)
+    assert model.module.training == before
+    for offer in offers:
+        assert offer.answers == alone(model, offer.adapter, offer.questions)
+        assert offer.seconds > 0
+    assert len({str(offer.answers) for offer in offers}) == 3, "the adapters differ"
+
+
+def test_other_stops_limits_and_numbers_of_prompts(model):
+    first = alone(model, "a", asked(PROMPTS["a"], []))
+    offers = [
+        OfferedAnswers(model, "a", asked(PROMPTS["a"], [], stop_ids={first[0][3]})),
+        OfferedAnswers(model, "b", asked(PROMPTS["b"][:1], [], max_tokens=3)),
+        OfferedAnswers(model, None, asked(PROMPTS["c"], [])),
+    ]
+    answer_together(offers)
+    for offer in offers:
+        assert offer.answers == alone(model, offer.adapter, offer.questions)
+    assert offers[0].answers is not None
+    assert len(offers[0].answers[0]) <= 3
+    assert offers[1].answers is not None
+    assert len(offers[1].answers[0]) == 3
+
+
+def test_an_adapter_that_has_moved_answers_as_it_is_now(model):
+    offers = [OfferedAnswers(model, name, asked(PROMPTS[name], [])) for name in "ab"]
+    answer_together(offers)
+    earlier = offers[0].answers
+    for parameter in model.adapter_parameters("a"):
+        parameter.data.copy_(parameter.data.flip(-1))
+    again = [OfferedAnswers(model, name, asked(PROMPTS[name], [])) for name in "ab"]
+    answer_together(again)
+    assert again[0].answers == alone(model, "a", again[0].questions) != earlier
+    assert again[1].answers == offers[1].answers
+
+
+def test_what_does_not_fit_together_is_left_to_each(model, monkeypatch):
+    monkeypatch.setattr("luthier.training.answers._MOST_PLACES", 2 * (9 + 12))
+    offers = [OfferedAnswers(model, name, asked(PROMPTS[name], [])) for name in "abc"]
+    answer_together(offers)
+    assert [offer.answers for offer in offers] == [None, None, None]
+
+    def too_little(*_):
+        raise torch.OutOfMemoryError("no")
+
+    monkeypatch.setattr("luthier.training.answers._MOST_PLACES", 8192)
+    monkeypatch.setattr(type(model), "new_cache", too_little)
+    answer_together(offers)
+    assert [offer.answers for offer in offers] == [None, None, None]
+
+
+class Asking(Recorder):
+    """Asks two prompts after the base and after each epoch, and takes a while to write checkpoints."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._prompts, self.told = PROMPTS[name], []
+
+    def base_measured(self, report):
+        super().base_measured(report)
+        return asked(self._prompts, self.told)
+
+    def epoch_done(self, report):
+        super().epoch_done(report)
+        return asked(self._prompts, self.told)
+
+    def save_checkpoint(self, epoch, step, metrics):
+        time.sleep(0.02 * epoch)
+        super().save_checkpoint(epoch, step, metrics)
+
+
+def test_runs_on_one_floor_are_asked_at_once_and_stay_in_step(tmp_path, monkeypatch):
+    names, rows = tuple("abc"), rows_of_runs(tuple("abc"))
+    sizes: dict[str, list[int]] = {"steps": [], "answers": []}
+    for module, kind, name in ((together, "steps", "_do"), (answers, "answers", "_answered_apart")):
+        real = getattr(module, name)
+
+        def counted(offers, real=real, kind=kind):
+            sizes[kind].append(len(offers))
+            return real(offers)
+
+        monkeypatch.setattr(module, name, counted)
+    model, floor, hooks = load_model(MINI), SharedFloor(), {name: Asking(name) for name in names}
+    model.flat = True
+    begin = threading.Barrier(len(names))
+
+    def run(name):
+        begin.wait(60)
+        spec = replace(spec_for(rows[name], epochs=3, batch_size=3, rate=1e-3), lora_rank=4, lora_alpha=8.0)
+        trainer = Trainer(model, spec, rows[name], None, hooks[name], tmp_path / name, adapter=name)
+        Seat(floor, name=name, project=name, weight=1.0, company=lambda: 2).train(trainer, name)
+
+    threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in names]
+    work = threading.Thread(target=floor.work, daemon=True)
+    for thread in (*threads, work):
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive()
+    floor.close()
+    work.join(60)
+    assert all(len(hooks[name].told) == 4 for name in names)
+    assert hooks["a"].told[0] == alone(model, None, asked(PROMPTS["a"], [])), "the base, before anything was learned"
+    for name in names:
+        assert hooks[name].told[-1] == alone(model, name, asked(PROMPTS[name], []))
+    assert sizes["answers"].count(3) >= 3, "all but for what the runs' own beginnings part"
+    assert sizes["steps"].count(3) >= 5
