@@ -197,9 +197,18 @@ def peft_side(folder: Path, data: Prepared, device: str) -> Iterator[tuple[str, 
         yield name, rival.fitting(run, checkpointing=checkpoint)
 
 
+def _near(losses: list[float] | None, wanted: list[float] | None) -> bool:
+    """Within 2 %, which batches put together otherwise are; False where one is no number."""
+    pairs = list(zip(losses or (), wanted or (), strict=False))
+    return bool(pairs) and all(abs(a - b) <= 0.02 * b for a, b in pairs)
+
+
 def ratios(found: dict[str, dict[str, Any]]) -> None:
-    """Our rates over those of the rivals that ran: the best of peft, peft as it is mostly run, the best of Unsloth."""
-    rates = {name: figures.get("tokens_per_second", 0) for name, figures in found.items()}
+    """Our rates over those of the rivals whose losses are ours: the best of peft, peft as it is mostly run, the best of Unsloth."""
+    for figures in found.values():
+        figures["same_losses"] = _near(figures.get("losses"), found[OURS[0]].get("losses"))
+    # What did not compute the same is fast for nothing.
+    rates = {name: figures.get("tokens_per_second", 0) if figures["same_losses"] else 0 for name, figures in found.items()}
     others = {
         "ratio_to_best": max((r for n, r in rates.items() if n.startswith("peft")), default=0),
         "ratio_to_padded": rates.get("peft padded", 0),

@@ -1,10 +1,12 @@
-"""Steps of several runs at once on a GPU: their losses and gradients are those of each alone."""
+"""Steps and answers of several runs at once on a GPU: those of each alone."""
 
 import pytest
 import torch
 
 from luthier.models.load import load_model
+from luthier.training.answers import OfferedAnswers, Questions, answer_together, greedy_answers
 from tests.invariants.test_together import FORMS, learned_alone, rows_of
+from tests.support.mini import MINI
 from tests.support.tiny_models import build
 
 
@@ -29,3 +31,22 @@ def test_losses_and_gradients_are_those_of_each_alone(tmp_path, family, dtype):
         for ours, theirs in zip(model.adapter_parameters(part.adapter), wanted, strict=True):
             assert ours.grad is not None
             assert float((ours.grad - theirs).norm() / theirs.norm().clamp_min(1e-3)) < 3 * near
+
+
+def test_answers_are_those_of_each_alone(tmp_path):
+    model = load_model(MINI, device="cuda", dtype=torch.float32)
+    for number, (name, rank, form) in enumerate(FORMS):
+        model.add_adapter(name, rank=rank, alpha=8.0, seed=number, form=form)
+        for at, parameter in enumerate(model.adapter_parameters(name)):
+            draw = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(at + 7 * number))
+            parameter.data += 0.03 * draw.to(parameter.device)
+    prompts = {"a": [[7, 8, 9], [11]], "b": [[5] * 9, [6, 30]], "c": [[4, 4], [90, 91, 92, 93]]}
+    told = {name: [] for name in prompts}
+    offers = [
+        OfferedAnswers(model, name, Questions(prompts=own, stop_ids=(), max_tokens=8, seconds=60.0, tell=told[name].append))
+        for name, own in prompts.items()
+    ]
+    answer_together(offers)
+    for offer in offers:
+        with model.use_adapter(offer.adapter):
+            assert offer.answers == greedy_answers(model, offer.questions.prompts, stop_ids=(), max_tokens=8, seconds=60.0)

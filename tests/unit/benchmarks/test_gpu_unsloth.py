@@ -105,13 +105,26 @@ def test_what_was_measured_before_the_limit_counts(
 
 def test_ratios_name_only_rivals_that_ran() -> None:
     found: dict[str, dict[str, Any]] = {
-        "ours": {"tokens_per_second": 300},
-        "unsloth padded": {"tokens_per_second": 100},
-        "unsloth like lengths": {"tokens_per_second": 200},
+        "ours": {"tokens_per_second": 300, "losses": [12.0, 11.9]},
+        "unsloth padded": {"tokens_per_second": 100, "losses": [12.1, 12.0]},
+        "unsloth like lengths": {"tokens_per_second": 200, "losses": [12.0, 11.9]},
         "unsloth checkpointing": {"out_of_memory": True},
     }
     bench_gpu_training.ratios(found)
-    assert found["ours"] == {"tokens_per_second": 300, "ratio_to_best": None, "ratio_to_padded": None, "ratio_to_unsloth": 1.5}
+    ratios = {name: value for name, value in found["ours"].items() if name.startswith("ratio")}
+    assert ratios == {"ratio_to_best": None, "ratio_to_padded": None, "ratio_to_unsloth": 1.5}
+
+
+def test_what_computed_something_else_does_not_count() -> None:
+    found: dict[str, dict[str, Any]] = {
+        "ours": {"tokens_per_second": 300, "losses": [12.0, 11.9]},
+        "unsloth padded": {"tokens_per_second": 900, "losses": [float("nan"), 11.9]},
+        "unsloth like lengths": {"tokens_per_second": 800, "losses": [12.0, 9.0]},
+        "unsloth checkpointing": {"tokens_per_second": 150, "losses": [12.0, 11.95]},
+    }
+    bench_gpu_training.ratios(found)
+    assert found["ours"]["ratio_to_unsloth"] == 2.0
+    assert [figures["same_losses"] for figures in found.values()] == [True, False, False, True]
 
 
 def test_command_line() -> None:
