@@ -64,6 +64,8 @@ def test_a_killed_training_child_is_replaced_and_the_numbers_stay(fresh_server: 
     after = losses(client, job.id)
     assert sorted(after) == sorted(undisturbed), "every step once"
     assert_same(after, undisturbed, fresh_server, job.id)
+    told = [e.message for e in client.fine_tuning.jobs.list_events(job.id, limit=100) if "before the interruption" in e.message]
+    assert all(message.endswith("losses and gradients are the same bit for bit.") for message in told), told
 
 
 def test_all_processes_killed_and_started_again(fresh_server: ServerProcess, undisturbed: dict[int, float]) -> None:

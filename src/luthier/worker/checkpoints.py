@@ -45,6 +45,7 @@ from luthier.worker import narration
 from luthier.worker.context import RunContext
 from luthier.worker.fixed_prompts import FixedPrompts
 from luthier.worker.forecasting import JobForecaster
+from luthier.worker.repeated_steps import RepeatedSteps
 
 KIND_NAMES = {LoraKind.LORA: "LoRA", LoraKind.RSLORA: "rank-stabilised LoRA", LoraKind.DORA: "DoRA"}
 OPTIMIZER_NAMES = {
@@ -77,6 +78,8 @@ class Checkpoints:
         self._announce: Callable[[], None] | None = announce
         self._forecaster, self._prompts = forecaster, prompts
         self._known = _known_steps(ctx)
+        log = each_event(ctx.run_dir / "trace.jsonl") if ctx.attempt > 1 else ()
+        self._repeated = RepeatedSteps(log, exact=spec.device == "cpu")
         self._paused = self._has_last_to_ask = False
         self._final: tuple[PublishedFolder, dict[str, float]] | None = None
         self._chosen: ModelChosen | None = None
@@ -99,6 +102,9 @@ class Checkpoints:
         self._announce_once()
         self._ctx.tracer.emit(Stage.TRAINING, report)
         self._forecaster.step_done(report)
+        again = self._repeated.step_done(report)
+        if again is not None:
+            self._ctx.tracer.emit(Stage.TRAINING, again)
 
     def epoch_done(self, report: EpochDone) -> Questions | None:
         """See ``TrainerHooks``."""
