@@ -25,6 +25,7 @@ from luthier.trace.events import (
     StepDone,
     StepSkipped,
 )
+from luthier.training.answers import Questions
 from tests.support.fake_model import NUM_STATES, FakeModel
 
 
@@ -104,7 +105,7 @@ class Recorder:
         self.news: list[StepSkipped | LossSpiked | ModelChosen] = []
         self.notices: list[Notice] = []
 
-    def base_measured(self, report: BaseMeasured) -> None:
+    def base_measured(self, report: BaseMeasured) -> Questions | None:
         self.base.append(report)
 
     def reference_scored(self, report: ReferenceScored) -> None:
@@ -113,7 +114,7 @@ class Recorder:
     def step_done(self, report: StepDone) -> None:
         self.steps.append(report)
 
-    def epoch_done(self, report: EpochDone) -> None:
+    def epoch_done(self, report: EpochDone) -> Questions | None:
         self.epochs.append(report)
 
     def save_checkpoint(self, epoch: int, step: int, metrics: dict[str, float]) -> None:
