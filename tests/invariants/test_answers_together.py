@@ -1,6 +1,5 @@
 """Prompts of several runs answered at once get the answers of each run alone."""
 
-import threading
 import time
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from luthier.training.loop import Trainer
 from luthier.worker.floor import Seat, SharedFloor
 from tests.invariants.test_together import FORMS
 from tests.support.mini import MINI
+from tests.support.one_floor import on_one_floor
 from tests.support.rows_of_runs import rows_of_runs
 from tests.support.tiny_models import build
 from tests.support.trainable_model import Recorder, spec_for
@@ -128,23 +128,13 @@ def test_runs_on_one_floor_are_asked_at_once_and_stay_in_step(tmp_path, monkeypa
         monkeypatch.setattr(module, name, counted)
     model, floor, hooks = load_model(MINI), SharedFloor(), {name: Asking(name) for name in names}
     model.flat = True
-    begin = threading.Barrier(len(names))
 
     def run(name):
-        begin.wait(60)
         spec = replace(spec_for(rows[name], epochs=3, batch_size=3, rate=1e-3), lora_rank=4, lora_alpha=8.0)
         trainer = Trainer(model, spec, rows[name], None, hooks[name], tmp_path / name, adapter=name)
         Seat(floor, name=name, project=name, weight=1.0, company=lambda: 2).train(trainer, name)
 
-    threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in names]
-    work = threading.Thread(target=floor.work, daemon=True)
-    for thread in (*threads, work):
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-        assert not thread.is_alive()
-    floor.close()
-    work.join(60)
+    on_one_floor(floor, names, run)
     assert all(len(hooks[name].told) == 4 for name in names)
     assert hooks["a"].told[0] == alone(model, None, asked(PROMPTS["a"], [])), "the base, before anything was learned"
     for name in names:

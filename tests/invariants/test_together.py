@@ -1,6 +1,5 @@
 """Steps of several runs done at once equal those done alone: losses, hits, gradients, and the runs that follow from them."""
 
-import threading
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from luthier.training.loop import Trainer
 from luthier.training.together import may_join
 from luthier.worker.floor import Seat, SharedFloor
 from tests.support.mini import MINI, load_mini
+from tests.support.one_floor import on_one_floor
 from tests.support.rows_of_runs import rows_of_runs
 from tests.support.tiny_models import build
 from tests.support.trainable_model import Recorder, spec_for
@@ -134,10 +134,8 @@ class _Together:
 
         monkeypatch.setattr(together, "_do", counted)
         self.model, floor = _flat_mini(), SharedFloor()
-        begin = threading.Barrier(len(NAMES))
 
         def run(name):
-            begin.wait(60)
             own = _spec(name, rows, **changes.get(name, {}))
             trainer = Trainer(self.model, own, rows[name], rows["one"], self.hooks[name], tmp_path / name, adapter=name)
             try:
@@ -145,16 +143,7 @@ class _Together:
             except JobFailure as failure:
                 self.failed[name] = failure
 
-        threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in NAMES]
-        work = threading.Thread(target=floor.work, daemon=True)
-        for thread in (*threads, work):
-            thread.start()
-        for thread in threads:
-            thread.join(120)
-            assert not thread.is_alive()
-        floor.close()
-        work.join(60)
-        assert not work.is_alive()
+        on_one_floor(floor, NAMES, run)
 
 
 def test_runs_on_one_floor_learn_as_alone_and_at_once(tmp_path, rows, monkeypatch):

@@ -47,7 +47,7 @@ from luthier.models.probe import Probe
 from luthier.models.row_counts import even_rows
 from luthier.models.slot_cache import SlotCache
 from luthier.models.tied_lookup import TiedLookup
-from luthier.models.together import Stacked, joined_layers, lay_out
+from luthier.models.together import joined_layers, lay_out
 
 # From here on attention that never holds the (T, T) matrix is faster and smaller.
 LONG_ROW = 1024
@@ -91,7 +91,6 @@ class DecoderModel(LanguageModel):
         self._dtype = dtype
         self._adapters: dict[str, DecoderAdapter] = {}
         self._active: DecoderAdapter | None = None
-        self._stacked = Stacked()
         self._cos, self._sin = self._tables(min(config.max_length, LONG_ROW))
         # A GPU has no use for the hand-written gradient, which saves calls of small operators, and hates padding.
         self.compiled = False
@@ -221,7 +220,8 @@ class DecoderModel(LanguageModel):
         runs = [(name, len(list(run))) for name, run in groupby(adapters_B)]
         names = [name for name, _ in runs if name is not None]
         if len({count for _, count in runs}) == 1 and len(names) == len(runs) > 1 and self.learns_together(names):
-            joined = self._stacked.of([self._adapters[name] for name in names])
+            assert isinstance(cache, SlotCache)
+            joined = cache.stacked.of([self._adapters[name] for name in names])
             return self._step(cache, slots_B, ids_B, [((None, low),) for low in joined])
         by_layer: list[list[RowAdapter]] = [[] for _ in range(self._config.num_layers)]
         start = 0

@@ -12,6 +12,7 @@ from torch import Tensor
 from luthier.core.errors import InvalidRequest
 from luthier.models.decoder_config import DecoderConfig
 from luthier.models.language_model import Cache
+from luthier.models.together import Stacked
 
 
 class SlotCache(Cache):
@@ -25,6 +26,8 @@ class SlotCache(Cache):
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
         self._lengths = [0] * num_slots
+        self.stacked = Stacked()
+        """What a step over several adapters makes of them, which lives no longer than the sequences."""
 
     def length(self, slot: int) -> int:
         """Tokens in the slot."""

@@ -67,9 +67,13 @@ def asking(model: LanguageModel, adapter: str | None, questions: Questions | Non
     if joins:
         yield offer
     if offer.answers is None:
-        q = questions
-        offer.answers = greedy_answers(model, q.prompts, stop_ids=q.stop_ids, max_tokens=q.max_tokens, seconds=q.seconds)
+        offer.answers = answers_to(model, questions)
     questions.tell(offer.answers)
+
+
+def answers_to(model: LanguageModel, q: Questions) -> Answers:
+    """One answer for each prompt, with the adapter that is in use; they are not told."""
+    return greedy_answers(model, q.prompts, stop_ids=q.stop_ids, max_tokens=q.max_tokens, seconds=q.seconds)
 
 
 def answer_together(offers: Sequence[OfferedAnswers]) -> None:

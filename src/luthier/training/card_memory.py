@@ -84,7 +84,7 @@ class CardJob:
         tokens = micro.padded
         block = self._block(micro)
         inputs = c.num_layers * tokens * c.hidden_size * self.width
-        back = self._back(micro)
+        back = self._back(micro, recomputed=recomputed)
         if recomputed:
             return inputs + max(block + back, self._logits(micro)) + self._ends(micro)
         return c.num_layers * block + max(back, self._logits(micro)) + self._ends(micro)
@@ -111,13 +111,20 @@ class CardJob:
         """Float32 attention with fewer heads of keys than of queries has no routine that leaves the (T, T) matrix out."""
         return self.width == _FLOAT and self.shape.kv_size < self.shape.q_size
 
-    def _back(self, micro: Micro) -> int:
-        """Work space of one block's backward: of the MLP, or of attention, with sums in float32 and keys spread over all heads."""
+    def _back(self, micro: Micro, *, recomputed: bool) -> int:
+        """Work space of one block's backward: of the MLP, or of attention, with sums in float32 and keys spread over all heads.
+
+        What a block kept is given back meanwhile, the MLP's product when its gradient is there and all of the MLP's before attention; what
+        was made again is held to the end.
+        """
         c, tokens = self.shape, micro.padded
         mlp = tokens * 3 * (c.hidden_size + c.mlp_size) * self.width
         attention = tokens * (c.q_size * _FLOAT + (3 * c.q_size + 2 * c.kv_size + 2 * c.hidden_size) * self.width)
         if self._keeps_scores:
             attention += 2 * c.num_heads * micro.longest**2 * self.width
+        if not recomputed:
+            mlp -= tokens * (2 * c.hidden_size + c.mlp_size) * self.width
+            attention -= tokens * (c.hidden_size + 4 * c.mlp_size) * self.width
         return max(mlp, attention)
 
     def _logits(self, micro: Micro) -> int:

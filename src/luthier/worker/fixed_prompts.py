@@ -14,7 +14,7 @@ from luthier.chat.renderer import Renderer
 from luthier.core.tokens import TokenizedExample
 from luthier.models.language_model import LanguageModel
 from luthier.trace.events import PromptsAnswered
-from luthier.training.answers import Answers, Questions, greedy_answers
+from luthier.training.answers import Answers, Questions, answers_to
 from luthier.training.tokens import TokenSource
 
 PROMPTS = 5
@@ -45,10 +45,10 @@ class FixedPrompts:
     def answer(self, epoch: int) -> PromptsAnswered | None:
         """Ask the model as it is now; None where no row has a prompt that fits. ``epoch`` 0 is the base."""
         found: list[PromptsAnswered] = []
-        q = self.questions(epoch, found.append)
-        if q is None:
+        questions = self.questions(epoch, found.append)
+        if questions is None:
             return None
-        q.tell(greedy_answers(self._model, q.prompts, stop_ids=q.stop_ids, max_tokens=q.max_tokens, seconds=q.seconds))
+        questions.tell(answers_to(self._model, questions))
         return found[0]
 
     def questions(self, epoch: int, tell: Callable[[PromptsAnswered], None]) -> Questions | None:

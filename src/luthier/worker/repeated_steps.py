@@ -9,10 +9,23 @@ for each job, and names the step where it does not hold.
 
 from collections.abc import Iterable
 
-from luthier.trace.events import Notice, StepDone, TraceEvent
+from luthier.trace.events import Notice, ResumeSaved, StepDone, TraceEvent
 
 GPU_SHARE, GPU_LOSS = 0.01, 0.003
 """How far a loss may be from its first one on a GPU, whose attention adds in any order: a share of it, and nats."""
+
+
+def _not_saved(log: Iterable[TraceEvent]) -> dict[int, StepDone]:
+    """Each step behind the newest resume state but one, as it was logged last: a log may have millions before it."""
+    known: dict[int, StepDone] = {}
+    newest = 0
+    for event in log:
+        if isinstance(event.payload, StepDone):
+            known[event.payload.step] = event.payload
+        elif isinstance(event.payload, ResumeSaved):
+            known = {step: done for step, done in known.items() if step > newest}
+            newest = event.payload.step
+    return known
 
 
 class RepeatedSteps:
@@ -20,7 +33,7 @@ class RepeatedSteps:
 
     def __init__(self, log: Iterable[TraceEvent], *, exact: bool) -> None:
         """``log``: of the attempts before; ``exact``: the same bits are expected."""
-        self._known = {event.payload.step: event.payload for event in log if isinstance(event.payload, StepDone)}
+        self._known = _not_saved(log)
         self._last = max(self._known, default=0)
         self._exact = exact
         self._first = 0
@@ -28,7 +41,7 @@ class RepeatedSteps:
 
     def step_done(self, report: StepDone) -> Notice | None:
         """What is to be told after this step: at the first that differs, or at the last that was known."""
-        before = self._known.get(report.step)
+        before = self._known.pop(report.step, None)
         if before is None or self._differs:
             return None
         self._first = self._first or report.step
@@ -52,5 +65,6 @@ class RepeatedSteps:
         return (
             f"Step {now.step} was done before the interruption with a loss of {before.loss:.7g} (gradient norm {before.grad_norm:.7g}) "
             f"and now has {now.loss:.7g} ({now.grad_norm:.7g}): this run does not go on exactly as it began. What it learns from here on "
-            "is as good, but is not what the undisturbed run would have learned; please report this."
+            "is as good, but is not what the undisturbed run would have learned. On another processor or library than before that is so; "
+            "on the same ones please report it."
         )

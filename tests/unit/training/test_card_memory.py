@@ -83,7 +83,7 @@ def test_a_step_takes_what_its_operators_keep(config: dict, lengths: list[int], 
     if not full:  # the fused adapter, which is made in the step
         said += job.own - 12 * job.trainable
     # Float32 attention and blocks made again are bounded from above.
-    assert 0.98 * seen.step < said < (1.25 if full or recomputed else 1.05) * seen.step
+    assert 0.98 * seen.step < said < (1.25 if full or recomputed else 1.02) * seen.step
 
 
 def test_a_forward_without_gradients_takes_less_than_a_step() -> None:

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from luthier.core.stage import Stage
-from luthier.trace.events import Notice, StepDone, TraceEvent
+from luthier.trace.events import Notice, ResumeSaved, StepDone, TraceEvent
 from luthier.worker.repeated_steps import RepeatedSteps
 from tests.support.trace_logs import step
 
 
-def log_of(*steps: StepDone) -> list[TraceEvent]:
+def log_of(*steps: StepDone | ResumeSaved) -> list[TraceEvent]:
     notice = Notice(level="info", message="something else")
     payloads = [notice, *steps]
     return [TraceEvent(id=n, time=1.0, run="j", attempt=1, stage=Stage.TRAINING, payload=p) for n, p in enumerate(payloads, 1)]
@@ -57,3 +57,11 @@ def test_a_gpu_is_given_its_rounding() -> None:
 def test_the_latest_attempt_is_what_counts() -> None:
     repeated = RepeatedSteps(log_of(replace(STEPS[2], loss=9.0), *STEPS[:5]), exact=True)
     assert told(repeated, *STEPS[2:5])[0].level == "info"
+
+
+def test_of_the_log_only_what_may_be_done_again_is_kept() -> None:
+    saved = [ResumeSaved(step=step, bytes=1, seconds=0.1) for step in (2, 4)]
+    log = log_of(*STEPS[:2], saved[0], *STEPS[2:4], saved[1], *STEPS[4:6])
+    assert told(RepeatedSteps(log, exact=True), replace(STEPS[1], loss=9.0)) == [], "before both states that are kept"
+    (news,) = told(RepeatedSteps(log, exact=True), *STEPS[2:])  # from the older one, where the newest is torn
+    assert news.message.startswith("Steps 3 to 6 were")
