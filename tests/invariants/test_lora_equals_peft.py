@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from luthier.core.errors import InvalidRequest
+from luthier.models import lora
+from luthier.models.adapter_form import AdapterForm
+from luthier.models.decoder import DecoderModel
 from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from tests.support.tiny_models import FAMILIES, VOCAB_SIZE, build
@@ -228,3 +231,37 @@ def test_an_adapter_of_another_base_or_a_torn_one_is_refused(folder: Path, tmp_p
     weights.unlink()
     with pytest.raises(InvalidRequest, match="missing"):
         model.load_adapter("x", tmp_path / "b")
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_in_bfloat16_a_narrow_adapter_has_the_widths_of_a_wider_one_and_learns_the_same(
+    dora: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zeros beside A and B up to sixteen columns: no other losses, no other gradients."""
+    found, folder = [], build("llama", tmp_path / "llama")
+    for grain in (16, 1):
+        monkeypatch.setattr(lora, "_NARROW_GRAIN", grain)
+        model = load_model(folder, dtype=torch.bfloat16)
+        model.add_adapter("a", rank=5, alpha=10.0, seed=1, form=AdapterForm(dora=dora))
+        generator = torch.Generator().manual_seed(2)
+        for parameter in model.adapter_parameters("a"):
+            parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+            parameter.requires_grad_()
+        ids = torch.arange(1, 25).reshape(2, 12) % VOCAB_SIZE
+        at = (torch.tensor([0, 0, 1]), torch.tensor([3, 7, 10]))
+        with model.use_adapter("a"):
+            losses, _ = model.token_losses_at(ids, torch.tensor([12, 12]), *at, torch.tensor([4, 8, 11]))
+            losses.sum().backward()
+        assert isinstance(model, DecoderModel)
+        widths = {part.a_LKi.shape[1] for part in model._adapters["a"].fused() if part is not None}
+        gradients = [p.grad for p in model.adapter_parameters("a")]
+        found.append((widths, losses.detach(), gradients))
+    (wide, losses, gradients), (narrow, plain_losses, plain_gradients) = found
+    assert wide == {16}
+    assert narrow == {5, 10, 15}
+    torch.testing.assert_close(losses, plain_losses, rtol=1e-2, atol=1e-2)
+    for one, other in zip(gradients, plain_gradients, strict=True):
+        assert one is not None
+        assert other is not None
+        assert other.norm() > 0
+        assert (one - other).norm() <= 0.03 * other.norm()

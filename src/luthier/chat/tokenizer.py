@@ -5,6 +5,7 @@ Called by ``renderer.py``, ``stream.py`` and the engine (texts and bytes of toke
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,11 @@ class Tokenizer:
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise InvalidRequest(f"{folder.name} has no tokenizer.json.")
+        stamp = path.stat()
         try:
-            fast = FastTokenizer.from_file(str(path))
+            fast = _read(path, stamp.st_ino, stamp.st_mtime_ns, stamp.st_size)
         except Exception as error:  # The library raises nothing narrower, whatever is wrong with the file.
             raise InvalidRequest(f"tokenizer.json of {folder.name} cannot be read.") from error
-        fast.no_padding()
-        fast.no_truncation()
         return cls(fast, read_json(folder / "tokenizer_config.json"))
 
     def encode(self, text: str) -> list[int]:
@@ -163,6 +163,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(plain, dict):
         raise InvalidRequest(f"{path.name} must hold a JSON object.")
     return plain
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, *_stamp: int) -> FastTokenizer:
+    """The library's own object for a file as it is now. Jobs on one base share it: nobody changes it, and threads may meet in it."""
+    fast = FastTokenizer.from_file(str(path))
+    fast.no_padding()
+    fast.no_truncation()
+    return fast
 
 
 def _uses_byte_level(plain: dict[str, Any]) -> bool:

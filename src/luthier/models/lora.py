@@ -28,6 +28,10 @@ from luthier.models.matrix import Matrix
 from luthier.models.peft_files import MAGNITUDE, AdapterFiles, read_adapter, write_adapter
 from luthier.models.probe import relative_change
 
+_NARROW_GRAIN = 16
+"""A CPU multiplies bfloat16 sixteen columns at a time, fewer in the same time; and adapters of other ranks beside each other share its
+routines for products, each of which takes most of a megabyte for good."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Group:
@@ -51,9 +55,9 @@ class Fused:
     """One group of projections in all layers, in the base's number format."""
 
     a_LKi: Tensor
-    """(L, adapted * r, in)."""
+    """(L, K, in): K = adapted * r, and zeros up to a multiple of 16 where that is no dearer."""
     b_LoK: Tensor
-    """(L, out, adapted * r), scaled."""
+    """(L, out, K), scaled."""
     gains: Sequence[Tensor | None]
     """See ``LowRank.gain``; one for each layer."""
 
@@ -86,6 +90,7 @@ class DecoderAdapter:
         self.rank, self.alpha, self.form = rank, alpha, form
         self._scale = alpha / math.sqrt(rank) if form.rslora else alpha / rank
         device, self._dtype = weights.embedding.device, weights.embedding.dtype
+        self._grain = _NARROW_GRAIN if device.type == "cpu" and self._dtype == torch.bfloat16 else 1
         self._config, self._weights = config, weights
         self._groups = tuple(group.among(form.targets) for group in _groups(config))
         if not any(group.adapted for group in self._groups):
@@ -202,6 +207,9 @@ class DecoderAdapter:
             if magnitudes is not None:
                 own = [(b.detach() * self._scale).to(self._dtype) for b in parts]
                 gains = magnitudes.gains(cast, own).to(self._dtype).unbind(0)
+            more = -cast.shape[1] % self._grain
+            if more:
+                cast, scaled = F.pad(cast, (0, 0, 0, more)), F.pad(scaled, (0, more))
             found.append(Fused(cast, scaled, gains))
         return tuple(found)
 

@@ -27,6 +27,9 @@ class FairTurns:
     def __contains__(self, name: str) -> bool:
         return name in self._runs
 
+    def __len__(self) -> int:
+        return len(self._runs)
+
     def join(self, name: str, *, project: str, weight: float) -> None:
         """A run begins. It starts level with those that have had least: time before it came gives it no claim."""
         if project not in self._projects:

@@ -18,7 +18,7 @@ from luthier.models.language_model import LanguageModel
 from luthier.models.load import load_model
 from luthier.training.answers import OfferedAnswers, answer_together
 from luthier.training.loop import Trainer, TrainResult
-from luthier.training.memory import resident_bytes
+from luthier.training.memory import LeftOver, resident_bytes
 from luthier.training.together import OfferedStep, do_together
 from luthier.training.turns import Beside, Turns
 from luthier.worker.fair_turns import FairTurns
@@ -122,7 +122,10 @@ class SharedFloor:
 
     def work(self) -> None:
         """Take turns until ``close``."""
+        left_over = LeftOver()
         while (task := self._next()) is not None:
+            if len(self._fair) > 1:
+                left_over.give_back()
             if isinstance(task, list):
                 self._join(task)
                 continue

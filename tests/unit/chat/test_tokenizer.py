@@ -82,3 +82,16 @@ def test_missing_or_broken_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("[]")
     with pytest.raises(InvalidRequest, match="JSON object"):
         Tokenizer.load(tmp_path)
+
+
+def test_jobs_on_one_base_share_what_the_library_read_until_the_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    plain = json.loads((mini_folder() / "tokenizer.json").read_text())
+    path.write_text(json.dumps(plain))
+    first, second = Tokenizer.load(tmp_path), Tokenizer.load(tmp_path)
+    assert first._fast is second._fast
+    last = max(plain["added_tokens"], key=lambda entry: entry["id"])
+    last["content"] = "<|renamed here|>"
+    path.write_text(json.dumps(plain))
+    assert Tokenizer.load(tmp_path).id_of("<|renamed here|>") is not None
+    assert first.id_of("<|renamed here|>") is None

@@ -4,8 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from luthier.core.settings import Settings
-from luthier.training.memory import peak_resident_bytes, resident_bytes
+from luthier.training import memory
+from luthier.training.memory import LeftOver, peak_resident_bytes, resident_bytes
 from luthier.worker.machine import EnergyMeter, available_memory, device_memory, matrix_speed
 
 
@@ -87,3 +90,28 @@ def test_a_gpu_says_what_is_free_and_what_this_process_holds() -> None:
     # 95 % of 40 GB, less 0.6 of CUDA itself.
     assert card.available_bytes == 37_400_000_000
     assert replace(card, free_bytes=0, held_bytes=0).available_bytes == 0
+
+
+def test_what_is_free_within_the_heap_is_given_back_the_more_seldom_the_more_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, resident, given = [0.0], [900_000_000], [0]
+
+    def trim(_pad: object) -> int:
+        given[0] += 1
+        resident[0] = 500_000_000
+        return 1
+
+    monkeypatch.setattr(memory, "_of_libc", lambda name: trim if name == "malloc_trim" else None)
+    monkeypatch.setattr(memory, "resident_bytes", lambda: resident[0])
+    monkeypatch.setattr(memory.time, "monotonic", lambda: clock[0])
+    left_over = LeftOver()
+    seen = []
+    for second in range(32):
+        clock[0] = float(second)
+        left_over.give_back()
+        seen.append(given[0])
+    # 400 MB at 5 s: not again for 20 s; then nothing was left to give, and it looks again after 5.
+    assert [seen.index(n) for n in (1, 2, 3)] == [5, 25, 30]
+    monkeypatch.setattr(memory, "_of_libc", lambda _name: None)
+    clock[0] = 100.0
+    LeftOver().give_back()
+    assert given[0] == 3
