@@ -73,7 +73,8 @@ def test_a_sweep_trains_in_one_process_and_its_leaderboard_can_be_asked_for_late
 
 def test_ctrl_c_leaves_the_jobs_and_the_same_command_comes_back(server: ServerProcess, files: tuple[str, str]) -> None:
     training, validation = files
-    arguments = ["sweep", training, "--validation", validation, "--epochs", "6,7", "--batch-size", "2", "--suffix", "left", "--yes"]
+    # Epochs enough that they still train when the signal comes, on a busy machine too.
+    arguments = ["sweep", training, "--validation", validation, "--epochs", "20,21", "--batch-size", "2", "--suffix", "left", "--yes"]
     process = luthier(server, *arguments)
     client, deadline = server.client(), time.monotonic() + SECONDS
     while [j.user_provided_suffix for j in _jobs(server)].count("left") < 2 or "running" not in {

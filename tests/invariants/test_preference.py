@@ -289,7 +289,8 @@ def test_token_losses_add_up_to_the_summed_loss():
 @needs_bitsandbytes
 def test_the_reference_of_a_base_in_4_bits_is_that_base(tmp_path):
     train = formality(count=8)
-    spec = replace(pair_spec(train), quantization="nf4")
+    # At the rate of the other tests the last of so few steps jump, and which way hangs on the processor's order of sums.
+    spec = replace(pair_spec(train), quantization="nf4", learning_rate=0.03)
     _, hooks = run(tmp_path / "run", load_model(MINI, quantization="nf4"), spec, train)
     assert hooks.base[0].loss == pytest.approx(math.log(2), abs=1e-7)
     assert hooks.steps[0].loss == pytest.approx(math.log(2), abs=1e-6)
