@@ -22,7 +22,7 @@ import torch
 from benchmarks import gpu_unsloth
 from benchmarks.gpu_rival import ALPHA, BATCH, RANK, RATE, SEED, clean, rival_steps, rows, summary
 from luthier.core.settings import PACKAGE_DIR
-from luthier.core.specs import TrainingSpec, TuningMethod
+from luthier.core.specs import Schedule, TrainingSpec, TuningMethod
 from luthier.models.device import prepare_device
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared
@@ -96,6 +96,7 @@ def spec_of(data: Prepared, device: str) -> TrainingSpec:
         validation_fingerprint=None,
         device=device,
         precision="bfloat16",
+        schedule=Schedule.CONSTANT,
     )
 
 
@@ -197,7 +198,7 @@ def peft_side(folder: Path, data: Prepared, device: str) -> Iterator[tuple[str, 
         yield name, rival.fitting(run, checkpointing=checkpoint)
 
 
-def _near(losses: list[float] | None, wanted: list[float] | None) -> bool:
+def same_losses(losses: list[float] | None, wanted: list[float] | None) -> bool:
     """Within 2 %, which batches put together otherwise are; False where one is no number."""
     pairs = list(zip(losses or (), wanted or (), strict=False))
     return bool(pairs) and all(abs(a - b) <= 0.02 * b for a, b in pairs)
@@ -206,7 +207,7 @@ def _near(losses: list[float] | None, wanted: list[float] | None) -> bool:
 def ratios(found: dict[str, dict[str, Any]]) -> None:
     """Our rates over those of the rivals whose losses are ours: the best of peft, peft as it is mostly run, the best of Unsloth."""
     for figures in found.values():
-        figures["same_losses"] = _near(figures.get("losses"), found[OURS[0]].get("losses"))
+        figures["same_losses"] = same_losses(figures.get("losses"), found[OURS[0]].get("losses"))
     # What did not compute the same is fast for nothing.
     rates = {name: figures.get("tokens_per_second", 0) if figures["same_losses"] else 0 for name, figures in found.items()}
     others = {

@@ -44,6 +44,7 @@ def middle(tmp_path_factory):
         (TuningMethod.LORA, {"gradient_checkpointing": True}),
         (TuningMethod.LORA, {"lora_kind": LoraKind.DORA}),
         (TuningMethod.FULL, {}),
+        (TuningMethod.FULL, {"precision": "mixed"}),
     ],
 )
 @pytest.mark.parametrize("size", ["mini", "middle"])
@@ -55,10 +56,9 @@ def test_the_forecast_is_what_tensors_took(tmp_path, middle, size, method, chang
     spec = replace(
         spec_for(data, method=method, epochs=1, batch_size=BATCH, rate=1e-4),
         device="cuda",
-        precision="float32" if full else "bfloat16",
         lora_rank=0 if full else 16,
         packing=True,
-        **changes,
+        **{"precision": "float32" if full else "bfloat16", **changes},
     )
     shape = shape_of(read_config(folder), facts)
     job = card_job(spec, shape)

@@ -27,6 +27,8 @@ def one_thread() -> None:
 def _learning(folder: Path, *, narrow: bool) -> LanguageModel:
     model = load_model(folder)
     for parameter in model.all_parameters():
+        # As a file of bfloat16 numbers has them; what happens between those is test_rounding.py's.
+        parameter.data = parameter.data.bfloat16().float()
         parameter.requires_grad_(True)
     model.narrow = narrow
     return model
@@ -42,14 +44,14 @@ def _loss(model: LanguageModel) -> Tensor:
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("rows", ["short", "long"])
+@pytest.mark.parametrize("rows", ["short", "long", "end to end"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_are_those_of_float32(family: str, rows: str, recompute: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = build(family, tmp_path / family, num_key_value_heads=2)
     if rows == "long":
         monkeypatch.setattr(decoder_module, "LONG_ROW", 0)
     exact, mixed = _learning(folder, narrow=False), _learning(folder, narrow=True)
-    mixed.recompute = recompute
+    mixed.recompute, mixed.flat = recompute, rows == "end to end"
     losses = [_loss(exact), _loss(mixed)]
     for loss in losses:
         loss.backward()
@@ -63,23 +65,28 @@ def test_gradients_are_those_of_float32(family: str, rows: str, recompute: bool,
         assert float((found.grad - wanted.grad).norm()) <= 8 * _ROUNDING * float(wanted.grad.norm())
 
 
-def test_it_follows_the_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end_to_end", [False, True])
+def test_it_follows_the_weights(tmp_path: Path, end_to_end: bool) -> None:
     model = _learning(build("llama", tmp_path / "llama"), narrow=True)
+    model.flat = end_to_end
     before = float(_loss(model).detach())
     optimizer = torch.optim.SGD(model.all_parameters(), lr=0.5)
     _loss(model).backward()
     optimizer.step()
     (tmp_path / "moved").mkdir()
     model.save_full(tmp_path / "moved")
-    again = _learning(tmp_path / "moved", narrow=True)
+    again = load_model(tmp_path / "moved")
+    again.narrow, again.flat = True, end_to_end
     after = float(_loss(model).detach())
     assert after == float(_loss(again).detach())
     assert after != before
 
 
-def test_each_micro_batch_adds_to_the_gradient(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end_to_end", [False, True])
+def test_each_micro_batch_adds_to_the_gradient(tmp_path: Path, end_to_end: bool) -> None:
     """The tied head's gradient, which the lookup's rows are added to in place, is neither lost nor counted twice."""
     model = _learning(build("llama", tmp_path / "llama", tie_word_embeddings=True), narrow=True)
+    model.flat = end_to_end
     _loss(model).backward()
     once = [p.grad.clone() for p in model.all_parameters() if p.grad is not None]
     _loss(model).backward()

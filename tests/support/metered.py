@@ -190,6 +190,7 @@ def metered_step(
     form: AdapterForm = PLAIN,
     recomputed: bool = False,
     pairs: bool = False,
+    mixed: bool = False,
 ) -> Metered:
     """One forward and backward over rows of these lengths, ``trained`` tokens of each.
 
@@ -201,6 +202,7 @@ def metered_step(
         form: of the adapter.
         recomputed: blocks are made again on the way back.
         pairs: the losses of pairs of answers.
+        mixed: bfloat16 between float32 weights.
     """
     model, _ = weightless(config, dtype)
     own = model.all_parameters()
@@ -211,7 +213,7 @@ def metered_step(
     else:
         for parameter in own:
             parameter.requires_grad_(True)
-    model.recompute = recomputed
+    model.recompute, model.narrow = recomputed, mixed
     ids, each = torch.zeros(len(lengths), max(lengths), dtype=torch.int64), torch.tensor(lengths)
     rows = torch.arange(len(lengths)).repeat_interleave(trained)
     columns = torch.cat([torch.arange(length - trained, length) - 1 for length in lengths])

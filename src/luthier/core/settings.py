@@ -80,8 +80,8 @@ class Settings:
     """Where models train and answer: `auto` (a GPU where torch finds one), `cpu`, `cuda` or `cuda:N`. A list like `cuda:0,cuda:1`: each
     job trains alone on all of these, and models answer on the first."""
     precision: str = "auto"
-    """Numbers of weights in memory: `auto`, `float32`, `bfloat16` or `mixed` (float32, multiplied as bfloat16; for training on a CPU).
-    `auto` trains LoRA in bfloat16 and all weights in `mixed` where the CPU multiplies bfloat16, else float32; on a GPU see the guide."""
+    """Numbers of weights in memory: `auto`, `float32`, `bfloat16` or `mixed` (float32, multiplied as bfloat16; for training).
+    `auto` trains LoRA in bfloat16 and all weights in `mixed` where the device multiplies bfloat16, else float32; on a GPU see the guide."""
     train_threads: int = 0
     """CPU threads of a training process; 0 means one per core. Decides the bits of a run."""
     group_jobs: int = 8

@@ -101,6 +101,11 @@ class DecoderModel(LanguageModel):
         """Where the weights are."""
         return self._weights.embedding.device
 
+    @property
+    def _inner_dtype(self) -> torch.dtype:
+        """Of the numbers between the blocks' weights, where whole rows are read."""
+        return torch.bfloat16 if self.narrow else self._dtype
+
     def logits_at(self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor) -> Tensor:
         """See ``LanguageModel``. The head is applied to the chosen positions only."""
         return self._head(self._chosen(ids_BT, lengths_B, rows_N, columns_N))
@@ -142,7 +147,7 @@ class DecoderModel(LanguageModel):
         if self.flat:
             x, frame = self._flat_hidden(ids_BT, lengths_B)
             return x.index_select(0, frame.starts_R1.long()[rows_N] + columns_N)
-        length, dtype = self._widened(length), torch.bfloat16 if self.narrow else self._dtype
+        length, dtype = self._widened(length), self._inner_dtype
         ids_BT = F.pad(ids_BT, (0, length - ids_BT.shape[1]))
         frame = self._frame(batch, length, dtype)
         tied = self._config.tied_head and self._weights.embedding.requires_grad and torch.is_grad_enabled()
@@ -319,8 +324,8 @@ class DecoderModel(LanguageModel):
         """(N, h) after the last block, rows end to end."""
         length = ids_BT.shape[1]
         self._cover(length)
-        frame = flat_frame(self._config, lengths_B.tolist(), length, self._cos, self._sin)
-        x = F.embedding(ids_BT.reshape(-1)[frame.position_N], self._weights.embedding)
+        frame = flat_frame(self._config, lengths_B.tolist(), length, *(table.to(self._inner_dtype) for table in (self._cos, self._sin)))
+        x = F.embedding(ids_BT.reshape(-1)[frame.position_N], self._weights.embedding).to(self._inner_dtype)
         if self.noise is not None:
             x = self.noise.on_flat(x, frame.lengths)
         return self._flat_blocks(x, self._lows(reuse=False), frame), frame

@@ -16,6 +16,7 @@ from luthier.core.errors import InvalidRequest
 from luthier.models.decoder_config import DecoderConfig
 from luthier.models.matrix import Matrix
 from luthier.models.nf4 import Nf4Weight, Room
+from luthier.models.rounding import rounded
 
 Piece = tuple[str, int]
 """Name in the file, rows it takes in the fused tensor."""
@@ -136,9 +137,9 @@ def write_weights(path: Path, config: DecoderConfig, weights: DecoderWeights, *,
     """Write one safetensors file under Hugging Face's names."""
     tensors: dict[str, Tensor] = {}
     for parameter, pieces in _pieces(config, weights):
-        row = 0
+        row, whole = 0, rounded(parameter, dtype)
         for name, size in pieces:
-            tensors[name] = parameter.detach()[row : row + size].to(dtype=dtype, device="cpu", copy=True).contiguous()
+            tensors[name] = whole[row : row + size].to("cpu", copy=True).contiguous()
             row += size
     save_file(tensors, path, metadata={"format": "pt"})
 

@@ -15,6 +15,7 @@ from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.models.facts import read_facts
 
 _COMPILED_STEPS = 3_000
+_PAIRS_REASON = "Preferences are small differences of large log-probabilities, which bfloat16 would blur: float32."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ def training_placement(device: str, precision: str, method: TuningMethod, *, pai
 
     Raises:
         InvalidRequest: the setting names a device that this machine or this build of torch does not have, full tuning in bfloat16, or
-            ``mixed`` on a GPU.
+            an adapter in ``mixed`` on a GPU.
     """
     (chosen, why), more = _devices(device)
     precision, reason = _training_precision(chosen, precision, method, pairs=pairs)
@@ -53,18 +54,20 @@ def training_placement(device: str, precision: str, method: TuningMethod, *, pai
 
 def _training_precision(chosen: str, precision: str, method: TuningMethod, *, pairs: bool) -> tuple[str, str]:
     """``training_placement``'s number format on the chosen device, and its reason."""
-    if precision == "mixed" and chosen != "cpu":
-        raise InvalidRequest("LUTHIER_PRECISION is mixed, which is for CPUs. Use float32, whose products a GPU makes in TF32, or auto.")
+    if precision == "mixed" and chosen != "cpu" and method is not TuningMethod.FULL:
+        raise InvalidRequest("LUTHIER_PRECISION is mixed, which on a GPU is for full tuning. Use bfloat16 for an adapter, or auto.")
     if method is TuningMethod.FULL and precision == "bfloat16":
         raise InvalidRequest("LUTHIER_PRECISION is bfloat16, in which full tuning loses small updates. Use float32 or auto.")
     if precision != "auto":
         return precision, "As set by LUTHIER_PRECISION."
     if chosen == "cpu":
         return _on_cpu(method, pairs=pairs)
-    if method is TuningMethod.FULL:
-        return "float32", "Full tuning keeps its weights in float32; the GPU multiplies them in TF32."
     if not torch.cuda.is_bf16_supported():
         return "float32", "This GPU has no bfloat16."
+    if method is TuningMethod.FULL and pairs:
+        return "float32", _PAIRS_REASON
+    if method is TuningMethod.FULL:
+        return "mixed", "Weights, gradients and moments are float32; this GPU multiplies and keeps what lies between in bfloat16."
     return "bfloat16", "The frozen base is bfloat16 on this GPU; the adapter and its optimizer are float32."
 
 
@@ -100,7 +103,7 @@ def _on_cpu(method: TuningMethod, *, pairs: bool) -> tuple[str, str]:
     if not multiplies_bfloat16():
         return "float32", "On a CPU without instructions for bfloat16 all numbers are float32."
     if pairs:
-        return "float32", "Preferences are small differences of large log-probabilities, which bfloat16 would blur: float32."
+        return "float32", _PAIRS_REASON
     if method is TuningMethod.FULL:
         return "mixed", "This CPU multiplies bfloat16 several times as fast as float32; weights, gradients and sums stay float32."
     return "bfloat16", "This CPU multiplies bfloat16 several times as fast as float32; the adapter and its optimizer are float32."

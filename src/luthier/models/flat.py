@@ -124,19 +124,26 @@ def _before(
 ) -> tuple[Tensor, Tensor, Tensor]:
     norm, qkv_weight, qkv_bias, q_norm, k_norm = weights
     num_heads, num_kv_heads, head_dim = heads
-    qkv = _project(F.rms_norm(x, (x.shape[-1],), norm, eps), qkv_weight, low, qkv_bias)
+    qkv = _project(_norm(x, norm, eps), qkv_weight, low, qkv_bias)
     q, k, v = qkv.view(x.shape[0], -1, head_dim).split((num_heads, num_kv_heads, num_kv_heads), dim=1)
     if q_norm is not None and k_norm is not None:
-        q, k = F.rms_norm(q, (head_dim,), q_norm, eps), F.rms_norm(k, (head_dim,), k_norm, eps)
+        q, k = _norm(q, q_norm, eps), _norm(k, k_norm, eps)
     return rotate(q, *rotary), rotate(k, *rotary), v.contiguous()
 
 
 def _after(x: Tensor, attended: Tensor, weights: _Mlp, lows: tuple[_Low, ...], eps: float) -> Tensor:
     o_weight, norm, gate_up_weight, down_weight = weights
     middle = x + _project(attended, o_weight, lows[0])
-    hidden = F.rms_norm(middle, (x.shape[-1],), norm, eps)
+    hidden = _norm(middle, norm, eps)
     gate, up = _project(hidden, gate_up_weight, lows[1]).chunk(2, dim=-1)
     return middle + _project(F.silu(gate) * up, down_weight, lows[2])
+
+
+def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """A weight with more bits than ``x`` multiplies it with all of them."""
+    if weight.dtype == x.dtype:
+        return F.rms_norm(x, (x.shape[-1],), weight, eps)
+    return (F.rms_norm(x, (x.shape[-1],), None, eps) * weight).to(x.dtype)
 
 
 @functools.cache

@@ -26,6 +26,7 @@ from luthier.models.language_model import Cache, LanguageModel
 from luthier.models.nf4 import NOT_SAVED
 from luthier.models.peft_files import MAGNITUDE, AdapterFiles, read_adapter, write_adapter
 from luthier.models.probe import Probe, relative_change
+from luthier.models.rounding import rounded
 from luthier.models.transformers_nf4 import pack_layers
 from luthier.models.transformers_parts import (
     Still,
@@ -41,6 +42,7 @@ from luthier.models.transformers_parts import (
     short_targets,
 )
 from luthier.models.transformers_probe import probe_model
+from luthier.models.transformers_rounding import round_products
 
 _PREFIX = "base_model.model."
 """What PEFT writes before the base's own names."""
@@ -95,6 +97,7 @@ class TransformersModel(LanguageModel):
         self._names: dict[str, str] = {}
         self._counter = 0
         self._active: str | None = None
+        self._rounds = False
         # Another thread may save an adapter while one is attached or removed here.
         self._shape_lock = threading.RLock()
 
@@ -111,7 +114,11 @@ class TransformersModel(LanguageModel):
         mask = (torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B.to(ids_BT.device)[:, None]).long()
         positions_N = rows_N * ids_BT.shape[1] + columns_N
         again = blocks_made_again(self._base) if self.recompute and torch.is_grad_enabled() else nullcontext()
-        with self._switched(), again, noise_on(self._base, self.noise, lengths_B), head_at(self._base, positions_N):
+        if self.narrow and not self._rounds:
+            round_products(self._base)
+            self._rounds = True
+        rounds = torch.autocast("cuda", torch.bfloat16, enabled=self.narrow and self.device.type == "cuda")
+        with self._switched(), again, rounds, noise_on(self._base, self.noise, lengths_B), head_at(self._base, positions_N):
             logits = self._base(input_ids=ids_BT, attention_mask=mask, **self._keeping(None)).logits
         return chosen_logits(self._base, logits, positions_N)
 
@@ -234,7 +241,7 @@ class TransformersModel(LanguageModel):
             # A tied weight stands under two names; the file holds it once, under the first.
             if "lora_" not in key and id(value) not in seen:
                 seen.add(id(value))
-                plain = value.detach().to(dtype) if value.is_floating_point() else value.detach()
+                plain = rounded(value, dtype) if value.is_floating_point() else value.detach()
                 tensors[key.replace(".base_layer.", ".")] = plain.to("cpu", copy=True).contiguous()
         # Some families are stacked or renamed in memory (experts); transformers writes them back under the names of their files.
         with TemporaryDirectory(dir=folder) as place:

@@ -16,6 +16,7 @@ import numpy as np
 from luthier.core.forecast import Basis, Span
 from luthier.core.specs import LoraKind, ObjectiveKind, TrainingSpec, TuningMethod
 from luthier.models.linear_cross_entropy import rows_at_once
+from luthier.models.rounding import at_once_on
 from luthier.training.forecast import spread_bytes
 from luthier.training.packing import scores_all
 from luthier.training.plan import Plan
@@ -36,12 +37,12 @@ class CardJob:
 
     shape: ModelShape
     full: bool = False
-    """All weights learn, in float32."""
+    """All weights learn, and are float32."""
     rank: int = 0
     targets: tuple[str, ...] = ()
     dora: bool = False
     width: int = _NARROW
-    """Bytes of a number of the base."""
+    """Bytes of a number between the weights, and of the base where it is frozen."""
     nf4: bool = False
     pairs: bool = False
     """Losses of pairs, whose logits are made once more on the way back: no piece of them outlives the next."""
@@ -54,7 +55,17 @@ class CardJob:
     @property
     def weights(self) -> int:
         """The base."""
-        return weight_bytes(self.shape, bytes_per_weight=self.width, nf4=self.nf4)
+        return weight_bytes(self.shape, bytes_per_weight=self.base_width, nf4=self.nf4)
+
+    @property
+    def base_width(self) -> int:
+        """Bytes of a number of the base."""
+        return _FLOAT if self.full else self.width
+
+    @property
+    def _rounded(self) -> bool:
+        """Mixed precision: weights have more bits than what lies between them."""
+        return self.width < self.base_width
 
     @property
     def gradients(self) -> int:
@@ -63,9 +74,12 @@ class CardJob:
 
     @property
     def own(self) -> int:
-        """What the run holds beside base and gradients: two moments, an adapter, and its fused form in the base's numbers."""
+        """What the run holds beside base and gradients: two moments, an adapter, and its fused form in the base's numbers; the head as it
+        is multiplied by, where that is rounded."""
         moments = learning_bytes(self.trainable) - self.gradients
-        return moments if self.full else moments + self.trainable * _FLOAT + self._fused()
+        if self.full:
+            return moments + (self.shape.head_matrix * self.width if self._rounded else 0)
+        return moments + self.trainable * _FLOAT + self._fused()
 
     def _fused(self) -> int:
         """Stacked A and block-diagonal B of each group of projections (``models/lora.py``)."""
@@ -97,6 +111,8 @@ class CardJob:
         numbers = 4 * h + 2 * q + 2 * kv + 4 * m + 7 * self.rank
         if c.qk_norm:  # the projection as it was before its heads were normed
             numbers += q + 2 * kv
+        if self._rounded:  # what norms multiply by their weights
+            numbers += 2 * h + (q + kv if c.qk_norm else 0)
         if self.dora:  # outputs before their lengths changed
             numbers += c.outputs
         scores = 0
@@ -125,7 +141,12 @@ class CardJob:
         if not recomputed:
             mlp -= tokens * (2 * c.hidden_size + c.mlp_size) * self.width
             attention -= tokens * (c.hidden_size + 4 * c.mlp_size) * self.width
-        return max(mlp, attention)
+        return max(mlp, attention) + self._rounding()
+
+    def _rounding(self) -> int:
+        """Where a matrix that learns is rounded: itself as it is multiplied by, or its gradient before that is float32, and sums."""
+        largest = max(self.shape.block_matrices)
+        return largest * self.width + min(largest, at_once_on("cuda")) * _FLOAT if self._rounded else 0
 
     def _logits(self, micro: Micro) -> int:
         """The piece of the logits that exists, with what is made of it."""
@@ -148,12 +169,19 @@ class CardJob:
         scores = 3 * c.num_heads * micro.longest**2 * self.width if self._keeps_scores else 0
         return max(block + scores, self._logits(micro)) + tokens * c.hidden_size * self.width
 
-    def step(self, largest: int, *, several: bool) -> int:
-        """The most of a step beside all that is held. ``largest``: activations; ``several``: forwards, so that gradients are there."""
+    def step(self, micros: Sequence[Micro], *, several: bool, recomputed: bool = False) -> int:
+        """The most of a step beside all that is held. ``several``: it has more forwards than one, so that gradients are there."""
+        largest = max(self.activations(micro, recomputed=recomputed) for micro in micros)
         # A tied head gets gradients from both of its ends, and their sum; where it has one already all are there beside it.
         heads = (2 if self.shape.tied_head else 0) + several if self.full else 0
-        late = self.gradients + self.shape.head_matrix * _FLOAT * heads
+        back = max(micro.padded for micro in micros) * self.shape.hidden_size * (_FLOAT + self.width) if self.full else 0
+        late = self.gradients + self.shape.head_matrix * _FLOAT * heads + back
         return max(late, largest + (self.gradients if several else 0))
+
+
+def width_of(precision: str, shape: ModelShape, *, full: bool) -> int:
+    """Bytes of a number between the weights. What a family of the general path keeps in mixed precision is bounded by float32."""
+    return _NARROW if precision == "bfloat16" or (precision == "mixed" and full and shape.fast) else _FLOAT
 
 
 def card_job(spec: TrainingSpec, shape: ModelShape) -> CardJob:
@@ -165,7 +193,7 @@ def card_job(spec: TrainingSpec, shape: ModelShape) -> CardJob:
         rank=spec.lora_rank,
         targets=spec.targets,
         dora=spec.lora_kind is LoraKind.DORA and not full,
-        width=_NARROW if spec.precision == "bfloat16" else _FLOAT,
+        width=width_of(spec.precision, shape, full=full),
         nf4=spec.quantization is not None,
         pairs=spec.objective is not ObjectiveKind.SUPERVISED,
     )
@@ -175,16 +203,13 @@ def card_room(job: CardJob, total_bytes: int) -> Room:
     """What one forward may take on a card with so much memory, as ``sft.room_on`` finds it from the model itself."""
     c = job.shape
     parameters = c.num_parameters - (c.layer_matrices if job.nf4 else 0)
-    return room_within(total_bytes, parameters * job.width, flat=c.fast)
+    return room_within(total_bytes, parameters * job.base_width, flat=c.fast)
 
 
 def card_peak(plan: Plan) -> int:
     """Most bytes that tensors take during the run, cut as the plan says."""
     job, again = card_job(plan.spec, plan.shape), plan.spec.gradient_checkpointing
-    steps = max(
-        job.step(max(job.activations(micro, recomputed=again) for micro in step.micros), several=len(step.micros) > 1)
-        for step in plan.steps
-    )
+    steps = max(job.step(step.micros, several=len(step.micros) > 1, recomputed=again) for step in plan.steps)
     reading = max(job.reading(micro) for micro in plan.forwards())
     return WORKSPACE_BYTES + job.weights + job.own + max(steps, reading)
 
@@ -197,8 +222,7 @@ def card_least(job: CardJob, alone: Sequence[Micro], *, several: bool) -> int:
         alone: forwards of one row each; at least one.
         several: a step has more than one.
     """
-    largest = max(job.activations(micro, recomputed=True) for micro in alone)
-    return WORKSPACE_BYTES + job.weights + job.own + job.step(largest, several=several)
+    return WORKSPACE_BYTES + job.weights + job.own + job.step(alone, several=several, recomputed=True)
 
 
 def longest_alone(spec: TrainingSpec, shape: ModelShape, source: TokenSource) -> list[Micro]:

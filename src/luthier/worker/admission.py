@@ -17,7 +17,7 @@ from luthier.core.specs import Keep, LoraKind, ObjectiveKind, TuningMethod
 from luthier.jobs.queue import JobQueue
 from luthier.models.device import Placement, placement_of, training_placement
 from luthier.models.facts import ModelFacts, read_config, read_facts
-from luthier.training.card_memory import WORKSPACE_BYTES, CardJob, card_room
+from luthier.training.card_memory import WORKSPACE_BYTES, CardJob, card_room, width_of
 from luthier.training.resolve import DEFAULT_RANK, auto_batch_size, resolve_max_length
 from luthier.training.sft import most_tokens_of
 from luthier.training.work import (
@@ -141,24 +141,24 @@ def need_on_card(ctx: RunContext, card: DeviceMemory, precision: str) -> Need:
         full=full,
         rank=0 if full else asked.rank,
         dora=asked.dora and not full,
-        width=2 if precision == "bfloat16" else 4,
+        width=width_of(precision, asked.shape, full=full),
         nf4=options.quantization is not None,
         pairs=objective_kind(ctx.job) is not ObjectiveKind.SUPERVISED,
     )
+    again = bool(options.gradient_checkpointing)
     most = most_tokens_of(asked.facts, card_room(job, card.total_bytes).activation_bytes)
 
-    def forward(rows: int) -> int:
+    def forward(rows: int) -> Micro:
         lengths = (asked.longest,) * max(1, min(rows, most // max(1, asked.longest)))
-        micro = Micro(rows=len(lengths), longest=asked.longest, trained=sum(lengths), lengths=lengths if asked.shape.fast else ())
-        return job.activations(micro, recomputed=bool(options.gradient_checkpointing))
+        return Micro(rows=len(lengths), longest=asked.longest, trained=sum(lengths), lengths=lengths if asked.shape.fast else ())
 
     return Need(
         base=ctx.run_dir if full else asked.folder,  # whose weights change shares them with nobody
         quantization=options.quantization,
         base_bytes=job.weights,
         own_bytes=WORKSPACE_BYTES + job.own + job.gradients,
-        activation_bytes=job.step(forward(asked.rows), several=True) - job.gradients,
-        joint_bytes=0 if full else forward(most),
+        activation_bytes=job.step([forward(asked.rows)], several=True, recomputed=again) - job.gradients,
+        joint_bytes=0 if full else job.activations(forward(most), recomputed=again),
     )
 
 

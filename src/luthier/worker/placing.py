@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from luthier.core.specs import TrainingSpec
+from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.models.device import prepare_device
 from luthier.models.facts import read_config
 from luthier.models.language_model import LanguageModel
@@ -44,4 +44,5 @@ def measured_rate(model: LanguageModel, spec: TrainingSpec) -> float | None:
     """The device's rate at this model's matrices, with the run's threads."""
     torch.set_num_threads(spec.num_threads)
     shape = shape_of(read_config(model.folder), model.facts)
-    return matrix_rate(shape, device=model.device, dtype=model.all_parameters()[0].dtype)
+    narrow = spec.precision == "mixed" and spec.method is TuningMethod.FULL
+    return matrix_rate(shape, device=model.device, dtype=torch.bfloat16 if narrow else model.all_parameters()[0].dtype)

@@ -61,9 +61,22 @@ def test_a_cpu_that_multiplies_bfloat16_trains_in_it_and_answers_in_float32():
 
 
 @pytest.mark.usefixtures("gpu")
-def test_mixed_is_refused_on_a_gpu():
-    with pytest.raises(InvalidRequest, match="which is for CPUs"):
-        device.training_placement("auto", "mixed", TuningMethod.FULL)
+def test_mixed_is_for_full_tuning_on_a_gpu():
+    assert device.training_placement("auto", "mixed", TuningMethod.FULL).precision == "mixed"
+    with pytest.raises(InvalidRequest, match="which on a GPU is for full tuning"):
+        device.training_placement("auto", "mixed", TuningMethod.LORA)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_all_weights_learn_in_mixed_precision_where_the_gpu_has_bfloat16(monkeypatch):
+    full = device.training_placement("auto", "auto", TuningMethod.FULL)
+    assert (full.precision, full.dtype) == ("mixed", torch.float32)
+    assert device.training_placement("auto", "float32", TuningMethod.FULL).precision == "float32"
+    pairs = device.training_placement("auto", "auto", TuningMethod.FULL, pairs=True)
+    assert (pairs.precision, "blur" in pairs.precision_reason) == ("float32", True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    for method in TuningMethod:
+        assert device.training_placement("auto", "auto", method).precision == "float32"
 
 
 def test_products_are_exact_again_after_a_mixed_run():
