@@ -87,6 +87,7 @@ def test_medians_and_verdicts_follow_from_the_runs() -> None:
     names = [name for name, setting in trl_sides.SETTINGS.items() if not setting.all_tokens]
     said = bench_trl.verdicts("15m", "lora", found, names)
     assert (said["as shipped"], said["best"], said["TRL's best setting"], said["memory"]) == (20.0, 2.5, "TRL fp32", 0.5)
+    assert said["best with the same held-out loss"] == 20.0
     assert said["holds"] == {"as shipped": True, "best": False, "memory": True, "same held-out loss": False}
     shown = bench_trl.table("15m, lora", found)
     assert "not done after 5 s" in shown
