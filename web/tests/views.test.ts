@@ -41,6 +41,16 @@ describe('story', () => {
     expect(text).toContain('went on from step 2');
   });
 
+  it('calls what is on disk an adapter, or a model where all weights were trained', () => {
+    const job = goldenJob();
+    const spec = job.view.spec!;
+    const published = { model_name: 'ft:m', bytes: 5_000_000, load_seconds: 0.1, first_token_seconds: 0.1, tokens_per_second: 100 };
+    const view = { ...job.view, published };
+    expect(plain(draw(Story, { data: { ...job, view } }))).toMatch(/Adapter.* on disk5\.00 MB/);
+    const full = { ...view, spec: { ...spec, trainable_parameters: spec.total_parameters } };
+    expect(plain(draw(Story, { data: { ...job, view: full } }))).toContain('Model on disk5.00 MB');
+  });
+
   it('puts the insight on top with a link to its place', () => {
     const insight = { text: 'Loss fell to 1.00.', rule: 'best', view: 'training', anchor: 'epoch-2' };
     const page = draw(Story, { data: goldenJob({ insight }) });

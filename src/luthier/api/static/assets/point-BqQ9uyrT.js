@@ -1,1 +1,0 @@
-import{o as e}from"./index-NZDynAjT.js";import{n as t}from"./Job-CRiyn-x9.js";function n(n,r,i=null){let a=t(r);return n.connection===`static`?`#/${a}${i?`/${encodeURIComponent(i)}`:``}`:`${e(n.row.id,a)}${i?`#${encodeURIComponent(i)}`:``}`}export{n as t};

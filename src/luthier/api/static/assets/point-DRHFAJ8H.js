@@ -1,0 +1,1 @@
+import{o as e}from"./index-BBfyTHtO.js";import{n as t}from"./Job-Dye1wnFa.js";function n(n,r,i=null){let a=t(r);return n.connection===`static`?`#/${a}${i?`/${encodeURIComponent(i)}`:``}`:`${e(n.row.id,a)}${i?`#${encodeURIComponent(i)}`:``}`}export{n as t};
