@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.optimizer_rates import HELD_OUT, LENGTH, NEVER, ROWS, TASKS, rows
+from experiments.optimizer_rates import FACTS, HELD_OUT, LENGTH, NEVER, ROWS, TASKS, rows
 from luthier.core.specs import Hyperparameters, options_from
 from luthier.models.load import load_model
 from luthier.models.nf4 import Nf4Weight
@@ -30,16 +30,7 @@ _SETTLED = 5
 
 
 def _facts(num_parameters: int) -> RunFacts:
-    return RunFacts(
-        num_examples=ROWS,
-        num_parameters=num_parameters,
-        base="base",
-        base_revision="r",
-        dataset_fingerprint="d",
-        validation_fingerprint=None,
-        seed=1,
-        num_threads=1,
-    )
+    return replace(FACTS, num_parameters=num_parameters, base="base")
 
 
 def make_random(folder: Path) -> None:

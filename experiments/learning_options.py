@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
-from experiments.optimizer_rates import HELD_OUT, NEVER, ROWS, rows
+from experiments.optimizer_rates import FACTS, HELD_OUT, NEVER, ROWS, rows
 from luthier.core.specs import Hyperparameters, options_from
 from luthier.training.loop import Trainer
-from luthier.training.resolve import RunFacts, resolve
+from luthier.training.resolve import resolve
 from tests.support.mini import load_mini
 from tests.support.trainable_model import Recorder
 
@@ -22,22 +22,12 @@ SEEDS = (1, 2, 3)
 
 def main() -> None:
     """Print one line for each set of options: the mean over seeds after each epoch, and their spread after the last."""
-    facts = RunFacts(
-        num_examples=ROWS,
-        num_parameters=8_500_000,
-        base="luthier-mini",
-        base_revision="r",
-        dataset_fingerprint="d",
-        validation_fingerprint=None,
-        seed=1,
-        num_threads=1,
-    )
     task, options = sys.argv[1], [json.loads(text) for text in sys.argv[2:]]
     train, valid = rows(task, "train.jsonl", ROWS), rows(task, "valid.jsonl", HELD_OUT)
     for asked in options:
         ends: list[list[float]] = []
         for seed in SEEDS:
-            spec, _ = resolve(Hyperparameters(n_epochs=3, batch_size=4), options_from(asked), replace(facts, seed=seed), max_length=256)
+            spec, _ = resolve(Hyperparameters(n_epochs=3, batch_size=4), options_from(asked), replace(FACTS, seed=seed), max_length=256)
             hooks = Recorder()
             with tempfile.TemporaryDirectory() as folder:
                 Trainer(load_mini(), replace(spec, validation_every=NEVER), train, valid, hooks, Path(folder)).run()

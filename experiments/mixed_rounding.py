@@ -18,14 +18,14 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from experiments.optimizer_rates import HELD_OUT, LENGTH, NEVER, ROWS, TASKS, rows
+from experiments.optimizer_rates import FACTS, HELD_OUT, LENGTH, NEVER, ROWS, TASKS, rows
 from luthier.core.specs import Hyperparameters, options_from
 from luthier.models import decoder_weights, matrix
 from luthier.models.load import load_model
 from luthier.preprocessing.stage import Prepared
 from luthier.training.evaluate import measure
 from luthier.training.loop import Trainer
-from luthier.training.resolve import RunFacts, resolve
+from luthier.training.resolve import resolve
 from tests.support.mini import load_mini
 from tests.support.trainable_model import Recorder
 
@@ -58,17 +58,9 @@ def saved_loss(model: object, valid: Prepared, *, plain: bool) -> float:
 
 def main() -> None:
     """Print a line for each task, rate and precision."""
-    facts = RunFacts(
-        num_examples=ROWS,
-        num_parameters=8_500_000,
-        base="luthier-mini",
-        base_revision="r",
-        dataset_fingerprint="d",
-        validation_fingerprint=None,
-        seed=1,
-        num_threads=2,
+    spec, _ = resolve(
+        Hyperparameters(n_epochs=2, batch_size=4), options_from({"adapter": "full"}), replace(FACTS, num_threads=2), max_length=LENGTH
     )
-    spec, _ = resolve(Hyperparameters(n_epochs=2, batch_size=4), options_from({"adapter": "full"}), facts, max_length=LENGTH)
     for task in TASKS:
         train, valid = rows(task, "train.jsonl", ROWS), rows(task, "valid.jsonl", HELD_OUT)
         for factor in (float(word) for word in sys.argv[1].split(",")):

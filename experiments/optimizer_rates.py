@@ -23,6 +23,17 @@ from tests.support.trainable_model import Recorder
 TASKS = ("sentiment-label", "extract-json")
 ROWS, HELD_OUT, LENGTH = 160, 40, 256
 NEVER = 10**6
+FACTS = RunFacts(
+    num_examples=ROWS,
+    num_parameters=8_500_000,
+    base="luthier-mini",
+    base_revision="r",
+    dataset_fingerprint="d",
+    validation_fingerprint=None,
+    seed=1,
+    num_threads=1,
+)
+"""Of the embedded base and the rows below."""
 
 
 def rows(task: str, name: str, count: int) -> Prepared:
@@ -37,18 +48,8 @@ def main() -> None:
     """Print one line for each task and factor."""
     optimizer, factors = OptimizerName(sys.argv[1]), [float(word) for word in sys.argv[2].split(",")]
     adapter = sys.argv[3] if len(sys.argv) > 3 else "lora"
-    facts = RunFacts(
-        num_examples=ROWS,
-        num_parameters=8_500_000,
-        base="luthier-mini",
-        base_revision="r",
-        dataset_fingerprint="d",
-        validation_fingerprint=None,
-        seed=1,
-        num_threads=1,
-    )
     asked = Hyperparameters(n_epochs=2, batch_size=4)
-    spec, _ = resolve(asked, options_from({"optimizer": optimizer.value, "adapter": adapter}), facts, max_length=LENGTH)
+    spec, _ = resolve(asked, options_from({"optimizer": optimizer.value, "adapter": adapter}), FACTS, max_length=LENGTH)
     for task in TASKS:
         train, valid = rows(task, "train.jsonl", ROWS), rows(task, "valid.jsonl", HELD_OUT)
         for factor in factors:

@@ -10,13 +10,14 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.optimizer_rates import FACTS
 from luthier.chat.renderer import Renderer
 from luthier.core.specs import Hyperparameters, LuthierOptions, ObjectiveKind
 from luthier.data.stage import collect
 from luthier.preprocessing.stage import Prepared, prepare
 from luthier.training.loop import Trainer
 from luthier.training.rates import rate_share
-from luthier.training.resolve import RunFacts, resolve
+from luthier.training.resolve import resolve
 from tests.support.mini import MINI, load_mini
 from tests.support.trainable_model import Recorder
 
@@ -35,17 +36,7 @@ def main() -> None:
     """Print one line for each share."""
     loss, shares = ObjectiveKind(sys.argv[1]), [float(word) for word in sys.argv[2].split(",")]
     train, valid = rows("train.jsonl"), rows("valid.jsonl")
-    facts = RunFacts(
-        num_examples=train.num_examples,
-        num_parameters=8_500_000,
-        base="luthier-mini",
-        base_revision="r",
-        dataset_fingerprint="d",
-        validation_fingerprint=None,
-        seed=1,
-        num_threads=1,
-        objective=ObjectiveKind.DPO,
-    )
+    facts = replace(FACTS, num_examples=train.num_examples, objective=ObjectiveKind.DPO)
     asked = Hyperparameters(n_epochs=3, batch_size=4)
     spec, _ = resolve(asked, LuthierOptions(preference_loss=loss), facts, max_length=LENGTH)
     for share in shares:

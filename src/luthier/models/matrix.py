@@ -8,14 +8,12 @@ gradients (``decoder_layer.py`` writes them by hand; ``linear`` is for what auto
 ``flat.py``, ``decoder.py`` and ``dora.py``.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from luthier.models.nf4 import Nf4Weight, packed_linear
-from luthier.models.rounding import rounded
+from luthier.models.rounding import rounded, rounded_product
 
 # The blocked layout is chosen for a row count; measured on 1 to 512 rows, the layout for 64 is close to the best for all.
 _ROWS_HINT = 64
@@ -111,29 +109,8 @@ def linear(x: Tensor, weight: Tensor | Nf4Weight, bias: Tensor | None = None) ->
         return packed_linear(x, weight, bias)
     if weight.dtype == x.dtype:
         return F.linear(x, weight, bias)
-    y = _RoundedLinear.apply(x, weight)
-    assert isinstance(y, Tensor)
+    y = rounded_product(x, weight)
     return y if bias is None else (y + bias).to(x.dtype)
-
-
-class _RoundedLinear(torch.autograd.Function):
-    """x @ W.T by a W with more bits than x. W is rounded in each direction: to keep it rounded between them takes half its memory once
-    more, and to round it takes far less than to multiply by it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
-        ctx.save_for_backward(x, weight)
-        return F.linear(x, rounded(weight, x.dtype))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
-        """Gradients of x, in its own numbers, and of W, in W's."""
-        x, weight = ctx.saved_tensors
-        d_x = grad @ rounded(weight, grad.dtype) if ctx.needs_input_grad[0] else None
-        if not ctx.needs_input_grad[1]:
-            return d_x, None
-        return d_x, (grad.flatten(0, -2).t() @ x.flatten(0, -2)).to(weight.dtype)
 
 
 def _product(x: Tensor, w: Tensor) -> Tensor:

@@ -9,13 +9,12 @@ What it does not: layers that are none of transformers' two kinds (stacked exper
 """
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from luthier.models.rounding import rounded
+from luthier.models.rounding import rounded_product
 
 
 def round_products(model: nn.Module) -> None:
@@ -26,35 +25,5 @@ def round_products(model: nn.Module) -> None:
 
 
 def _product_of(module: nn.Linear | Conv1D, transposed: bool, x: Tensor) -> Tensor:
-    y = _RoundedProduct.apply(x, module.weight, transposed)
-    assert isinstance(y, Tensor)
+    y = rounded_product(x.to(torch.bfloat16) if x.is_cuda else x, module.weight, transposed=transposed)
     return y if module.bias is None else y + module.bias.to(y.dtype)
-
-
-class _RoundedProduct(torch.autograd.Function):
-    """x @ W.T, or x @ W where W is transposed; W is rounded anew in each direction."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, transposed: bool) -> Tensor:
-        """(..., in) -> (..., out)."""
-        narrow = x.to(torch.bfloat16) if x.is_cuda else x
-        ctx.save_for_backward(narrow, weight)
-        ctx.transposed, ctx.dtype = transposed, x.dtype
-        w = _for(weight, narrow)
-        return narrow @ (w if transposed else w.t())
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
-        """Gradients of x and W in their own numbers."""
-        x, weight = ctx.saved_tensors
-        w = _for(weight, grad)
-        d_x = (grad @ (w.t() if ctx.transposed else w)).to(ctx.dtype) if ctx.needs_input_grad[0] else None
-        if not ctx.needs_input_grad[1]:
-            return d_x, None, None
-        flat_x, flat_grad = x.flatten(0, -2), grad.flatten(0, -2)
-        return d_x, (flat_x.t() @ flat_grad if ctx.transposed else flat_grad.t() @ flat_x).to(weight.dtype), None
-
-
-def _for(weight: Tensor, x: Tensor) -> Tensor:
-    return rounded(weight, torch.bfloat16).to(x.dtype)
