@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from luthier.models.load import load_model
-from luthier.training.answers import OfferedAnswers, Questions, answer_together, greedy_answers
+from luthier.training.answers import OfferedAnswers, Questions, answer_together, answers_to
 from tests.invariants.test_together import FORMS, learned_alone, rows_of
 from tests.support.mini import MINI
 from tests.support.tiny_models import build
@@ -49,4 +49,4 @@ def test_answers_are_those_of_each_alone(tmp_path):
     answer_together(offers)
     for offer in offers:
         with model.use_adapter(offer.adapter):
-            assert offer.answers == greedy_answers(model, offer.questions.prompts, stop_ids=(), max_tokens=8, seconds=60.0)
+            assert offer.answers == answers_to(model, offer.questions)

@@ -8,7 +8,7 @@ import torch
 
 from luthier.models.load import load_model
 from luthier.training import answers, together
-from luthier.training.answers import Answers, OfferedAnswers, Questions, answer_together, greedy_answers
+from luthier.training.answers import Answers, OfferedAnswers, Questions, answer_together, answers_to, may_ask_together
 from luthier.training.loop import Trainer
 from luthier.worker.floor import Seat, SharedFloor
 from tests.invariants.test_together import FORMS
@@ -38,7 +38,7 @@ def asked(prompts: list[list[int]], told: list[Answers], *, stop_ids=(), max_tok
 
 def alone(model, adapter, questions: Questions) -> Answers:
     with model.use_adapter(adapter):
-        return greedy_answers(model, questions.prompts, stop_ids=questions.stop_ids, max_tokens=questions.max_tokens, seconds=600.0)
+        return answers_to(model, questions)
 
 
 def test_each_run_gets_its_own_answers(model):
@@ -66,6 +66,38 @@ def test_other_stops_limits_and_numbers_of_prompts(model):
     assert len(offers[0].answers[0]) <= 3
     assert offers[1].answers is not None
     assert len(offers[1].answers[0]) == 3
+
+
+def test_runs_whose_answers_are_over_are_read_no_more(model, monkeypatch):
+    rows, real = [], type(model).decode_apart
+
+    def counted(self, cache, slots, ids, adapters):
+        rows.append(list(slots))
+        return real(self, cache, slots, ids, adapters)
+
+    monkeypatch.setattr(type(model), "decode_apart", counted)
+    offers = [OfferedAnswers(model, name, asked(PROMPTS[name], [], max_tokens=most)) for name, most in (("a", 9), ("b", 4), ("c", 7))]
+    answer_together(offers)
+    # The longest first: b, a, c. The first token comes of the prompt; b is over after 4, and with c, after 7, more than half of them.
+    assert rows == [[0, 1, 2, 3, 4, 5]] * 6 + [[2, 3]] * 2
+    for offer in offers:
+        assert offer.answers == alone(model, offer.adapter, offer.questions)
+
+
+def test_each_runs_time_is_its_own(model, monkeypatch):
+    now = iter(range(10_000))
+    monkeypatch.setattr(answers.time, "perf_counter", lambda: float(next(now)))
+    offers = [OfferedAnswers(model, name, asked(PROMPTS[name], [], seconds=most)) for name, most in (("a", 3.0), ("b", 4.0))]
+    answer_together(offers)
+    # Begun at 1.0, four prompts until 5.0, a look a token: the fourth sees 9.0, and 8.0 was the limit.
+    assert [len(answer) for offer in offers for answer in offer.answers or []] == [4] * 4
+
+
+def test_who_may_ask_with_others(tmp_path):
+    decoder, general = (load_model(build(family, tmp_path / family)) for family in ("llama", "olmo2"))
+    assert may_ask_together(decoder, "a")
+    assert not may_ask_together(decoder, None), "one whose weights all learn has its model alone"
+    assert not may_ask_together(general, "a"), "there is one adapter at a time there"
 
 
 def test_an_adapter_that_has_moved_answers_as_it_is_now(model):
@@ -115,19 +147,20 @@ class Asking(Recorder):
         super().save_checkpoint(epoch, step, metrics)
 
 
-def test_runs_on_one_floor_are_asked_at_once_and_stay_in_step(tmp_path, monkeypatch):
+@pytest.mark.parametrize("flat", [True, False], ids=["as on a GPU", "as on a CPU"])
+def test_runs_on_one_floor_are_asked_at_once_and_stay_in_step(tmp_path, monkeypatch, flat):
     names, rows = tuple("abc"), rows_of_runs(tuple("abc"))
     sizes: dict[str, list[int]] = {"steps": [], "answers": []}
-    for module, kind, name in ((together, "steps", "_do"), (answers, "answers", "_answered_apart")):
+    for module, kind, name, at in ((together, "steps", "_do", 0), (answers, "answers", "_answered", 1)):
         real = getattr(module, name)
 
-        def counted(offers, real=real, kind=kind):
-            sizes[kind].append(len(offers))
-            return real(offers)
+        def counted(*given, real=real, kind=kind, at=at):
+            sizes[kind].append(len(given[at]))
+            return real(*given)
 
         monkeypatch.setattr(module, name, counted)
     model, floor, hooks = load_model(MINI), SharedFloor(), {name: Asking(name) for name in names}
-    model.flat = True
+    model.flat = flat
 
     def run(name):
         spec = replace(spec_for(rows[name], epochs=3, batch_size=3, rate=1e-3), lora_rank=4, lora_alpha=8.0)
@@ -140,4 +173,5 @@ def test_runs_on_one_floor_are_asked_at_once_and_stay_in_step(tmp_path, monkeypa
     for name in names:
         assert hooks[name].told[-1] == alone(model, name, asked(PROMPTS[name], []))
     assert sizes["answers"].count(3) >= 3, "all but for what the runs' own beginnings part"
-    assert sizes["steps"].count(3) >= 5
+    # A CPU is busy with one run's step: there they take turns.
+    assert (sizes["steps"].count(3) >= 5) if flat else not sizes["steps"]

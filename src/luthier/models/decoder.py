@@ -92,8 +92,8 @@ class DecoderModel(LanguageModel):
         self._adapters: dict[str, DecoderAdapter] = {}
         self._active: DecoderAdapter | None = None
         self._cos, self._sin = self._tables(min(config.max_length, LONG_ROW))
+        self.decodes_apart = True
         # A GPU has no use for the hand-written gradient, which saves calls of small operators, and hates padding.
-        self.compiled = False
         self.flat = self.device.type == "cuda"
 
     @property
@@ -220,12 +220,12 @@ class DecoderModel(LanguageModel):
 
     @torch.no_grad()
     def decode_apart(self, cache: Cache, slots_B: Sequence[int], ids_B: Sequence[int] | Tensor, adapters_B: Sequence[str | None]) -> Tensor:
-        """See ``LanguageModel``. One pass over the weights for all rows; the adapters' small products follow for each run of equal ones, or
-        on a GPU at once, where the runs are of one length."""
+        """See ``LanguageModel``. Adapters' small products follow for each run of equal ones, or at once where runs are of one length."""
+        assert isinstance(cache, SlotCache)
         runs = [(name, len(list(run))) for name, run in groupby(adapters_B)]
         names = [name for name, _ in runs if name is not None]
-        if len({count for _, count in runs}) == 1 and len(names) == len(runs) > 1 and self.learns_together(names):
-            assert isinstance(cache, SlotCache)
+        plain = len(names) == len(runs) > 1 and not any(self._adapters[name].form.dora for name in names)
+        if plain and len({count for _, count in runs}) == 1 and (self.flat or cache.steady):
             joined = cache.stacked.of([self._adapters[name] for name in names])
             return self._step(cache, slots_B, ids_B, [((None, low),) for low in joined])
         by_layer: list[list[RowAdapter]] = [[] for _ in range(self._config.num_layers)]

@@ -33,6 +33,16 @@ def _project(x: Tensor, matrix: Matrix, lows: Sequence[tuple[slice | None, LowRa
     return y
 
 
+def _attend(query_BKGD: Tensor, keys_BKLD: Tensor, values_BKLD: Tensor, mask_B11L: Tensor | None) -> Tensor:
+    """(B, K, G, D). On a CPU in float32: torch's kernel for 16-bit numbers took 1.2 ms for 40 slots of 100 tokens where widening them and
+    attending took 0.37 (four heads of 64, one thread with AVX512-BF16), and a third as long still for 400 tokens."""
+    if query_BKGD.dtype == torch.float32 or query_BKGD.device.type != "cpu":
+        return F.scaled_dot_product_attention(query_BKGD, keys_BKLD, values_BKLD, attn_mask=mask_B11L)
+    mask = None if mask_B11L is None else mask_B11L.float()
+    wide = F.scaled_dot_product_attention(query_BKGD.float(), keys_BKLD.float(), values_BKLD.float(), attn_mask=mask)
+    return wide.to(query_BKGD.dtype)
+
+
 def step_block(
     x_Bh: Tensor,
     layer: LayerWeights,
@@ -68,7 +78,7 @@ def step_block(
     keys, values = step.append(index, both[:, c.num_heads :], heads[:, c.num_heads + c.num_kv_heads :])
     query = both[:, : c.num_heads].reshape(b, c.num_kv_heads, c.num_queries_per_kv, c.head_dim)
     # One query per slot: the queries of a group stand where a row's positions would, so that no key is copied for them.
-    attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=step.mask_B11L).reshape(b, c.q_size)
+    attended = _attend(query, keys, values, step.mask_B11L).reshape(b, c.q_size)
     middle = _project(attended, layer.o, [(rows, low.o) for rows, low in lows]).add_(x_Bh)
     normed = F.rms_norm(middle, (c.hidden_size,), layer.mlp_norm, c.norm_eps)
     mlp = _project(normed, layer.gate_up, [(rows, low.gate_up) for rows, low in lows])

@@ -29,6 +29,8 @@ class Cache(ABC):
     num_slots: int
     max_length: int
     """Longest sequence of a slot, tokens."""
+    steady: bool = False
+    """True says that the same adapters answer for many tokens: what is made of them once then pays on a CPU too."""
 
     @abstractmethod
     def length(self, slot: int) -> int:
@@ -63,6 +65,8 @@ class LanguageModel(ABC):
     """True asks for numbers of 16 bits between float32 weights that train (mixed precision); a model that cannot ignores it."""
     compiled: bool = False
     """True asks for compiled blocks in training; a model that has none ignores it."""
+    decodes_apart: bool = False
+    """True where ``decode_apart`` reads the weights once for all slots."""
     noise: EmbeddingNoise | None = None
     """What the input embeddings of a forward over whole rows get; only a training step sets it (``training/noise.py``)."""
 

@@ -1,7 +1,8 @@
 """Greedy answers of the model in hand, in the middle of training: some prompts side by side, bounded in tokens and in time.
 
 What it does: the same choice at each token as the engine's at temperature 0; prompts of several runs at once where their model can do that,
-because a GPU takes little longer for eight runs' tokens than for one's. What it does not: sample, stream, render or decode text.
+because one pass over the weights takes little longer for eight runs' tokens than for one's. What it does not: sample, stream, render or
+decode text.
 Draws no random numbers and leaves the model's mode as it was, so that a run's bits are those of one that asks nothing.
 Called by ``loop.py``, ``worker/floor.py`` and ``worker/fixed_prompts.py``, never during a step.
 """
@@ -9,11 +10,13 @@ Called by ``loop.py``, ``worker/floor.py`` and ``worker/fixed_prompts.py``, neve
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from luthier.models.language_model import LanguageModel
+from luthier.models.language_model import Cache, LanguageModel
 from luthier.training.turns import Turns
 
 _log = logging.getLogger(__name__)
@@ -71,9 +74,14 @@ def asking(model: LanguageModel, adapter: str | None, questions: Questions | Non
     questions.tell(offer.answers)
 
 
+def may_ask_together(model: LanguageModel, adapter: str | None) -> bool:
+    """What a run of this adapter asks can be answered with what others ask. One whose weights all learn has the model for itself."""
+    return adapter is not None and model.decodes_apart
+
+
 def answers_to(model: LanguageModel, q: Questions) -> Answers:
-    """One answer for each prompt, with the adapter that is in use; they are not told."""
-    return greedy_answers(model, q.prompts, stop_ids=q.stop_ids, max_tokens=q.max_tokens, seconds=q.seconds)
+    """One answer for each prompt, with the adapter that is in use; they are not told. Weights are only read."""
+    return _answered(model, [q], None)[0]
 
 
 def answer_together(offers: Sequence[OfferedAnswers]) -> None:
@@ -83,7 +91,7 @@ def answer_together(offers: Sequence[OfferedAnswers]) -> None:
             continue
         began = time.perf_counter()
         try:
-            found = _answered_apart(chosen)
+            found = _answered(chosen[0].model, [offer.questions for offer in chosen], [offer.adapter for offer in chosen])
         except RuntimeError:  # too little memory, for one: alone each may fit, and whose fault another error is shows there
             _log.warning("the prompts of %d runs that could not be answered at once are answered run by run", len(chosen), exc_info=True)
             continue
@@ -105,74 +113,59 @@ def _fitting(offers: Sequence[OfferedAnswers]) -> Iterator[list[OfferedAnswers]]
         yield taken
 
 
-def _answered_apart(offers: Sequence[OfferedAnswers]) -> list[Answers]:
-    """Of each offer. Rows whose answer is over go on unread until all are: the adapters' products then have the same form at each token."""
-    model = offers[0].model
-    adapters = [offer.adapter for offer in offers for _ in offer.questions.prompts]
-    limits = [offer.questions.max_tokens for offer in offers for _ in offer.questions.prompts]
-    stops = [frozenset(offer.questions.stop_ids) for offer in offers for _ in offer.questions.prompts]
-    prompts = [prompt for offer in offers for prompt in offer.questions.prompts]
-    until = time.perf_counter() + max(offer.questions.seconds for offer in offers)
+def _answered(model: LanguageModel, questions: Sequence[Questions], adapters: Sequence[str | None] | None) -> list[Answers]:
+    """Of each run, with its adapter; ``adapters`` None: of one run, with the adapter that is in use.
+
+    Rows whose answer is over go on unread until half of the runs are done (of a single run half of its rows), and leave with theirs:
+    products then have few forms, each of which costs memory and a start of its own.
+    """
+    run_of = [run for run, q in enumerate(questions) for _ in q.prompts]
+    party_of = range(len(run_of)) if adapters is None else run_of
+    asked = [questions[run] for run in run_of]
+    prompts = [prompt for q in questions for prompt in q.prompts]
+    # Each run's time is its own: it would have had that much alone.
+    until = time.perf_counter() + sum(q.seconds for q in questions)
     was_training = model.module.training
     model.module.eval()
     try:
-        cache = model.new_cache(len(prompts), max(map(len, prompts)) + max(limits))
-        chosen = []
-        for slot, (adapter, prompt) in enumerate(zip(adapters, prompts, strict=True)):
-            with model.use_adapter(adapter):
-                chosen.append(model.prefill(cache, slot, torch.as_tensor(prompt, dtype=torch.int64)).argmax())
-        tokens = torch.stack(chosen).tolist()
+        cache = model.new_cache(len(prompts), max(map(len, prompts)) + max(q.max_tokens for q in questions))
+        cache.steady = True
+        tokens = _first_tokens(model, cache, prompts, None if adapters is None else [adapters[run] for run in run_of], until)
         answers: Answers = [[] for _ in prompts]
-        going = set(range(len(prompts)))
+        slots: Sequence[int] = range(len(tokens))
+        going = set(slots)
         while True:
-            for slot in sorted(going):
-                if tokens[slot] in stops[slot]:
-                    going.discard(slot)
-                    continue
-                answers[slot].append(tokens[slot])
-                if len(answers[slot]) == limits[slot]:
-                    going.discard(slot)
+            for slot, token in zip(slots, tokens, strict=True):
+                if slot in going and token not in asked[slot].stop_ids:
+                    answers[slot].append(token)
+                    if len(answers[slot]) < asked[slot].max_tokens:
+                        continue
+                going.discard(slot)
             if not going or time.perf_counter() > until:
                 break
-            tokens = model.decode_apart(cache, range(len(prompts)), tokens, adapters).argmax(-1).tolist()
+            parties = {party_of[slot] for slot in going}
+            if 2 * len(parties) <= len({party_of[slot] for slot in slots}):
+                slots, tokens = zip(*((s, t) for s, t in zip(slots, tokens, strict=True) if party_of[s] in parties), strict=True)
+            if adapters is None:
+                logits_BV = model.decode(cache, slots, tokens)
+            else:
+                logits_BV = model.decode_apart(cache, slots, tokens, [adapters[run_of[slot]] for slot in slots])
+            tokens = logits_BV.argmax(-1).tolist()
     finally:
         model.module.train(was_training)
     rows = iter(answers)
-    return [[next(rows) for _ in offer.questions.prompts] for offer in offers]
+    return [[next(rows) for _ in q.prompts] for q in questions]
 
 
-def greedy_answers(
-    model: LanguageModel, prompts: Sequence[Sequence[int]], *, stop_ids: Collection[int], max_tokens: int, seconds: float
-) -> Answers:
-    """One answer for each prompt, with the adapter that is in use.
-
-    Args:
-        model: its base, adapter and weights are only read.
-        prompts: ids, each at least one, and with ``max_tokens`` no longer than the model reads.
-        stop_ids: tokens that end an answer; they are no part of it.
-        max_tokens: most tokens of an answer.
-        seconds: when so many are over, answers stay as far as they are.
-    """
-    until = time.perf_counter() + seconds
-    was_training = model.module.training
-    model.module.eval()
-    try:
-        cache = model.new_cache(len(prompts), max(map(len, prompts)) + max_tokens)
-        answers: Answers = [[] for _ in prompts]
-        active: list[int] = []
-        for slot, ids in enumerate(prompts):
-            if time.perf_counter() > until:
-                break
-            token = int(model.prefill(cache, slot, torch.as_tensor(ids, dtype=torch.int64)).argmax())
-            if token not in stop_ids:
-                answers[slot].append(token)
-                active.append(slot)
-        while active and len(answers[active[0]]) < max_tokens and time.perf_counter() < until:
-            chosen = model.decode(cache, active, [answers[slot][-1] for slot in active]).argmax(-1).tolist()
-            going = [(slot, token) for slot, token in zip(active, chosen, strict=True) if token not in stop_ids]
-            for slot, token in going:
-                answers[slot].append(token)
-            active = [slot for slot, _ in going]
-    finally:
-        model.module.train(was_training)
-    return answers
+def _first_tokens(
+    model: LanguageModel, cache: Cache, prompts: Sequence[Sequence[int]], adapters: Sequence[str | None] | None, until: float
+) -> Sequence[int]:
+    """Of as many answers as there is time for; prompt number I is in slot I then."""
+    chosen: list[Tensor] = []
+    for slot, prompt in enumerate(prompts):
+        if time.perf_counter() > until:
+            break
+        with nullcontext() if adapters is None else model.use_adapter(adapters[slot]):
+            chosen.append(model.prefill(cache, slot, torch.as_tensor(prompt, dtype=torch.int64)).argmax())
+    # Read at once: on a GPU each reading waits for all that was asked of it.
+    return torch.stack(chosen).tolist() if chosen else []

@@ -18,7 +18,7 @@ from torch import nn
 from luthier.core.specs import TrainingSpec, TuningMethod
 from luthier.models.language_model import LanguageModel
 from luthier.trace.events import BaseMeasured, EpochDone, StepDone, StepSkipped
-from luthier.training.answers import asking
+from luthier.training.answers import asking, may_ask_together
 from luthier.training.attach import ADAPTER_NAME, attach
 from luthier.training.best import BestWeights
 from luthier.training.evaluate import Measured, base_rows, check_rows, means_of, measure, measuring
@@ -93,7 +93,7 @@ class Trainer:
         self._forwards = StepForwards(model, spec, self._objective, train, hooks.happened, self._replicas)
         self._rows = RowLosses(train, run_dir)
         self._meter = StepMeter(model, spec, matrix_rate)
-        self._best, self._joins = BestWeights(spec), False
+        self._best, self._joins, self._asks = BestWeights(spec), False, False
 
     def run(self) -> TrainResult:
         """Train to the end, or until ``should_stop``.
@@ -135,6 +135,7 @@ class Trainer:
         keep_freed_memory()
         parameters = attach(self._model, self._spec, self._parent_adapter, self._adapter)
         self._replicas.attach(self._parent_adapter, self._adapter)
+        self._asks = self._joins and may_ask_together(self._model, self._adapter)
         self._joins = self._joins and may_join(self._model, self._spec, self._adapter)
         if not (yield from self._prepare()):
             return TrainResult(steps=0, epoch=1, tokens_seen=0, trained_tokens=0, stopped=True, metrics={})
@@ -226,7 +227,7 @@ class Trainer:
         report = BaseMeasured(
             loss=measured.loss, accuracy=measured.accuracy, held_out=self._valid is not None, preference=measured.preference
         )
-        yield from asking(self._model, None, self._hooks.base_measured(report), joins=self._joins)
+        yield from asking(self._model, None, self._hooks.base_measured(report), joins=self._asks)
         return replace(progress, base_measured=True)
 
     def _step(
@@ -343,9 +344,7 @@ class Trainer:
     def _check(self, step: int) -> Measured | None:
         """A small validation batch, when one is due; the batches walk through the whole set in turn."""
         rows = check_rows(step, self._spec, num_examples(self._valid)) if self._valid is not None else None
-        if self._valid is None or rows is None:
-            return None
-        return measure(self._model, self._valid, rows, objective=self._measures)
+        return measure(self._model, self._valid, rows, objective=self._measures) if self._valid is not None and rows is not None else None
 
     def _finish_epoch(self, progress: Progress, parameters: Sequence[nn.Parameter]) -> Turns[Progress]:
         began = self._turn.seconds
@@ -373,7 +372,7 @@ class Trainer:
                 valid_preference=full.preference if full else None,
             )
         )
-        yield from asking(self._model, self._adapter, questions, joins=self._joins)
+        yield from asking(self._model, self._adapter, questions, joins=self._asks)
         progress = self._best.judged(replace(progress, metrics=metrics), full.loss if full else None, parameters)
         self._tell_choice(progress, progress.epoch)
         yield partial(self._hooks.save_checkpoint, progress.epoch, progress.step, dict(metrics))

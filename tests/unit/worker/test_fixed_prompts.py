@@ -11,7 +11,7 @@ from luthier.engine.naive import generate
 from luthier.models.language_model import LanguageModel
 from luthier.preprocessing.stage import Prepared, prepare
 from luthier.training import answers as answers_module
-from luthier.training.answers import greedy_answers
+from luthier.training.answers import Questions, answers_to
 from luthier.worker.fixed_prompts import MAX_TOKENS, PROMPTS, FixedPrompts
 from tests.support.examples import chat_file
 from tests.support.mini import MINI, load_mini
@@ -34,12 +34,16 @@ def rows(folder: Path, renderer: Renderer, count: int, role: str = "training") -
     return prepare(dataset, renderer, max_length=256, role="training")
 
 
+def asked(prompts, stop_ids, *, max_tokens: int, seconds: float) -> Questions:
+    return Questions(prompts=prompts, stop_ids=stop_ids, max_tokens=max_tokens, seconds=seconds, tell=lambda _answers: None)
+
+
 def test_each_answer_is_the_plainest_greedy_one(model, renderer, tmp_path):
     train = rows(tmp_path, renderer, 12)
     prompts = [row.rendered.ids_T[: int(row.rendered.weights_T.nonzero()[0][0])].tolist() for row in train.examples[:4]]
     for adapter in (None, "tuned"):
         with model.use_adapter(adapter):
-            found = greedy_answers(model, prompts, stop_ids=renderer.stop_ids, max_tokens=16, seconds=600.0)
+            found = answers_to(model, asked(prompts, renderer.stop_ids, max_tokens=16, seconds=600.0))
         for ids, answer in zip(prompts, found, strict=True):
             plain = generate(model, ids, max_new_tokens=16, stop_ids=renderer.stop_ids, adapter=adapter)
             assert answer == [token for token in plain if token not in renderer.stop_ids]
@@ -55,8 +59,9 @@ def test_time_bounds_the_answers(model, renderer, monkeypatch):
             return now[0]
 
     monkeypatch.setattr(answers_module, "time", Clock)
-    found = greedy_answers(model, [[40, 41], [42], [43]], stop_ids=(), max_tokens=48, seconds=2.5)
+    found = answers_to(model, asked([[40, 41], [42], [43]], (), max_tokens=48, seconds=2.5))
     assert [len(answer) for answer in found] == [1, 1, 0]
+    assert answers_to(model, asked([[40, 41]], (), max_tokens=48, seconds=0.5)) == [[]], "not even for the first"
 
 
 def test_the_first_held_out_rows_are_asked_with_what_was_expected(model, renderer, tmp_path):
