@@ -84,7 +84,7 @@ def test_it_follows_the_weights(tmp_path: Path, end_to_end: bool) -> None:
 
 @pytest.mark.parametrize("end_to_end", [False, True])
 def test_each_micro_batch_adds_to_the_gradient(tmp_path: Path, end_to_end: bool) -> None:
-    """The tied head's gradient, which the lookup's rows are added to in place, is neither lost nor counted twice."""
+    """The tied head's gradient, which is added to the lookup's rows in place, is neither lost nor counted twice."""
     model = _learning(build("llama", tmp_path / "llama", tie_word_embeddings=True), narrow=True)
     model.flat = end_to_end
     _loss(model).backward()
