@@ -37,7 +37,7 @@ class Questions:
     """Tokens that end an answer; they are no part of it."""
     max_tokens: int
     seconds: float
-    """When so many are over, answers stay as far as they are."""
+    """When so many are over, answers stay as far as they are; runs that are answered at once have theirs together."""
     tell: Callable[[Answers], None]
     """Takes the answers."""
 
