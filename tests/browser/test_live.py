@@ -76,13 +76,19 @@ def test_without_the_stream_the_server_is_asked_and_the_page_says_so(looking: "P
     looking.route("**/v1/luthier/stream*", lambda route: route.abort())
     looking.reload()
     looking.get_by_text("Every 5 s", exact=True).wait_for()
-    job_id = create(mortal, suffix="asked-for", epochs=40)
+    job_id = create(mortal, suffix="asked-for", epochs=50, rows=198)
     looking.get_by_role("link", name="asked-for").click()
     looking.wait_for_url(f"**/ui/jobs/{job_id}")
-    reached(looking, reached(looking, 0))
+    before = reached(looking, reached(looking, 0))
     looking.get_by_text("Every 5 s", exact=True).wait_for()
+    # It rests meanwhile: the page may wait 19 s before it tries the stream again, and a quick machine has trained it by then.
+    jobs = mortal.client().fine_tuning.jobs
+    jobs.pause(job_id)
+    looking.get_by_text("Paused", exact=True).wait_for()
 
     looking.unroute("**/v1/luthier/stream*")
     looking.get_by_text("Live", exact=True).wait_for(timeout=BACK_MS)
-    mortal.client().fine_tuning.jobs.cancel(job_id)
+    jobs.resume(job_id)
+    assert reached(looking, before) > before
+    jobs.cancel(job_id)
     looking.get_by_text("Cancelled", exact=True).wait_for()
