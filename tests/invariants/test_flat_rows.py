@@ -6,9 +6,9 @@ import torch.nn.functional as F
 
 from luthier.models import linear_cross_entropy
 from luthier.models.adapter_form import AdapterForm
-from luthier.models.linear_cross_entropy import LinearCrossEntropy
+from luthier.models.head import Head
+from luthier.models.linear_cross_entropy import head_losses
 from luthier.models.load import load_model
-from luthier.models.matrix import Matrix
 from tests.support.tiny_models import build
 
 
@@ -80,10 +80,12 @@ def test_losses_in_pieces_equal_whole_logits(rows, monkeypatch):
     logits = x @ head.t()
     expected = (F.cross_entropy(logits, targets, reduction="none") * weights).sum()
     wanted = torch.autograd.grad(expected / 7, (x, head))
-    loss, hits, _ = LinearCrossEntropy.apply(x, Matrix(head), head, targets, weights)
+    output = Head(head)
+    loss, hits, _ = head_losses(x, output, targets, weights)
     torch.testing.assert_close(loss, expected)
     assert torch.equal(hits, (logits.argmax(-1) == targets).long())
-    for ours, theirs in zip(torch.autograd.grad(loss / 7, (x, head)), wanted, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    (loss / 7).backward()
+    for found, theirs in zip((x.grad, head.grad), wanted, strict=True):
+        torch.testing.assert_close(found, theirs)
     with torch.no_grad():
-        torch.testing.assert_close(LinearCrossEntropy.apply(x, Matrix(head), head, targets, weights)[0], expected)
+        torch.testing.assert_close(head_losses(x, output, targets, weights)[0], expected)

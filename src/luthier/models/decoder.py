@@ -39,7 +39,7 @@ from luthier.models.decoder_weights import read_weights, write_weights
 from luthier.models.facts import ModelFacts
 from luthier.models.flat import FlatFrame, JoinedLayer, flat_block, flat_frame
 from luthier.models.language_model import AdapterRows, Cache, LanguageModel, token_losses
-from luthier.models.linear_cross_entropy import CHUNK_NUMBERS, LinearCrossEntropy
+from luthier.models.linear_cross_entropy import CHUNK_NUMBERS, head_losses
 from luthier.models.lora import DecoderAdapter
 from luthier.models.matrix import Matrix, linear
 from luthier.models.nf4 import NOT_SAVED
@@ -116,7 +116,7 @@ class DecoderModel(LanguageModel):
         """See ``LanguageModel``. Logits exist for some positions at a time."""
         x = self._normed(self._chosen(ids_BT, lengths_B, rows_N, columns_N))
         targets_N, weights_N = targets_N.to(self.device), weights_N.to(self.device)
-        return LinearCrossEntropy.apply(x, self._weights.head, self._weights.head_weight, targets_N, weights_N)  # type: ignore[misc]
+        return head_losses(x, self._weights.head, targets_N, weights_N)
 
     def learns_together(self, adapters: Sequence[str]) -> bool:
         """See ``LanguageModel``. Not with DoRA, whose lengths are found one adapter at a time."""
@@ -134,7 +134,7 @@ class DecoderModel(LanguageModel):
         x = self._normed(x.index_select(0, layout.chosen_P.to(self.device)))
         targets_P = torch.cat([part.targets_N for part in parts]).to(self.device)
         weights_P = torch.cat([part.weights_N for part in parts]).to(self.device)
-        return LinearCrossEntropy.apply(x, self._weights.head, self._weights.head_weight, targets_P, weights_P)  # type: ignore[misc]
+        return head_losses(x, self._weights.head, targets_P, weights_P)
 
     def _chosen(self, ids_BT: Tensor, lengths_B: Tensor, rows_N: Tensor, columns_N: Tensor) -> Tensor:
         """(N, h): what the blocks make of the chosen positions."""

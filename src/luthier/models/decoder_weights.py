@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from luthier.core.errors import InvalidRequest
 from luthier.models.decoder_config import DecoderConfig
+from luthier.models.head import Head
 from luthier.models.matrix import Matrix
 from luthier.models.nf4 import Nf4Weight, Room
 from luthier.models.rounding import rounded
@@ -70,7 +71,7 @@ class DecoderWeights(nn.Module):
         self.head_weight = (
             self.embedding if config.tied_head else _frozen(config.vocab_size, config.hidden_size, dtype=dtype, device=device)
         )
-        self.head = Matrix(self.head_weight)
+        self.head = Head(self.head_weight)
         self.blocks: tuple[LayerWeights, ...] = tuple(m for m in self.layers if isinstance(m, LayerWeights))
         self.matrices: tuple[Matrix, ...] = (self.head, *(m for b in self.blocks for m in (b.qkv, b.o, b.gate_up, b.down)))
 

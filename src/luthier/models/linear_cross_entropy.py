@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from luthier.models.matrix import Matrix
+from luthier.models.head import Head
 
 CHUNK_NUMBERS = 1 << 27
 """Logits that exist at once on a GPU: 512 MiB in float32."""
@@ -39,13 +39,18 @@ def last_rows(count: int) -> int:
     return count if count <= _GRAIN // 2 else -(-count // _GRAIN) * _GRAIN
 
 
+def head_losses(x_Nh: Tensor, head: Head, targets_N: Tensor, weights_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``LinearCrossEntropy`` by the head's own weight; without its gradient where nothing learns, for which a function of autograd is asked
+    by the weight alone."""
+    weight = head.numbers()
+    return LinearCrossEntropy.apply(x_Nh, head, weight if torch.is_grad_enabled() else weight.detach(), targets_N, weights_N)  # type: ignore[no-any-return]
+
+
 class LinearCrossEntropy(torch.autograd.Function):
     """``(x, head, targets, weights) -> (sum of weighted losses, greedy hits, weighted losses)``."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x_Nh: Tensor, head: Matrix, head_Vh: Tensor, targets_N: Tensor, weights_N: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, x_Nh: Tensor, head: Head, head_Vh: Tensor, targets_N: Tensor, weights_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """A scalar and twice (N,); gradients of the first for x, and for the head's weight where it trains."""
         wanted = ctx.needs_input_grad
         rows = rows_at_once(*head_Vh.shape, on_cpu=x_Nh.device.type == "cpu", trains=wanted[2])
@@ -56,39 +61,35 @@ class LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, x_Nh.shape[0], rows):
             part = slice(start, start + rows)
             piece, targets, weights = x_Nh[part], targets_N[part, None], weights_N[part, None]
-            logits = head.times(_evened(piece))[: len(piece)].float()
+            evened = _evened(piece)
+            logits = head.logits(evened)[: len(piece)]
             losses, right, gradient = _judged(logits, targets, gradient=bool(wanted[0] or wanted[2]))
             del logits
             losses *= weights
             losses_N[part] = losses[:, 0]
             loss += losses.sum()
             hits_N[part] = right[:, 0]
-            if gradient is None:
-                continue
             # A position's weight is put in where the rows are narrow, and not on its whole vocabulary.
-            if d_x is not None:
-                d_x[part] = head.back(_evened(gradient.to(x_Nh.dtype)))[: len(piece)] * weights
-            if wanted[2]:
-                d_head = _grown(d_head, gradient.to(head_Vh.dtype), (piece * weights).to(head_Vh.dtype))
+            if gradient is not None and d_x is not None:
+                d_x[part] = head.back(head.narrowed(gradient, evened))[: len(piece)] * weights
+            if gradient is not None and wanted[2]:
+                d_logits, weighed = gradient.to(head_Vh.dtype), (piece * weights).to(head_Vh.dtype)
+                d_head = head.with_part(d_head, d_logits.t(), weighed)
+                del d_logits
             del gradient  # or the next piece's logits would find it beside them
-        # Not saved by autograd, which would keep them: what nobody else holds becomes the weight's gradient without a copy.
-        ctx.made = (d_x, torch.zeros_like(head_Vh) if wanted[2] and d_head is None else d_head)
+        # Not saved by autograd, which would keep them.
+        ctx.made, ctx.head = (d_x, d_head), head
         ctx.mark_non_differentiable(hits_N, losses_N)
         return loss, hits_N, losses_N
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor, _hits: Tensor, _losses: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        """The gradients made before, times the incoming one."""
+        """The gradients made before, times the incoming one; the weight's goes to ``weight.grad`` itself."""
         (d_x, d_head), ctx.made = ctx.made, None
-        scaled = None if d_head is None else d_head.mul_(grad.to(d_head.dtype))
-        del d_head
-        return None if d_x is None else d_x * grad.to(d_x.dtype), None, scaled, None, None
-
-
-def _grown(d_head: Tensor | None, d_logits: Tensor, piece: Tensor) -> Tensor:
-    """The head's gradient (V, h) with a piece's part."""
-    return d_logits.t() @ piece if d_head is None else d_head.addmm_(d_logits.t(), piece)
+        if d_head is not None:
+            ctx.head.add_gradient(d_head, grad)
+        return None if d_x is None else d_x * grad.to(d_x.dtype), None, None, None, None
 
 
 def _evened(piece: Tensor) -> Tensor:

@@ -36,15 +36,15 @@ class Matrix:
         self._version = -1
         self._rounded: tuple[int, Tensor] | None = None
 
-    def times(self, x: Tensor) -> Tensor:
-        """(N, in) -> (N, out)."""
+    def times(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """(N, in) -> (N, out). ``out``: where to put it, for a weight that trains."""
         if self._may_copy(x):
             if x.shape[0] == 1:
                 return x @ self._columns() if self.weight.shape[0] > self.weight.shape[1] else F.linear(x, self.dense())
             if self._packed is None:
                 self._packed = _pack(self.dense())
             return torch.ops.mkldnn._linear_pointwise(x, self._packed, None, "none", [], "")
-        return _product(x, self._for(x).t())
+        return _product(x, self._for(x).t(), out)
 
     def back(self, y: Tensor) -> Tensor:
         """(N, out) -> (N, in)."""
@@ -113,14 +113,14 @@ def linear(x: Tensor, weight: Tensor | Nf4Weight, bias: Tensor | None = None) ->
     return y if bias is None else (y + bias).to(x.dtype)
 
 
-def _product(x: Tensor, w: Tensor) -> Tensor:
-    """(N, in) x (in, out) -> (N, out)."""
-    rows, (width, out) = x.shape[0], w.shape
-    fewest = out * 2 // 3 if width >= _DEEP else out
-    one_thread = _NARROWEST <= out <= _WIDEST and width >= _SHALLOWEST and fewest <= rows < _MOST
+def _product(x: Tensor, w: Tensor, out: Tensor | None = None) -> Tensor:
+    """(N, in) x (in, columns) -> (N, columns)."""
+    rows, (width, columns) = x.shape[0], w.shape
+    fewest = columns * 2 // 3 if width >= _DEEP else columns
+    one_thread = _NARROWEST <= columns <= _WIDEST and width >= _SHALLOWEST and fewest <= rows < _MOST
     if not one_thread or x.dtype != torch.bfloat16 or x.device.type != "cpu":
-        return x @ w
-    y = x.new_empty(rows, out)
+        return x @ w if out is None else torch.mm(x, w, out=out)
+    y = x.new_empty(rows, columns) if out is None else out
     size = _PIECE if width < _DEEP else _DEEP_PIECE
     # As many rows in each as in the next but for eight, so that few routines are made.
     pieces = -(-rows // size)

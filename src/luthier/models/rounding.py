@@ -47,10 +47,13 @@ def rounded(weight: Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Te
     # A compiler writes them into the kernel.
     make = _thresholds if torch.compiler.is_compiling() else _kept_thresholds
     thresholds = make(width, weight.device)
+    # On a CPU the same memory for all sums: what was freed is seldom found again there (``head.py``).
+    space = rows.new_empty(min(at_once, rows.shape[0]), width) if weight.device.type == "cpu" else None
     for start in range(0, rows.shape[0], at_once):
         part = rows[start : start + at_once]
         # A float32's bits rise with its size: the sum carries into the upper half where the lower one is above the threshold's rest.
-        sums = part + thresholds.as_strided(part.shape, (_ROW_STEP, 1), _ROW_STEP * start % _LOW_BITS)
+        above = thresholds.as_strided(part.shape, (_ROW_STEP, 1), _ROW_STEP * start % _LOW_BITS)
+        sums = torch.add(part, above, out=None if space is None else space[: len(part)])
         halves[start : start + at_once] = sums.view(torch.int16).view(*part.shape, 2)[..., _HIGH_HALF]
     return out
 

@@ -1,11 +1,8 @@
-"""Looking tokens up in an embedding that is also the head, without a third matrix of gradients.
+"""Looking tokens up in an embedding that is also the head, without a second matrix of gradients.
 
-What it does: autograd keeps the head's gradient, for the whole vocabulary, until the lookup's is there too. The lookup's rows are put into
-``weight.grad``, of zeros where there is none, to which autograd then adds the head's in place; left to itself it would make one of both and
-keep all three for a moment. What it does not: anything for a head of its own. Called by ``decoder.py``.
-
-To add the rows to the head's own gradient saves those zeros, 2 to 3 % of a step, and was not kept: the heap of glibc 2.36 then grew by
-0.6 GB in every second run of 135 million parameters (``experiments/LOG.md``, 2026-11-28).
+What it does: the lookup's few rows are added to ``weight.grad``, where the head's gradient lies (``head.py``), or zeros where the head made
+none of its own; autograd would make a matrix of zeros for them, and a third one of the sum. What it does not: anything for a head of its
+own. Called by ``decoder.py``.
 """
 
 from typing import Any

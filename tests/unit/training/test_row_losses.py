@@ -6,8 +6,8 @@ import torch
 
 from luthier.core.errors import NotFound
 from luthier.core.row_losses import ROW, known_epochs, read_epoch, write_epoch
-from luthier.models.linear_cross_entropy import LinearCrossEntropy
-from luthier.models.matrix import Matrix
+from luthier.models.head import Head
+from luthier.models.linear_cross_entropy import head_losses
 from luthier.training.evaluate import measure
 from luthier.training.loop import Trainer
 from luthier.training.row_losses import RowLosses
@@ -90,6 +90,6 @@ def test_losses_made_in_pieces_are_those_of_one_piece(monkeypatch):
     expected = torch.nn.functional.cross_entropy(x @ head.detach().t(), targets, reduction="none") * weights
     for rows in (100, 2):
         monkeypatch.setattr(linear_cross_entropy, "rows_at_once", lambda *_, rows=rows, **__: rows)
-        loss, _, losses = LinearCrossEntropy.apply(x, Matrix(head), head, targets, weights)  # type: ignore[misc]
+        loss, _, losses = head_losses(x, Head(head), targets, weights)
         torch.testing.assert_close(losses, expected)
         torch.testing.assert_close(loss, expected.sum())
