@@ -103,6 +103,19 @@ def test_prefill_and_decode_equal_the_whole_forward_pass(folder: Path, model: La
     _close(model.decode(cache, [0], [50])[0], _reference(folder, torch.tensor([[*texts[1], 50]]))[0, -1])
 
 
+def test_a_prompt_of_any_length_is_read_as_it_is(model: LanguageModel) -> None:
+    # On a CPU it is padded to one of few lengths, which may be more than its slot holds.
+    ids = torch.arange(40, 62)
+    with torch.no_grad():
+        whole = model.logits_at(ids[None], torch.tensor([22]), torch.zeros(22, dtype=torch.int64), torch.arange(22))
+        following = model.logits_at(ids[None], torch.tensor([22]), torch.zeros(1, dtype=torch.int64), torch.tensor([21]))[0]
+    for length in range(1, 21):
+        _close(model.prefill(model.new_cache(1, length), 0, ids[:length]), whole[length - 1])
+    cache = model.new_cache(1, 22)
+    _close(model.prefill(cache, 0, ids[:21]), whole[20])
+    _close(model.decode(cache, [0], ids[21:])[0], following)
+
+
 def test_a_freed_slot_forgets(model: LanguageModel) -> None:
     ids, _ = _rows()
     cache = model.new_cache(2, 32)

@@ -198,20 +198,20 @@ class DecoderModel(LanguageModel):
         length = ids.shape[0]
         if not 1 <= length <= cache.max_length:
             raise InvalidRequest(f"The prompt has {length} tokens; between 1 and {cache.max_length} fit.")
-        frame = self._frame(1, length, self._dtype)
-        x = F.embedding(ids, self._weights.embedding)
+        width = self._widened(length) if length <= LONG_ROW else length
+        frame = self._frame(1, width, self._dtype)
+        x = F.embedding(F.pad(ids, (0, width - length)), self._weights.embedding)
         for index, (layer, low, own) in enumerate(zip(self._weights.blocks, self._lows(reuse=False), self._by_layer(frame), strict=True)):
             if length > LONG_ROW:
                 x, keys, values = plain_block(x, layer, low, own)
                 keys, values = keys[0], values[0]
             else:
-                tape = Tape()
-                x = block_forward(x, layer, low, own, tape)
+                x = block_forward(x, layer, low, own, tape := Tape())
                 keys, values = tape.k, tape.v
-            cache.keys[index, slot, :, :length] = keys
-            cache.values[index, slot, :, :length] = values
+            cache.keys[index, slot, :, :length] = keys[:, :length]
+            cache.values[index, slot, :, :length] = values[:, :length]
         cache.set_length(slot, length)
-        return self._head(x[-1:])[0]
+        return self._head(x[length - 1 : length])[0]
 
     @torch.no_grad()
     def decode(self, cache: Cache, slots_B: Sequence[int], ids_B: Sequence[int] | Tensor) -> Tensor:

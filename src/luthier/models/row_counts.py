@@ -2,6 +2,7 @@
 
 What it does: rounds a number up, from 65 on by at most an eighth, so that a run meets a dozen or two instead of hundreds. oneDNN
 makes a routine of its own for each product and number of rows, in one to three milliseconds, and keeps up to 1,024, each 0.4 to 0.9 MB.
+A prompt whose length is new to a process is read in three quarters of the time, since another has made its routines.
 What it does not: pad (``decoder.py`` does). Called by ``decoder.py`` and ``training/work.py``, so that a forecast knows of it.
 """
 
