@@ -2,7 +2,8 @@
 
 What it does: lends room for logits and for the gradient, the same in each step. Taken from the C library each time, blocks of such size are
 seldom found again once anything small lies between them (glibc before 2.38 and ``posix_memalign``): each costs its pages once more, and
-the heap grows with the steps. What it does not: read what lies there. Called by ``linear_cross_entropy.py``.
+the heap grows with the steps. What it does not: read what lies there. Made in ``decoder_weights.py``, called by
+``linear_cross_entropy.py``.
 """
 
 import torch
