@@ -28,13 +28,15 @@ class CorruptFolder(InvalidRequest):
     """A folder without a manifest, or whose files are not those of its manifest. It must not be used."""
 
 
-def publish_folder(final: Path, write: Callable[[Path], None], meta: dict[str, Any]) -> str:
+def publish_folder(final: Path, write: Callable[[Path], None], meta: dict[str, Any], *, replace: bool = True) -> str:
     """Make ``final`` appear complete or not at all, also across a crash or a power loss.
 
     Args:
-        final: the folder's name; what is there already is replaced.
+        final: the folder's name.
         write: fills the temporary folder that it is handed.
         meta: plain values that go into the manifest.
+        replace: take the place of what is there already. False, for writers of the same content: what is whole there stays, is
+            never absent for a moment, and ours is dropped.
 
     Returns:
         SHA-256 of the manifest's bytes.
@@ -58,6 +60,8 @@ def publish_folder(final: Path, write: Callable[[Path], None], meta: dict[str, A
         for directory in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
             _sync(directory)
         if final.exists():
+            if not replace and _is_whole(final):
+                return manifest_sha256(final)
             replaced = Path(tempfile.mkdtemp(prefix=final.name + _TEMPORARY, dir=final.parent))
             final.rename(replaced / "replaced")
         temporary.rename(final)
@@ -104,6 +108,14 @@ def verify_folder(folder: Path) -> dict[str, Any]:
         if path.is_symlink() or path.stat().st_size != size or _sha256(path) != sha256:
             raise CorruptFolder(f"{name} in {folder.name} is not as it was written.")
     return manifest
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        verify_folder(folder)
+    except (CorruptFolder, OSError):  # the second: it is removed in this moment
+        return False
+    return True
 
 
 def manifest_sha256(folder: Path) -> str:

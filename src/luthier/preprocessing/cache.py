@@ -4,10 +4,11 @@ What it does: keeps one folder per (file, tokenizer and template, options) below
 opens it without reading it into memory; removes what was used least recently. What it does not: tokenize (``stage.py`` hands the rows),
 or decide what a key is made of (``worker/token_cache.py``). Called by ``worker``.
 
-Jobs need no agreement: each writes into a folder of its own and renames it. Where two do so at once, the first rename stands and both
-read it. A folder that is removed while a job maps it stays readable for that job.
+Jobs need no agreement: each writes into a folder of its own, maps what it wrote and renames it. Where two do so at once, the first rename
+stands. A folder that is removed while a job maps it stays readable for that job.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -33,6 +34,8 @@ RESERVE_BYTES = 512 * 1024 * 1024
 _ABANDONED_SECONDS = 3600.0
 _KEY_CHARACTERS = 24
 _KIND = "tokens"
+_NAME_LOST = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
+"""Of a rename: another job gave its folder the name in the same moment, or took one away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,6 @@ class Stored:
 
     table: TokenTable
     notes: dict[str, Any]
-    bytes: int
 
 
 class TokenCache:
@@ -89,11 +91,11 @@ class TokenCache:
             if meta["kind"] != _KIND or meta["format"] != FORMAT_VERSION or meta["options"] != dict(key.options):
                 return None
             types = column_types(int(meta["vocab_size"]))
-            columns = {name: _mapped(folder / name, kind) for name, kind in types.items()}
+            columns = _mapped_columns(folder, types)
             if len(columns["ends"]) != meta["rows"]:
                 return None
             os.utime(folder / MANIFEST_NAME)  # used now: see ``trim``
-            return Stored(table=TokenTable(file_id, columns, meta["roles"]), notes=meta["notes"], bytes=folder_bytes(folder))
+            return Stored(table=TokenTable(file_id, columns, meta["roles"]), notes=meta["notes"])
         except (InvalidRequest, OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -106,7 +108,7 @@ class TokenCache:
         vocab_size: int,
         file_id: str,
     ) -> Stored:
-        """Write a table as its rows come, and open it.
+        """Write a table as its rows come, and open what was written: it is this job's even where other jobs write or remove the same.
 
         Args:
             key: what it is.
@@ -117,10 +119,11 @@ class TokenCache:
 
         Raises:
             StorageFull: no room, or too little left. Nothing is kept.
-            OSError: the folder cannot be written or read back.
+            OSError: the folder cannot be written.
         """
         types = column_types(vocab_size)
         meta: dict[str, Any] = {"kind": _KIND, "format": FORMAT_VERSION, "options": dict(key.options), "vocab_size": vocab_size}
+        columns: dict[str, np.ndarray] = {}
 
         def fill(folder: Path) -> None:
             with ExitStack() as files:
@@ -131,19 +134,15 @@ class TokenCache:
                     writer.add(chunk)
                     self._keep_reserve()
             meta.update(rows=writer.num_rows, roles=list(SPAN_ROLES), notes=dict(notes()))
+            columns.update(_mapped_columns(folder, types))
 
         try:
-            publish_folder(self._root / key.name, fill, meta)
-        except OSError:
-            # Another job may have renamed its folder into the same place in the same moment; its tokens are ours.
-            if (found := self.read(key, file_id)) is not None:
-                return found
-            raise
+            publish_folder(self._root / key.name, fill, meta, replace=False)
+        except OSError as error:
+            if error.errno not in _NAME_LOST or not columns:
+                raise
         self.trim(spare=key.name)
-        stored = self.read(key, file_id)
-        if stored is None:
-            raise OSError("The tokens were written, but cannot be read back as they were.")
-        return stored
+        return Stored(table=TokenTable(file_id, columns, meta["roles"]), notes=meta["notes"])
 
     def trim(self, *, files: Collection[str] | None = None, spare: str = "") -> int:
         """Remove tables of other files, then the least recently used ones until the rest fits; and what a crash left behind.
@@ -195,6 +194,10 @@ def _appending(write: Callable[[bytes], int]) -> Column:
         write(values.tobytes())
 
     return append
+
+
+def _mapped_columns(folder: Path, types: Mapping[str, np.dtype]) -> dict[str, np.ndarray]:
+    return {name: _mapped(folder / name, kind) for name, kind in types.items()}
 
 
 def _mapped(path: Path, kind: np.dtype) -> np.ndarray:

@@ -49,6 +49,16 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_folder_that_is_to_stay_is_replaced_only_when_it_is_damaged(tmp_path: Path) -> None:
+    sha256 = publish_folder(tmp_path / "a", _write, {})
+    assert publish_folder(tmp_path / "a", _write_other, {}, replace=False) == sha256
+    assert set(verify_folder(tmp_path / "a")["files"]) == {"a.bin", "inner/b.json"}
+    _tear(tmp_path / "a")
+    assert publish_folder(tmp_path / "a", _write_other, {}, replace=False) == manifest_sha256(tmp_path / "a")
+    assert set(verify_folder(tmp_path / "a")["files"]) == {"new"}
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 def test_a_failing_writer_leaves_nothing(tmp_path: Path) -> None:
     publish_folder(tmp_path / "a", _write, {"n": 1})
 

@@ -1,5 +1,6 @@
 """The cache of tokens: whole or not there, of the right key, of bounded size, and no matter of which job wrote it."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from luthier.core.errors import JobFailure, StorageFull
-from luthier.models.checkpoint import MANIFEST_NAME, is_temporary
+from luthier.models.checkpoint import MANIFEST_NAME, folder_bytes, is_temporary, publish_folder
 from luthier.preprocessing import cache as cache_module
 from luthier.preprocessing.cache import RESERVE_BYTES, CacheKey, TokenCache
 from luthier.preprocessing.table import table_in_memory
@@ -26,6 +27,11 @@ LARGE = 1 << 30
 
 def _write(cache: TokenCache, key: CacheKey = KEY):
     return cache.write(key, [ROWS[:10], ROWS[10:]], lambda: {"num_skipped": 2}, vocab_size=300, file_id="file-A")
+
+
+def _size_written(cache: TokenCache, root: Path, key: CacheKey) -> int:
+    _write(cache, key)
+    return folder_bytes(root / key.name)
 
 
 def _aged(folder: Path, seconds: float) -> None:
@@ -130,6 +136,53 @@ def test_two_writers_of_one_table_do_not_disturb_each_other(cache, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [KEY.name]
 
 
+@pytest.mark.parametrize("moment", ["before the name is looked for", "between the look and the rename"])
+def test_the_first_of_two_writers_keeps_the_name_and_both_their_rows(cache, tmp_path, monkeypatch, moment):
+    first = []
+
+    def rows():
+        yield ROWS[:10]
+        if moment.startswith("before"):
+            first.append((_write(cache), (tmp_path / KEY.name).stat().st_ino))
+        yield ROWS[10:]
+
+    if moment.startswith("between"):
+        rename = Path.rename
+
+        def late(path, target):
+            if not first:
+                first.append(None)  # the writer that is let in between renames as well
+                first[0] = (_write(cache), (tmp_path / KEY.name).stat().st_ino)
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", late)
+    second = cache.write(KEY, rows(), lambda: {"num_skipped": 2}, vocab_size=300, file_id="file-A")
+    ((stored, number),) = first
+    expected = [as_values(e) for e in ROWS]
+    assert [[as_values(e) for e in table] for table in (stored.table, second.table)] == [expected, expected]
+    assert ([path.name for path in tmp_path.iterdir()], (tmp_path / KEY.name).stat().st_ino) == ([KEY.name], number)
+
+
+def test_a_table_that_another_job_removes_at_once_is_still_its_writers(cache, tmp_path, monkeypatch):
+    def publish(*args, **kwargs):
+        publish_folder(*args, **kwargs)
+        assert TokenCache(tmp_path, max_bytes=0).trim() == 1  # before the writer has done anything more
+
+    monkeypatch.setattr(cache_module, "publish_folder", publish)
+    assert [as_values(e) for e in _write(cache).table] == [as_values(e) for e in ROWS]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fails_while_the_folder_gets_its_name_is_an_error(cache, tmp_path, monkeypatch):
+    def fail(path, target):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        _write(cache)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_reader_keeps_its_table_when_it_is_removed(cache, tmp_path):
     stored = _write(cache)
     assert TokenCache(tmp_path, max_bytes=0).trim() == 1
@@ -139,7 +192,7 @@ def test_a_reader_keeps_its_table_when_it_is_removed(cache, tmp_path):
 
 def test_the_least_recently_used_tables_go_first(cache, tmp_path):
     keys = [CacheKey(sha256=SHA, options={"max_length": n}) for n in range(3)]
-    sizes = [_write(cache, key).bytes for key in keys]
+    sizes = [_size_written(cache, tmp_path, key) for key in keys]
     for age, key in zip((300, 200, 100), keys, strict=True):
         _aged(tmp_path / key.name, age)
     assert cache.read(keys[0], "file-A") is not None  # used now
@@ -149,7 +202,7 @@ def test_the_least_recently_used_tables_go_first(cache, tmp_path):
 
 
 def test_a_new_table_pushes_old_ones_out_and_stays_itself(tmp_path):
-    size = _write(TokenCache(tmp_path, max_bytes=LARGE), CacheKey(sha256=SHA, options={})).bytes
+    size = _size_written(TokenCache(tmp_path, max_bytes=LARGE), tmp_path, CacheKey(sha256=SHA, options={}))
     tight = TokenCache(tmp_path, max_bytes=size // 2)
     _write(tight)
     assert [path.name for path in tmp_path.iterdir()] == [KEY.name]
