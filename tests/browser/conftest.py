@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-WAIT_MS = 20_000
+WAIT_MS = 60_000
 """For what a page shows by itself; a slow machine gets there too."""
 
 

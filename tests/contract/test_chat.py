@@ -346,7 +346,7 @@ def test_the_engine_connection_is_closed_when_a_stream_is_left(server: ApiServer
     stream = ask(server.client(), stream=True)
     next(iter(stream))
     stream.close()
-    assert server.engine.aborted.acquire(timeout=10)
+    assert server.engine.aborted.acquire(timeout=60)
 
 
 def test_all_connections_of_several_choices_are_closed(server: ApiServer) -> None:
@@ -354,8 +354,8 @@ def test_all_connections_of_several_choices_are_closed(server: ApiServer) -> Non
     stream = ask(server.client(), stream=True, n=2)
     next(iter(stream))
     stream.close()
-    assert server.engine.aborted.acquire(timeout=10)
-    assert server.engine.aborted.acquire(timeout=10)
+    assert server.engine.aborted.acquire(timeout=60)
+    assert server.engine.aborted.acquire(timeout=60)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -372,7 +372,7 @@ def test_the_engine_connection_is_closed_when_a_waiting_caller_leaves(server: Ap
         await client.close()
 
     asyncio.run(leave())
-    assert server.engine.aborted.acquire(timeout=10)
+    assert server.engine.aborted.acquire(timeout=60)
 
 
 def test_the_stream_helper_of_the_client_works(server: ApiServer) -> None:

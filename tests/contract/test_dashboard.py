@@ -165,7 +165,7 @@ class Listener:
                     parts = {}
 
     def wait(self, count: int) -> list[tuple[str, str, Any]]:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while len(self.heard) < count:
             assert time.monotonic() < until, self.heard
             time.sleep(0.02)

@@ -205,7 +205,7 @@ def test_no_secret_stands_in_the_log_or_in_an_error(server: ApiServer, browser: 
 @pytest.mark.parametrize("path", ["/", "/ui/", "/ui/session", "/ui/assets/app.js"])
 def test_a_foreign_host_gets_nothing(server: ApiServer, path: str) -> None:
     port = int(server.url.rsplit(":", 1)[1])
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
         raw.sendall(f"GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".encode())
         answer = b""
         while piece := raw.recv(65536):

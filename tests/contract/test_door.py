@@ -69,7 +69,7 @@ def test_the_clients_errors_for_keys(server: ApiServer) -> None:
 def test_foreign_hosts_are_refused_before_anything_else(server: ApiServer, host: str) -> None:
     port = int(server.url.rsplit(":", 1)[1])
     for path in ("/v1/models", "/healthz", "/nothing"):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
             raw.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n".encode())
             answer = b""
             while piece := raw.recv(65536):
@@ -97,7 +97,7 @@ def test_the_callers_own_request_id_is_logged(server: ApiServer, caplog: pytest.
     with caplog.at_level(logging.INFO, logger="luthier.api"), server.http(**{"x-client-request-id": "mine-1"}) as http:
         request_id = http.get("/v1/models").headers["x-request-id"]
         # The line is written after the answer went out.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while "mine-1" not in caplog.text and time.monotonic() < deadline:
             time.sleep(0.01)
     assert request_id in caplog.text

@@ -106,7 +106,7 @@ def odd_targets(path: str) -> tuple[str, ...]:
 
 def raw_status(server: ApiServer, method: str, target: str, *headers: str) -> int:
     port = int(server.url.rsplit(":", 1)[1])
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
         lines = [f"{method} {target} HTTP/1.1", *headers, "Content-Length: 0", "Connection: close"]
         raw.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         answer = b""

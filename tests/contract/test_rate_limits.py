@@ -123,7 +123,7 @@ def begun(*_: object) -> list[Any]:
 
 def until(client: openai.OpenAI) -> None:
     """Ask until there is a place."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
             ask(client)

@@ -76,7 +76,7 @@ class ApiServer:
         self.app.state.stopping = lambda: self._server.should_exit
         self._thread = threading.Thread(target=self._server.run, name="api", daemon=True)
         self._thread.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self._server.started and time.monotonic() < deadline:
             time.sleep(0.005)
         assert self._server.started

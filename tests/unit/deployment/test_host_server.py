@@ -48,7 +48,7 @@ SECRET = "right"
 ENDLESS = 10**6
 TARGET = ModelTarget(name="mini", base_path=str(MINI))
 HELLO = ({"role": "user", "content": "Hello"},)
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 @dataclass

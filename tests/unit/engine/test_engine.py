@@ -14,7 +14,7 @@ from luthier.engine.sequence import Lane
 from tests.support.engine_sequences import Recorded, new_engine, run_to_end
 from tests.support.fake_model import FakeModel
 
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60
 
 
 def test_many_sequences_on_two_models_and_adapters_get_their_own_answers() -> None:

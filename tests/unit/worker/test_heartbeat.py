@@ -59,7 +59,7 @@ def test_only_a_loop_that_does_not_obey_is_ended_by_force(
     database: Database, monkeypatch: pytest.MonkeyPatch, obeys: bool, killed: bool
 ) -> None:
     monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(module, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "GRACE_SECONDS", 1.0)
     ended = threading.Event()
     monkeypatch.setattr(module.os, "_exit", lambda _code: ended.set())
     queue = JobQueue(database)
@@ -73,5 +73,5 @@ def test_only_a_loop_that_does_not_obey_is_ended_by_force(
     if obeys:
         assert pulse.should_stop()
     # One that obeys still writes its resume state and the pause's checkpoint, beyond the grace.
-    assert ended.wait(timeout=1.0 if obeys else 30) is killed
+    assert ended.wait(timeout=2.0 if obeys else 30) is killed
     pulse.stop()
