@@ -60,7 +60,7 @@ def publish_folder(final: Path, write: Callable[[Path], None], meta: dict[str, A
         for directory in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
             _sync(directory)
         if final.exists():
-            if not replace and _is_whole(final):
+            if not replace and is_whole(final):
                 return manifest_sha256(final)
             replaced = Path(tempfile.mkdtemp(prefix=final.name + _TEMPORARY, dir=final.parent))
             final.rename(replaced / "replaced")
@@ -110,10 +110,11 @@ def verify_folder(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _is_whole(folder: Path) -> bool:
+def is_whole(folder: Path) -> bool:
+    """False for what ``verify_folder`` refuses, and for what is removed in this moment."""
     try:
         verify_folder(folder)
-    except (CorruptFolder, OSError):  # the second: it is removed in this moment
+    except (CorruptFolder, OSError):
         return False
     return True
 
