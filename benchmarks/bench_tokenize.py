@@ -35,6 +35,7 @@ import orjson
 from luthier.chat.renderer import Renderer
 from luthier.core.settings import Settings
 from luthier.data.stage import collect
+from luthier.models.checkpoint import folder_bytes
 from luthier.preprocessing.cache import CacheKey, TokenCache
 from luthier.preprocessing.pack import pack
 from luthier.preprocessing.parallel import processes_for, tokenize_over_processes
@@ -99,7 +100,7 @@ def luthier(path: Path, folder: Path, *, processes: int) -> tuple[int, dict[str,
         report = {
             "sequences": packed.num_rows,
             "packing_efficiency": round(packed.efficiency, 4),
-            "cache_mb": round(stored.bytes / MEGABYTE, 1),
+            "cache_mb": round(folder_bytes(folder / key.name) / MEGABYTE, 1),
         }
         return packed.num_tokens, report
 
