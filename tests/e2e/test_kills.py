@@ -150,17 +150,17 @@ def test_children_do_not_outlive_a_killed_server(fresh_server: ServerProcess) ->
     assert len(children) >= 4, "engine host, worker, fork server, training child"
     assert fresh_server.process is not None
     fresh_server.process.kill()
-    gone, alive = psutil.wait_procs(children, timeout=60)
+    gone, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
     assert len(gone) == len(children)
-    fresh_server.process.wait(timeout=60)
+    fresh_server.process.wait(timeout=5)
 
 
 def test_a_dead_engine_host_comes_back(fresh_server: ServerProcess) -> None:
     client = fresh_server.client()
     host = next(p for p in fresh_server.descendants() if "luthier.deployment.host" in " ".join(p.cmdline()))
     host.kill()
-    host.wait(timeout=60)
+    host.wait(timeout=5)
     deadline = time.monotonic() + 60
     while fresh_server.ready()[0] != 200:
         assert time.monotonic() < deadline, fresh_server.logs()

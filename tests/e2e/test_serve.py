@@ -59,9 +59,9 @@ def test_the_key_file_holds_the_key_alone_and_guards_v1(server: ServerProcess) -
     assert path.read_text() == path.read_text().strip()
     for target in ("/v1/models", f"/v1/models?api_key={server.key}", f"/v1/models?key={server.key}"):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(server.url + target, timeout=60)
+            urllib.request.urlopen(server.url + target, timeout=5)
         assert refused.value.code == 401
-    with urllib.request.urlopen(server.url + "/healthz", timeout=60) as answer:
+    with urllib.request.urlopen(server.url + "/healthz", timeout=5) as answer:
         assert answer.status == 200
 
 
@@ -82,7 +82,7 @@ def test_a_server_that_a_program_started_for_itself_ends_with_it(tmp_path: Path)
     assert process.poll() is None
     assert process.stdin is not None
     process.stdin.close()
-    assert process.wait(timeout=120) == 0
+    assert process.wait(timeout=40) == 0
     assert not record.exists()
 
 

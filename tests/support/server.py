@@ -100,7 +100,7 @@ class ServerProcess:
         """SIGTERM; returns the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=120)
+        self.process.communicate(timeout=40)
         return self.process.returncode
 
     def kill_all(self) -> None:
@@ -111,7 +111,7 @@ class ServerProcess:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
-        self.process.communicate(timeout=120)
+        self.process.communicate(timeout=10)
         (self.data_dir / "server.json").unlink(missing_ok=True)
 
     def stop(self) -> None:

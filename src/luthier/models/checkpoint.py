@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,10 @@ def publish_folder(final: Path, write: Callable[[Path], None], meta: dict[str, A
         for directory in (*(p for p in temporary.rglob("*") if p.is_dir()), temporary):
             _sync(directory)
         if final.exists():
-            if not replace and is_whole(final):
-                return manifest_sha256(final)
+            if not replace:
+                with suppress(CorruptFolder, OSError):  # damaged, or removed in this moment
+                    verify_folder(final)
+                    return manifest_sha256(final)
             replaced = Path(tempfile.mkdtemp(prefix=final.name + _TEMPORARY, dir=final.parent))
             final.rename(replaced / "replaced")
         temporary.rename(final)
@@ -108,15 +111,6 @@ def verify_folder(folder: Path) -> dict[str, Any]:
         if path.is_symlink() or path.stat().st_size != size or _sha256(path) != sha256:
             raise CorruptFolder(f"{name} in {folder.name} is not as it was written.")
     return manifest
-
-
-def is_whole(folder: Path) -> bool:
-    """False for what ``verify_folder`` refuses, and for what is removed in this moment."""
-    try:
-        verify_folder(folder)
-    except (CorruptFolder, OSError):
-        return False
-    return True
 
 
 def manifest_sha256(folder: Path) -> str:

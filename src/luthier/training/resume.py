@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from luthier.core.errors import InvalidRequest
-from luthier.models.checkpoint import folder_bytes, is_temporary, is_whole, publish_folder, verify_folder
+from luthier.models.checkpoint import folder_bytes, is_temporary, publish_folder, verify_folder
 from luthier.trace.events import ResumeSaved
 from luthier.training.progress import Progress, progress_from_dict
 
@@ -45,7 +45,15 @@ def newest_step(folder: Path) -> int:
 
     It reads that state once: what a job says of its resume must be what the resume then does.
     """
-    return next((step for step, path in reversed(_named_states(folder)) if is_whole(path)), 0)
+    return next((step for step, path in reversed(_named_states(folder)) if _is_whole(path)), 0)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        verify_folder(folder)
+    except (InvalidRequest, OSError):
+        return False
+    return True
 
 
 def _named_states(folder: Path) -> list[tuple[int, Path]]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from luthier.core.errors import JobFailure, StorageFull
-from luthier.models.checkpoint import MANIFEST_NAME, folder_bytes, is_temporary, publish_folder
+from luthier.models import checkpoint as checkpoint_module
+from luthier.models.checkpoint import MANIFEST_NAME, folder_bytes, is_temporary, manifest_sha256, publish_folder
 from luthier.preprocessing import cache as cache_module
 from luthier.preprocessing.cache import RESERVE_BYTES, CacheKey, TokenCache
 from luthier.preprocessing.table import table_in_memory
@@ -169,6 +171,17 @@ def test_a_table_that_another_job_removes_at_once_is_still_its_writers(cache, tm
         assert TokenCache(tmp_path, max_bytes=0).trim() == 1  # before the writer has done anything more
 
     monkeypatch.setattr(cache_module, "publish_folder", publish)
+    assert [as_values(e) for e in _write(cache).table] == [as_values(e) for e in ROWS]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_another_job_removes_while_ours_is_compared_with_it_costs_nothing(cache, tmp_path, monkeypatch):
+    def gone(folder):
+        shutil.rmtree(folder)
+        return manifest_sha256(folder)
+
+    _write(cache)
+    monkeypatch.setattr(checkpoint_module, "manifest_sha256", gone)
     assert [as_values(e) for e in _write(cache).table] == [as_values(e) for e in ROWS]
     assert list(tmp_path.iterdir()) == []
 
