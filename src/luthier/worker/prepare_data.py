@@ -156,11 +156,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Command line: the command and its arguments; the longest line comes from the environment."""
-    # A reader that is gone: the end, without a word. A command that is stopped unwinds, so that nothing half-written stays.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that is gone: the end, without a word
     arguments = _parser().parse_args()
     try:
+        # A command that is stopped unwinds, so that nothing half-written stays. Until here there is nothing to take away.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         arguments.call(arguments, from_environment().max_line_bytes)
     except LuthierError as error:
         code = next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
@@ -169,6 +169,8 @@ def main() -> None:
         _tell("error", {"message": str(error), "exit_code": 1})
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 if __name__ == "__main__":
